@@ -1,0 +1,367 @@
+// Package client is the typed client of Assent's REST API and the one definition of its request and
+// response types: the server's services fill these very types, so client and server cannot drift.
+//
+// Guarantees: every refusal of the server comes back as a *fault.Error with its code, message and field.
+// The package holds no state but the connection; it does not retry acts.
+package client
+
+import (
+	"time"
+
+	"assent/approval"
+	"assent/catalog"
+	"assent/fleet"
+	"assent/installation"
+	"assent/ledger"
+	"assent/plan"
+	"assent/wire"
+)
+
+// Filter selects updates. Empty fields select everything; set fields are AND-ed. Values in one list are OR-ed.
+type Filter struct {
+	Search     string               `json:"search,omitempty"` // words, each found in name, version, package URL, summary or item names
+	Status     []approval.Status    `json:"status,omitempty"` // effective status in Group
+	Class      []catalog.Class      `json:"class,omitempty"`
+	Severity   []catalog.Severity   `json:"severity,omitempty"`
+	Origin     []string             `json:"origin,omitempty"`
+	Security   *bool                `json:"security,omitempty"`
+	Needed     *bool                `json:"needed,omitempty"` // some device in Group needs it
+	State      []installation.State `json:"state,omitempty"`  // some device in Group has it in this state
+	Superseded *bool                `json:"superseded,omitempty"`
+	Group      string               `json:"group,omitempty"`  // id or name; counts and status are seen from here; the root by default
+	Device     string               `json:"device,omitempty"` // only what this device could take
+}
+
+// Page asks for a part of a sorted list. Keyset pagination: Cursor is what the last answer gave.
+type Page struct {
+	Sort   string `json:"sort,omitempty"`  // column, "-" before it for descending
+	Limit  int    `json:"limit,omitempty"` // 1 to 1000; 100 by default
+	Cursor string `json:"cursor,omitempty"`
+}
+
+// List is one page of anything.
+type List[T any] struct {
+	Items []T    `json:"items"`
+	Total int    `json:"total"` // all that match, not only this page
+	Next  string `json:"next,omitempty"`
+}
+
+// UpdateRow is an update in a list, as seen from a group.
+type UpdateRow struct {
+	ID           catalog.UpdateID `json:"id"`
+	PURL         string           `json:"purl"`
+	Name         string           `json:"name"`
+	Version      string           `json:"version"`
+	Status       approval.Status  `json:"status"`               // effective in the group
+	Inherited    bool             `json:"inherited"`            // the status comes from an ancestor
+	Exceptions   int              `json:"exceptions,omitempty"` // exceptions from its declines, listed wherever the decline is (A3)
+	Changed      bool             `json:"changed,omitempty"`    // items were added since the approval: approve again to cover them
+	Class        catalog.Class    `json:"class"`
+	Severity     catalog.Severity `json:"severity"`
+	Security     bool             `json:"security"`
+	Origins      []string         `json:"origins"`
+	Summary      string           `json:"summary"`
+	Needed       int              `json:"needed"`                    // devices in the group that could take it
+	Installed    int              `json:"installed"`                 // devices in the group that have it
+	Against      int              `json:"installed_though_declined"` // devices in the group that have it although it is declined there (C3)
+	Failed       int              `json:"failed"`
+	Blocked      int              `json:"blocked"`
+	Phased       int              `json:"phased"`
+	Size         int64            `json:"size"` // bytes of its own items on the device with most of them
+	FirstSeen    time.Time        `json:"first_seen"`
+	SupersededBy catalog.UpdateID `json:"superseded_by,omitempty"`
+}
+
+// UpdateDetail is everything about one update.
+type UpdateDetail struct {
+	UpdateRow
+	Items      []catalog.Bound      `json:"items"`
+	Rev        int                  `json:"rev"`
+	Digest     string               `json:"digest"`
+	Conflicts  []catalog.Conflict   `json:"conflicts,omitempty"`
+	Decisions  []approval.Decision  `json:"decisions"` // in all scopes
+	Exceptions []approval.Exception `json:"exception_list,omitempty"`
+	Devices    []DeviceUpdate       `json:"devices"` // where it stands on each device that needs or has it
+}
+
+// DeviceUpdate is where an update stands on a device.
+type DeviceUpdate struct {
+	Device     fleet.DeviceID     `json:"device"`
+	DeviceName string             `json:"device_name"`
+	Group      string             `json:"group"` // name
+	Update     catalog.UpdateID   `json:"update"`
+	Name       string             `json:"name"`
+	Version    string             `json:"version"`
+	From       string             `json:"from,omitempty"` // version on the device now (source or first item)
+	State      installation.State `json:"state"`
+	Cause      installation.Cause `json:"cause,omitempty"`
+	Detail     string             `json:"detail,omitempty"`
+	Verdict    plan.Action        `json:"verdict"`
+	Needs      []string           `json:"needs,omitempty"` // package URLs to approve
+	Since      time.Time          `json:"since,omitzero"`
+	Deadline   time.Time          `json:"deadline,omitzero"` // when the state is overdue (V1)
+	Overdue    bool               `json:"overdue,omitempty"`
+	How        string             `json:"how,omitempty"` // how the installed version came (V4)
+	Against    bool               `json:"installed_though_declined,omitempty"`
+	Proof      *wire.Proof        `json:"proof,omitempty"`
+}
+
+// Decide sets a status (A1, A2). Either Updates or Matching.
+type Decide struct {
+	Updates  []string        `json:"updates,omitempty"`  // ids, package URLs or name@version
+	Matching *Filter         `json:"matching,omitempty"` // all that match: a bulk act
+	Scope    string          `json:"scope,omitempty"`    // group id or name; the root by default
+	Status   approval.Status `json:"status"`
+	Reason   string          `json:"reason,omitempty"`
+	Expires  time.Time       `json:"expires,omitzero"`
+	Reach    approval.Reach  `json:"reach,omitzero"` // declines only (A4)
+	Lift     bool            `json:"lift,omitempty"` // the named updates may leave a decline in this very scope; never in bulk
+	DryRun   bool            `json:"dry_run,omitempty"`
+}
+
+// Outcome is what an act did, or would do.
+type Outcome struct {
+	Act     int64       `json:"act,omitempty"` // ledger sequence; 0 in a dry run or when nothing changed
+	At      time.Time   `json:"at,omitzero"`
+	DryRun  bool        `json:"dry_run,omitempty"`
+	Changed []UpdateRef `json:"changed"`
+	Skipped []Skipped   `json:"skipped,omitempty"`
+	Preview Preview     `json:"preview"`
+}
+
+// UpdateRef names an update.
+type UpdateRef struct {
+	ID      catalog.UpdateID `json:"id"`
+	PURL    string           `json:"purl"`
+	Name    string           `json:"name"`
+	Version string           `json:"version"`
+}
+
+// Skipped is an update that an act left alone, and why.
+type Skipped struct {
+	UpdateRef
+	Code    string `json:"code"` // "declined", "content_conflict", "unchanged", …
+	Message string `json:"message"`
+}
+
+// Preview is what an act means for the devices of its scope.
+type Preview struct {
+	Devices   int             `json:"devices"`             // devices on which something would change
+	Offline   int             `json:"offline"`             // of these, not connected now
+	Installs  int             `json:"installs"`            // (device, update) pairs that would be installed
+	Withdrawn int             `json:"withdrawn,omitempty"` // planned installs that would vanish
+	Download  int64           `json:"download"`            // bytes over all devices
+	Updates   []PreviewUpdate `json:"updates"`
+}
+
+// PreviewUpdate is the part of a preview that belongs to one update.
+type PreviewUpdate struct {
+	UpdateRef
+	Install  int              `json:"install"`
+	Have     int              `json:"have"`             // devices that have it already
+	Extras   []catalog.Item   `json:"extras,omitempty"` // new packages that would come with it
+	Download int64            `json:"download"`
+	Blocked  []PreviewBlocked `json:"blocked,omitempty"`
+}
+
+// PreviewBlocked is one reason for which devices would not get an update.
+type PreviewBlocked struct {
+	Cause   installation.Cause `json:"cause"`
+	Detail  string             `json:"detail"`
+	Needs   []UpdateRef        `json:"needs,omitempty"`
+	Devices []string           `json:"devices"` // names
+}
+
+// RollbackRequest orders recorded previous versions back (C3).
+type RollbackRequest struct {
+	Update  string   `json:"update"`
+	Scope   string   `json:"scope,omitempty"`   // group; the root by default
+	Devices []string `json:"devices,omitempty"` // instead of a group
+	Decline bool     `json:"decline,omitempty"` // decline it in the scope in the same act; without it the update must not be approved there
+	Reason  string   `json:"reason,omitempty"`
+	DryRun  bool     `json:"dry_run,omitempty"`
+}
+
+// RollbackOutcome says for each device that has the update what will come back, before it happens.
+type RollbackOutcome struct {
+	Act     int64            `json:"act,omitempty"`
+	DryRun  bool             `json:"dry_run,omitempty"`
+	Devices []RollbackDevice `json:"devices"`
+}
+
+// RollbackDevice is the part of one device.
+type RollbackDevice struct {
+	Device fleet.DeviceID     `json:"device"`
+	Name   string             `json:"name"`
+	Can    bool               `json:"can"`
+	Why    string             `json:"why"` // what comes back from where, or why it cannot
+	Items  []wire.RestoreItem `json:"items,omitempty"`
+}
+
+// ExceptionRequest lets an update pass a decline (A3).
+type ExceptionRequest struct {
+	Update  string    `json:"update"`
+	Decline int64     `json:"decline"` // the act that declined; 0: the only one that stands
+	Scope   string    `json:"scope"`
+	Reason  string    `json:"reason"`
+	Expires time.Time `json:"expires"`
+}
+
+// Why is the verdict on an update on a device with its whole trace.
+type Why struct {
+	Device   DeviceRow    `json:"device"`
+	Update   UpdateRef    `json:"update"`
+	Verdict  plan.Verdict `json:"verdict"`
+	State    DeviceUpdate `json:"state"`
+	Sentence string       `json:"sentence"` // the answer in one sentence
+}
+
+// DeviceRow is a device in a list.
+type DeviceRow struct {
+	ID         fleet.DeviceID    `json:"id"`
+	Name       string            `json:"name"`
+	Group      string            `json:"group"` // name
+	GroupID    fleet.GroupID     `json:"group_id"`
+	State      fleet.DeviceState `json:"state"`
+	Reason     string            `json:"reason,omitempty"`
+	Connected  bool              `json:"connected"` // a long poll is open now
+	LastSeen   time.Time         `json:"last_seen,omitzero"`
+	LastUseful time.Time         `json:"last_useful,omitzero"` // last scan or refresh that worked, apart from the heartbeat
+	OS         string            `json:"os"`
+	Arch       string            `json:"arch"`
+	Agent      string            `json:"agent"`
+	Pending    int               `json:"pending"` // releases it could take and has no decision or install for
+	Planned    int               `json:"planned"` // verdict install, not there yet
+	Blocked    int               `json:"blocked"`
+	Failed     int               `json:"failed"`
+	Restart    bool              `json:"restart"`
+	Problem    string            `json:"problem,omitempty"` // what keeps it from being useful, in words
+}
+
+// DeviceDetail is everything about a device.
+type DeviceDetail struct {
+	DeviceRow
+	EnrolledAt time.Time       `json:"enrolled_at"`
+	Facts      wire.Facts      `json:"facts"`
+	Progress   wire.Progress   `json:"progress"`
+	Guard      fleet.GuardMode `json:"guard"` // the mode that applies to it
+	Updates    []DeviceUpdate  `json:"updates"`
+	Packages   int             `json:"packages"`
+	Events     []Event         `json:"events"` // newest first, at most 50
+}
+
+// Event is something a device reported that is not a state.
+type Event struct {
+	At         time.Time        `json:"at"`
+	Device     fleet.DeviceID   `json:"device"`
+	DeviceName string           `json:"device_name"`
+	Event      string           `json:"event"`
+	Update     catalog.UpdateID `json:"update,omitempty"`
+	Detail     string           `json:"detail"`
+}
+
+// DeviceChange moves or retires devices, quarantines or releases them.
+type DeviceChange struct {
+	Devices []string          `json:"devices"`         // ids or unambiguous names
+	Group   string            `json:"group,omitempty"` // move there
+	State   fleet.DeviceState `json:"state,omitempty"` // or set this state
+	Reason  string            `json:"reason,omitempty"`
+}
+
+// GroupRow is a group in the tree.
+type GroupRow struct {
+	fleet.Group
+	Depth     int             `json:"depth"`
+	Devices   int             `json:"devices"` // in the group itself
+	Below     int             `json:"below"`   // with all below
+	GuardHere fleet.GuardMode `json:"guard_effective"`
+	Decisions int             `json:"decisions"` // own decisions
+}
+
+// GroupRequest creates or changes a group. Empty fields stay as they are in a change.
+type GroupRequest struct {
+	Name   string           `json:"name,omitempty"`
+	Parent string           `json:"parent,omitempty"` // id or name; the root by default
+	Guard  *fleet.GuardMode `json:"guard,omitempty"`
+}
+
+// QueueRow is one install or rollback that is on its way.
+type QueueRow struct {
+	DeviceUpdate
+	Download int64 `json:"download"`
+}
+
+// TokenRequest makes an enrolment token.
+type TokenRequest struct {
+	Group string        `json:"group,omitempty"`
+	Uses  int           `json:"uses,omitempty"` // 1 by default
+	TTL   time.Duration `json:"ttl,omitempty"`  // nanoseconds; 1 h by default, 30 days at most
+	Note  string        `json:"note,omitempty"`
+}
+
+// TokenRow is an enrolment token. Text is there only in the answer that made it.
+type TokenRow struct {
+	ID      string    `json:"id"`
+	Group   string    `json:"group"`
+	Uses    int       `json:"uses"`
+	Used    int       `json:"used"`
+	Expires time.Time `json:"expires"`
+	Revoked bool      `json:"revoked"`
+	Note    string    `json:"note,omitempty"`
+	By      string    `json:"by"`
+	Text    string    `json:"text,omitempty"`
+	Command string    `json:"command,omitempty"` // the one line to run on the device
+}
+
+// OperatorRequest adds or changes an operator.
+type OperatorRequest struct {
+	Name  string      `json:"name"`
+	Role  ledger.Role `json:"role"`
+	Scope string      `json:"scope,omitempty"`
+}
+
+// AccessRequest makes an access token for an operator.
+type AccessRequest struct {
+	Operator string        `json:"operator,omitempty"` // oneself by default
+	TTL      time.Duration `json:"ttl,omitempty"`      // nanoseconds; 90 days by default, a year at most
+	Note     string        `json:"note,omitempty"`
+}
+
+// AccessRow is an access token. Text is there only in the answer that made it.
+type AccessRow struct {
+	ID       string    `json:"id"`
+	Operator string    `json:"operator"`
+	Note     string    `json:"note,omitempty"`
+	Expires  time.Time `json:"expires"`
+	Text     string    `json:"text,omitempty"`
+}
+
+// LedgerRow is one entry for people.
+type LedgerRow struct {
+	ledger.Entry
+	Text string `json:"text"` // one sentence
+}
+
+// Status is the state of the whole in one answer.
+type Status struct {
+	Version string         `json:"version"`
+	Org     string         `json:"org"`
+	Engine  string         `json:"engine"` // "sqlite", "postgres"
+	Now     time.Time      `json:"now"`
+	Devices map[string]int `json:"devices"` // active, connected, silent, quarantined, retired, restart
+	Updates map[string]int `json:"updates"` // total, undefined, approved, declined, security_undecided, changed
+	Queue   map[string]int `json:"queue"`   // by installation state
+	Blocked map[string]int `json:"blocked"` // by cause
+	// Compliance is the share of approved, applicable (device, update) pairs that are installed. Declines
+	// count beside it as accepted risk and never improve it (A4). Without any pair there is no figure.
+	Compliance Compliance `json:"compliance"`
+	Ledger     int64      `json:"ledger"`    // entries
+	Attention  []string   `json:"attention"` // what needs the administrator, in sentences
+}
+
+// Compliance holds the two counts and never only a percentage: zero of zero is not 100 %.
+type Compliance struct {
+	Installed int `json:"installed"`
+	Approved  int `json:"approved"`
+	Risk      int `json:"accepted_risk"` // (device, update) pairs that are declined and would apply
+}
