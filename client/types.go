@@ -117,6 +117,8 @@ type Decide struct {
 	Reach    approval.Reach  `json:"reach,omitzero"` // declines only (A4)
 	Lift     bool            `json:"lift,omitempty"` // the named updates may leave a decline in this very scope; never in bulk
 	DryRun   bool            `json:"dry_run,omitempty"`
+
+	AllowSuperseded bool `json:"allow_superseded,omitempty"` // approve it although a newer release is known, on purpose
 }
 
 // Outcome is what an act did, or would do.
@@ -325,6 +327,7 @@ type AccessRequest struct {
 	Operator string        `json:"operator,omitempty"` // oneself by default
 	TTL      time.Duration `json:"ttl,omitempty"`      // nanoseconds; 90 days by default, a year at most
 	Note     string        `json:"note,omitempty"`
+	SignIn   bool          `json:"sign_in,omitempty"` // make a one-time sign-in token instead; 24 h by default and at most
 }
 
 // AccessRow is an access token. Text is there only in the answer that made it.
@@ -333,6 +336,8 @@ type AccessRow struct {
 	Operator string    `json:"operator"`
 	Note     string    `json:"note,omitempty"`
 	Expires  time.Time `json:"expires"`
+	OneTime  bool      `json:"one_time,omitempty"` // a sign-in token
+	LastUsed time.Time `json:"last_used,omitzero"` // since the server started; it is not kept
 	Text     string    `json:"text,omitempty"`
 }
 

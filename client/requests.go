@@ -1,0 +1,104 @@
+package client
+
+import (
+	"time"
+
+	"assent/approval"
+	"assent/fleet"
+	"assent/installation"
+	"assent/ledger"
+)
+
+// Problem is a refusal as it goes over the wire (RFC 9457, application/problem+json). Kind and Code are the
+// contract; Detail is one sentence for people.
+type Problem struct {
+	Type   string `json:"type" doc:"Always about:blank; the code says what happened." example:"about:blank"`
+	Title  string `json:"title" doc:"The HTTP status in words."`
+	Status int    `json:"status" doc:"The HTTP status."`
+	Detail string `json:"detail" doc:"One sentence for people that says what to do next."`
+	Kind   string `json:"kind" doc:"What sort of refusal this is." example:"not_found"`
+	Code   string `json:"code" doc:"What exactly happened; stable." example:"update_unknown"`
+	Field  string `json:"field,omitempty" doc:"The input at fault, as the API spells it."`
+}
+
+// SignIn exchanges a one-time sign-in token for an access token.
+type SignIn struct {
+	Token string        `json:"token"`
+	Note  string        `json:"note,omitempty"` // where the access token will be used
+	TTL   time.Duration `json:"ttl,omitempty"`  // nanoseconds; 30 days by default and at most
+}
+
+// SignedIn is the answer to a SignIn. Text is shown only here.
+type SignedIn struct {
+	Me
+	Text string `json:"text"`
+}
+
+// Me is who the caller is.
+type Me struct {
+	Name    string        `json:"name"`
+	Role    ledger.Role   `json:"role"`
+	Scope   fleet.GroupID `json:"scope"`
+	Access  string        `json:"access"`  // id of the access token in use
+	Expires time.Time     `json:"expires"` // when it ends
+}
+
+// Act is what a simple act left in the ledger.
+type Act struct {
+	Act int64     `json:"act"` // ledger sequence
+	At  time.Time `json:"at"`
+}
+
+// ExceptionRow is an exception from a decline (A3).
+type ExceptionRow struct {
+	approval.Exception
+	Name      string `json:"name"`    // of the update
+	Version   string `json:"version"` // of the update
+	ScopeName string `json:"scope_name"`
+	Expired   bool   `json:"expired"`
+}
+
+// DeviceQuery selects devices.
+type DeviceQuery struct {
+	Group  string            // id or name; the root by default
+	Search string            // words, each found in name, id, system or group
+	State  fleet.DeviceState // any by default
+}
+
+// QueueQuery selects what is on its way.
+type QueueQuery struct {
+	Group  string
+	Device string
+	State  installation.State
+}
+
+// EventQuery selects events, newest first.
+type EventQuery struct {
+	Device string
+	Update string
+	Event  string
+	Before time.Time
+	Limit  int
+}
+
+// LedgerQuery selects entries of the ledger, newest first.
+type LedgerQuery struct {
+	Kind   ledger.Kind
+	By     string
+	Before int64 // only entries with a lower sequence; 0: from the newest
+	Limit  int   // 1 to 1000; 100 by default
+}
+
+// Checkpoint is the ledger's signed head.
+type Checkpoint struct {
+	Size int64  `json:"size"`
+	Root string `json:"root"` // base64, as in the note
+	Note string `json:"note"` // the signed note; `assent ledger verify` checks it
+	Key  string `json:"key"`  // verifier key; compare it with one that you got another way
+}
+
+// Changes is a counter that grows whenever decisions or facts change. It means nothing across restarts of
+// the server but that something may have changed.
+type Changes struct {
+	Seq uint64 `json:"seq"`
+}
