@@ -55,6 +55,7 @@ const (
 	ManagerBroken        Cause = "package_manager_broken"
 	UntrustedClock       Cause = "untrusted_clock"
 	DigestMismatch       Cause = "digest_mismatch"
+	NotCovered           Cause = "not_covered"    // the approval is older than a file that the device would take
 	Unresolvable         Cause = "unresolvable"   // the package manager says it cannot be done
 	InstallFailed        Cause = "install_failed" // a maintainer script or dpkg failed
 	UnknownData          Cause = "unknown_data"   // unparsable version, unknown enum: unknown always holds

@@ -55,7 +55,9 @@ type Known interface {
 	Exceptions(catalog.UpdateID) []approval.Exception
 	// Declines lists all decisions with status declined, in any scope.
 	Declines() []approval.Decision
-	// Releases lists all known updates of the software, in any order.
+	// Approvals lists all decisions with status approved, in any scope.
+	Approvals() []approval.Decision
+	// Releases lists all known updates of the software, in any order; of every publisher when its Namespace is empty.
 	Releases(catalog.Software) []catalog.Update
 }
 

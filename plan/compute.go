@@ -1,0 +1,233 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"assent/approval"
+	"assent/catalog"
+	"assent/fleet"
+	"assent/installation"
+	"assent/pkgver"
+	"assent/task"
+	"assent/wire"
+)
+
+// Compute decides every update of a device. See the package comment for what it guarantees.
+func Compute(in Input) Result {
+	c := &computation{in: in, statuses: map[catalog.Release]approval.Result{}, byRelease: map[catalog.Release]*candidate{}}
+	c.judgeOffers()
+	c.chooseNewest()
+	c.settle()
+	c.judgeInstalled()
+	c.judgeRollbacks()
+	return c.result()
+}
+
+// computation is the working state of one Compute.
+type computation struct {
+	in         Input
+	candidates []*candidate
+	byRelease  map[catalog.Release]*candidate
+	statuses   map[catalog.Release]approval.Result
+	rollbacks  []wire.PlanRollback
+}
+
+// candidate is an update under judgement with what the device said of it.
+type candidate struct {
+	Verdict
+	offer   wire.Offer
+	update  catalog.Update
+	covered map[string][]string // item key -> digests that the approval binds
+	closure []wire.Change       // changes of the offer's closure that are to be admitted
+}
+
+func (v *Verdict) say(rule, format string, args ...any) {
+	v.Reasons = append(v.Reasons, approval.Step{Rule: rule, Text: fmt.Sprintf(format, args...)})
+}
+
+// hold stops an update with a cause and its reason.
+func (v *Verdict) hold(cause installation.Cause, format string, args ...any) {
+	v.Action, v.Cause = Hold, cause
+	v.say("V2", format, args...)
+}
+
+// status is approval.Evaluate for this device, once per release.
+func (c *computation) status(r catalog.Release) approval.Result {
+	if res, ok := c.statuses[r]; ok {
+		return res
+	}
+	res := approval.Evaluate(approval.Input{Release: r, Path: c.in.Path, Decisions: c.in.Known.Decisions(r.Software),
+		Exceptions: c.in.Known.Exceptions(r.ID()), Now: c.in.Now})
+	c.statuses[r] = res
+	return res
+}
+
+// ecosystem of the device; empty while it is not known.
+func (c *computation) ecosystem() string {
+	switch {
+	case c.in.Available != nil:
+		return c.in.Available.Ecosystem
+	case c.in.Inventory != nil:
+		return c.in.Inventory.Ecosystem
+	}
+	return ""
+}
+
+// release names an offer.
+func (c *computation) release(o wire.Offer) catalog.Release {
+	return catalog.Release{Software: catalog.Software{Ecosystem: c.ecosystem(), Namespace: o.Namespace, Name: o.Name}, Version: o.Version}
+}
+
+// open starts the verdict on a release with its approval status and the trace of it.
+func (c *computation) open(r catalog.Release) *candidate {
+	res := c.status(r)
+	cand := &candidate{Verdict: Verdict{Update: r.ID(), Release: r, Action: None, Status: res.Status, Approval: res, Reasons: slices.Clone(res.Trace)}}
+	c.candidates = append(c.candidates, cand)
+	c.byRelease[r] = cand
+	return cand
+}
+
+// judgeOffers gives each offer its first verdict, looking at it alone.
+func (c *computation) judgeOffers() {
+	if c.in.Available == nil {
+		return
+	}
+	for _, o := range c.in.Available.Updates {
+		cand := c.open(c.release(o))
+		cand.offer = o
+		cand.closure = o.Closure
+		c.judge(cand)
+	}
+}
+
+// judge looks at one offer alone: status, task, coverage, holds.
+func (c *computation) judge(v *candidate) {
+	update, known := c.in.Known.Update(v.Update)
+	v.update = update
+	switch {
+	case v.Status == approval.Declined:
+		v.Cause = installation.Declined
+		v.say("C3", "it is declined and not installed: it stays out")
+	case v.offer.New:
+		v.say("V1", "not applicable: nothing of it is installed; it could only come in with another update")
+	case v.Status == approval.Undefined && !c.admitted(v):
+		v.say("T7", "no task installs updates that nobody decided on")
+	case !c.admitted(v):
+		v.say("T1", "no task covers this device for it")
+	case c.in.Device.State != fleet.Active:
+		v.hold(installation.UnknownData, "the device is %s: it gets nothing until it is released", c.in.Device.State)
+	case c.in.Inventory == nil:
+		v.hold(installation.UnknownData, "the device has not yet said what is installed")
+	case !known:
+		v.hold(installation.UnknownData, "the server does not know this release yet")
+	default:
+		v.Action = Install
+		v.say("T7", "the task %q installs it", v.Task)
+		c.cover(v)
+	}
+}
+
+// admitted finds the task that installs updates of this status here.
+func (c *computation) admitted(v *candidate) bool {
+	i := slices.IndexFunc(c.in.Tasks, func(t task.Task) bool { return t.Admits(c.in.Path, v.Status) })
+	if i < 0 {
+		return false
+	}
+	v.Task = c.in.Tasks[i].Name
+	return true
+}
+
+// cover checks that the files the device would take are the files that were approved (promise 1).
+// An update that a task admits without a decision is bound to what the catalog knows now.
+func (c *computation) cover(v *candidate) {
+	rev := v.update.Rev()
+	if d := v.Approval.Decision; d != nil {
+		rev = d.Rev
+	}
+	v.covered = map[string][]string{}
+	for _, it := range v.update.Covered(rev) {
+		v.covered[it.Key()] = append(v.covered[it.Key()], it.SHA256)
+	}
+	for _, it := range v.offer.Items {
+		if it.Installed == "" {
+			continue
+		}
+		if cause, text := v.mismatch(it.Item); cause != "" {
+			v.hold(cause, "%s", text)
+			return
+		}
+		if it.Hold {
+			v.hold(installation.HeldPackage, "%s is on hold on the device (apt-mark hold); release it there or exclude the device", it.Name)
+			return
+		}
+		v.Items = append(v.Items, it.Item)
+		v.Download += it.Size
+	}
+	if len(v.Items) == 0 {
+		v.Action = None
+		v.say("V1", "not applicable: nothing of it is installed")
+	}
+	if v.offer.Problem != "" {
+		v.say("V2", "apt says that it cannot be installed alone: %s; the device tries it together with the rest of its plan", v.offer.Problem)
+	}
+}
+
+// mismatch compares one file with what the approval binds.
+func (v *candidate) mismatch(it catalog.Item) (installation.Cause, string) {
+	digests := v.covered[it.Key()]
+	switch {
+	case it.SHA256 == "":
+		return installation.UnknownData, fmt.Sprintf("the device does not say which content %s has", it.Key())
+	case len(digests) == 0:
+		return installation.NotCovered, fmt.Sprintf("%s was first seen after the approval; approve again to cover it", it.Key())
+	case len(digests) > 1:
+		return installation.DigestMismatch, fmt.Sprintf("%s exists with %d contents: %v", it.Key(), len(digests), digests)
+	case digests[0] != it.SHA256:
+		return installation.DigestMismatch, fmt.Sprintf("%s was approved as %s, but the device is offered %s under the same version", it.Key(), digests[0], it.SHA256)
+	}
+	return "", ""
+}
+
+// chooseNewest leaves at most one release of each software to install: the newest that was admitted.
+func (c *computation) chooseNewest() {
+	chosen := map[catalog.Software]*candidate{}
+	for _, v := range c.candidates {
+		if v.Action != Install {
+			continue
+		}
+		best := chosen[v.Release.Software]
+		if best == nil {
+			chosen[v.Release.Software] = v
+			continue
+		}
+		order, err := pkgver.Compare(v.Release.Ecosystem, v.Release.Version, best.Release.Version)
+		switch {
+		case err != nil:
+			v.hold(installation.UnknownData, "its version cannot be compared with %s: %v", best.Release.Version, err)
+		case order > 0:
+			best.supersededBy(v)
+			chosen[v.Release.Software] = v
+		default:
+			v.supersededBy(best)
+		}
+	}
+}
+
+func (v *candidate) supersededBy(w *candidate) {
+	v.Action, v.Superseded, v.Items, v.Download = None, w.Update, nil, 0
+	v.say("A5", "superseded here by %s, which is approved too", w.Release.Version)
+}
+
+// result puts verdicts and plan in their promised order.
+func (c *computation) result() Result {
+	slices.SortStableFunc(c.candidates, func(a, b *candidate) int {
+		return cmp.Or(cmp.Compare(a.Release.Name, b.Release.Name), cmp.Compare(a.Release.Version, b.Release.Version), cmp.Compare(a.Release.Namespace, b.Release.Namespace))
+	})
+	res := Result{Plan: c.plan()}
+	for _, v := range c.candidates {
+		res.Verdicts = append(res.Verdicts, v.Verdict)
+	}
+	return res
+}

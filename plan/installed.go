@@ -1,0 +1,111 @@
+package plan
+
+import (
+	"slices"
+
+	"assent/approval"
+	"assent/catalog"
+	"assent/installation"
+	"assent/ledger"
+	"assent/wire"
+)
+
+// judgeInstalled gives the releases that are on the device, and that the catalog knows, their verdict:
+// nothing is to be done, but what is declined and there all the same says so (C3).
+func (c *computation) judgeInstalled() {
+	if c.in.Inventory == nil {
+		return
+	}
+	for _, p := range c.in.Inventory.Packages {
+		for _, u := range c.releasesOf(p) {
+			c.judgeOneInstalled(u, p)
+		}
+	}
+}
+
+// releasesOf finds the known updates that an installed package comes from. dpkg does not record who
+// published a package, so the file's name and version must fit an item.
+func (c *computation) releasesOf(p wire.Package) []catalog.Update {
+	var out []catalog.Update
+	for _, u := range c.in.Known.Releases(catalog.Software{Ecosystem: c.in.Inventory.Ecosystem, Name: p.Source}) {
+		if u.Version == p.SourceVersion && c.byRelease[u.Release] == nil && hasItem(u, p.Name, p.Version) {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
+func (c *computation) judgeOneInstalled(u catalog.Update, p wire.Package) {
+	v := c.open(u.Release)
+	v.update, v.Installed = u, true
+	if v.Status == approval.Declined {
+		v.Cause = installation.Declined
+		v.say("C3", "installed though declined (how it came: %s): it stays until it is rolled back by an act", how(p))
+		return
+	}
+	v.say("V3", "it is installed (how it came: %s)", how(p))
+}
+
+func how(p wire.Package) string {
+	if p.How == "" {
+		return "not known"
+	}
+	return p.How
+}
+
+// judgeRollbacks turns ordered rollbacks into removals of what is still there (C3).
+func (c *computation) judgeRollbacks() {
+	for _, rb := range c.in.Rollbacks {
+		for _, v := range c.candidates {
+			if v.Update == rb.Update && v.Installed && slices.Contains(rb.Devices, c.in.Device.ID) {
+				c.judgeRollback(v, rb)
+			}
+		}
+	}
+}
+
+func (c *computation) judgeRollback(v *candidate, rb ledger.Rollback) {
+	if v.Status == approval.Approved {
+		v.say("C3", "%s ordered a rollback (act %d), but it was approved since: it stays", rb.By, rb.Act)
+		return
+	}
+	var items []wire.RestoreItem
+	if c.in.Available != nil {
+		for _, it := range c.in.Available.Restore {
+			if it.Update == v.Update {
+				items = append(items, it)
+			}
+		}
+	}
+	v.say("C3", "%s ordered a rollback (act %d)", rb.By, rb.Act)
+	if cause, text := c.restorable(v, items); cause != "" {
+		v.hold(cause, "%s", text)
+		return
+	}
+	v.Action, v.Cause = Remove, ""
+	c.rollbacks = append(c.rollbacks, wire.PlanRollback{Act: rb.Act, Update: v.Update, Items: items})
+}
+
+// restorable checks that the recorded previous versions can be had and are not declined themselves.
+func (c *computation) restorable(v *candidate, items []wire.RestoreItem) (installation.Cause, string) {
+	if len(items) == 0 {
+		return installation.ContentUnavailable, "the device has no record of what was there before"
+	}
+	for _, it := range items {
+		if it.From == "" || it.SHA256 == "" {
+			return installation.ContentUnavailable, "the file of " + it.Name + " " + it.Version + " cannot be had any more"
+		}
+		for _, u := range c.in.Known.Releases(v.Release.Software) {
+			if c.status(u.Release).Status == approval.Declined && u.Release != v.Release && hasItem(u, it.Name, it.Version) {
+				return installation.Declined, "the previous version " + u.Version + " is declined too"
+			}
+		}
+	}
+	return "", ""
+}
+
+func hasItem(u catalog.Update, name, version string) bool {
+	return slices.ContainsFunc(u.Items, func(b catalog.Bound) bool {
+		return b.Role == catalog.Own && b.Name == name && b.Version == version
+	})
+}
