@@ -1,0 +1,5 @@
+package lab
+
+type Mirror struct{}
+
+func (l *Lab) startMirror(string) error { return nil }
