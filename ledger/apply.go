@@ -9,6 +9,15 @@ import (
 	"assent/fleet"
 )
 
+// initServer starts the ledger; a ledger is started once.
+func (s *State) initServer(b ServerInit) error {
+	if s.Server != (ServerInit{}) {
+		return fault.New(fault.Conflict, "server_started", "The ledger of %q is started already.", s.Server.Org)
+	}
+	s.Server = b
+	return nil
+}
+
 // putGroup stores a group if the tree stays a tree.
 func (s *State) putGroup(g fleet.Group) error {
 	groups := maps.Clone(s.Groups)
@@ -113,6 +122,14 @@ func (s *State) changeDevices(ids []fleet.DeviceID, change func(*fleet.Device)) 
 	return nil
 }
 
+func (s *State) setDeviceState(b DeviceState) error {
+	switch b.State {
+	case fleet.Active, fleet.Quarantined, fleet.Retired:
+		return s.changeDevices(b.IDs, func(d *fleet.Device) { d.State, d.Reason = b.State, b.Reason })
+	}
+	return fault.New(fault.Invalid, "device_state_unknown", "%q is not a state of a device.", b.State).On("state")
+}
+
 func (s *State) decide(e Entry, b UpdateDecide) error {
 	if _, ok := s.Groups[b.Scope]; !ok {
 		return unknownGroup(b.Scope)
@@ -149,6 +166,15 @@ func (s *State) rollback(e Entry, b UpdateRollback) error {
 	return nil
 }
 
+// createToken adds an enrolment token; an id is never used twice, or the uses would count anew.
+func (s *State) createToken(e Entry, b TokenCreate) error {
+	if _, dup := s.Tokens[b.ID]; dup {
+		return fault.New(fault.Conflict, "token_exists", "There is an enrolment token %q already.", b.ID).On("token")
+	}
+	s.Tokens[b.ID] = Token{TokenCreate: b, By: e.By}
+	return nil
+}
+
 func (s *State) revokeToken(b TokenRevoke) error {
 	t, ok := s.Tokens[b.ID]
 	if !ok {
@@ -175,6 +201,9 @@ func (s *State) setOperator(b OperatorSet) error {
 	if _, ok := s.Groups[b.Operator.Scope]; !ok {
 		return unknownGroup(b.Operator.Scope)
 	}
+	if !b.Operator.Role.Valid() {
+		return fault.New(fault.Invalid, "role_unknown", "%q is not a role.", b.Operator.Role).On("role")
+	}
 	if !b.Operator.administersAll() && s.Operators[b.Operator.Name].administersAll() {
 		if err := s.keepsAdministrator(b.Operator.Name); err != nil {
 			return err
@@ -186,11 +215,14 @@ func (s *State) setOperator(b OperatorSet) error {
 
 // removeOperator removes an operator with all access.
 func (s *State) removeOperator(b OperatorRemove) error {
-	if _, ok := s.Operators[b.Name]; !ok {
+	o, ok := s.Operators[b.Name]
+	if !ok {
 		return fault.New(fault.NotFound, "operator_unknown", "There is no operator %q.", b.Name).On("operator")
 	}
-	if err := s.keepsAdministrator(b.Name); err != nil {
-		return err
+	if o.administersAll() {
+		if err := s.keepsAdministrator(b.Name); err != nil {
+			return err
+		}
 	}
 	delete(s.Operators, b.Name)
 	maps.DeleteFunc(s.Accesses, func(_ string, a Access) bool { return a.Operator == b.Name })
@@ -200,6 +232,9 @@ func (s *State) removeOperator(b OperatorRemove) error {
 func (s *State) createAccess(b AccessCreate) error {
 	if _, ok := s.Operators[b.Access.Operator]; !ok {
 		return fault.New(fault.NotFound, "operator_unknown", "There is no operator %q.", b.Access.Operator).On("operator")
+	}
+	if _, dup := s.Accesses[b.Access.ID]; dup {
+		return fault.New(fault.Conflict, "access_exists", "There is an access token %q already.", b.Access.ID).On("access")
 	}
 	s.Accesses[b.Access.ID] = b.Access
 	return nil

@@ -13,6 +13,7 @@ package ledger
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"assent/approval"
@@ -148,6 +149,9 @@ type Decided struct {
 // Role is what an operator may do.
 type Role string
 
+// Valid reports whether r is one of the roles.
+func (r Role) Valid() bool { return r == Viewer || r == Approver || r == Administrator }
+
 // The roles; each may do what those before it may.
 const (
 	Viewer        Role = "viewer"
@@ -195,7 +199,7 @@ func (AccessRevoke) Kind() Kind    { return "access.revoke" }
 // decode reads body as B.
 func decode[B Body](raw json.RawMessage) (Body, error) {
 	var b B
-	err := json.Unmarshal(raw, &b)
+	err := decodeStrict(raw, &b)
 	return b, err
 }
 
@@ -214,8 +218,8 @@ func decoders() map[Kind]func(json.RawMessage) (Body, error) {
 	}
 }
 
-// Decode reads the entry's body into the type of its kind. An unknown kind is an error: a ledger that
-// one cannot read whole must not be acted on.
+// Decode reads the entry's body into the type of its kind. An unknown kind or an unknown field is an
+// error: a ledger that one cannot read whole must not be acted on.
 func (e Entry) Decode() (Body, error) {
 	dec, ok := decoders()[e.Kind]
 	if !ok {
@@ -228,11 +232,13 @@ func (e Entry) Decode() (Body, error) {
 	return b, nil
 }
 
-// Make builds the entry that records body.
+// Make builds the entry that records body. Bytes in by or body that are not UTF-8 become U+FFFD, so that
+// the entry is what its encoding says.
 func Make(seq int64, at time.Time, by string, body Body) (Entry, error) {
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return Entry{}, fmt.Errorf("encode ledger entry %s: %w", body.Kind(), err)
 	}
-	return Entry{Seq: seq, At: at.UTC().Truncate(time.Microsecond), By: by, Kind: body.Kind(), Body: raw}, nil
+	return Entry{Seq: seq, At: at.UTC().Truncate(time.Microsecond),
+		By: strings.ToValidUTF8(by, "\uFFFD"), Kind: body.Kind(), Body: raw}, nil
 }

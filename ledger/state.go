@@ -79,7 +79,7 @@ func (s *State) Apply(e Entry) error {
 func (s *State) apply(e Entry, body Body) error {
 	switch b := body.(type) {
 	case ServerInit:
-		s.Server = b
+		return s.initServer(b)
 	case GroupCreate:
 		return s.createGroup(b)
 	case GroupChange:
@@ -96,7 +96,7 @@ func (s *State) apply(e Entry, body Body) error {
 		}
 		return s.changeDevices(b.IDs, func(d *fleet.Device) { d.Group = b.Group })
 	case DeviceState:
-		return s.changeDevices(b.IDs, func(d *fleet.Device) { d.State, d.Reason = b.State, b.Reason })
+		return s.setDeviceState(b)
 	case UpdateDecide:
 		return s.decide(e, b)
 	case ExceptionAdd:
@@ -106,7 +106,7 @@ func (s *State) apply(e Entry, body Body) error {
 	case UpdateRollback:
 		return s.rollback(e, b)
 	case TokenCreate:
-		s.Tokens[b.ID] = Token{TokenCreate: b, By: e.By}
+		return s.createToken(e, b)
 	case TokenRevoke:
 		return s.revokeToken(b)
 	case OperatorSet:
@@ -119,6 +119,13 @@ func (s *State) apply(e Entry, body Body) error {
 		return remove(s.Accesses, b.ID, "access token")
 	}
 	return nil
+}
+
+// Clone returns a copy that shares nothing that Apply changes.
+func (s *State) Clone() *State {
+	return &State{Seq: s.Seq, Server: s.Server, Groups: maps.Clone(s.Groups), Devices: maps.Clone(s.Devices),
+		Decisions: maps.Clone(s.Decisions), Exceptions: maps.Clone(s.Exceptions), Rollbacks: maps.Clone(s.Rollbacks),
+		Tokens: maps.Clone(s.Tokens), Operators: maps.Clone(s.Operators), Accesses: maps.Clone(s.Accesses)}
 }
 
 // Tree is the group tree. The state only ever holds groups that form one.
