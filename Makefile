@@ -1,0 +1,46 @@
+# Two commands on a fresh Debian machine, as root, with Go installed:
+#   make demo   builds everything, makes real devices and walks through the story
+#   make test   runs all checks and tests
+SHELL := /bin/bash
+export CGO_ENABLED := 0
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+.PHONY: help setup build demo demo-stop test check lint fuzz rules bench packages clean
+
+help: ## say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: ## install the Debian packages that tests and demo need
+	@scripts/setup.sh
+
+build: ## build the three programs and the lab into bin/
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/... ./lab/cmd/... ./e2e/cmd/...
+
+demo: setup build ## run the story on real devices and leave them running
+	bin/assent-demo up
+
+demo-stop: ## end the demo's devices and server
+	@if [ -x bin/assent-demo ]; then bin/assent-demo down; else echo "no demo was built"; fi
+
+test: setup build check ## run all checks and tests
+	go test -timeout 60m ./...
+
+check: lint ## formatting, vet, lint
+	@files=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$files" ] || { echo "not gofmt-ed: $$files"; exit 1; }
+	go vet ./...
+
+lint: ## golangci-lint, from its own tools module
+	go tool -modfile=tools/go.mod golangci-lint run --timeout 15m ./...
+
+rules: ## print the rules of product.md that no test names
+	@go run ./e2e/cmd/assent-rules
+
+bench: setup build ## measure against the baselines
+	go run ./bench
+
+packages: ## Debian packages of server and agent into dist/
+	packaging/build.sh $(VERSION) dist
+
+clean: ## remove what was built
+	rm -rf bin dist

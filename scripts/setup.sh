@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Installs what building, testing and the demo need on Debian, and nothing that is there already.
+# Safe to run twice. Needs root and Go (see go.mod for the version).
+set -euo pipefail
+packages=(mmdebstrap bubblewrap gnupg apt-utils iproute2 util-linux e2fsprogs postgresql)
+
+if [ "$(id -u)" != 0 ]; then
+	echo "setup: devices are real namespaces and overlays: run this as root" >&2
+	exit 1
+fi
+if ! command -v go >/dev/null; then
+	echo "setup: Go is missing; install the version that go.mod names (https://go.dev/doc/install)" >&2
+	exit 1
+fi
+missing=()
+for p in "${packages[@]}"; do
+	[ "$(dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || missing+=("$p")
+done
+if [ ${#missing[@]} = 0 ]; then
+	echo "setup: all Debian packages are there"
+	exit 0
+fi
+echo "setup: installing ${missing[*]}"
+apt-get -q -o DPkg::Lock::Timeout=300 update
+# postgresql must not start a cluster of its own here: the tests make theirs.
+mkdir -p /etc/postgresql-common
+[ -e /etc/postgresql-common/createcluster.conf ] || echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "${missing[@]}"
