@@ -35,6 +35,7 @@ type request struct {
 	Up      bool         `json:",omitempty"`
 	Spec    *DeviceSpec  `json:",omitempty"`
 	Process *ProcessSpec `json:",omitempty"`
+	Archive *Archive     `json:",omitempty"`
 }
 
 type response struct {
@@ -58,7 +59,7 @@ func (l *Lab) perform(ctx context.Context, r request) error {
 	case opNew:
 		return l.newDevice(ctx, *r.Spec)
 	case opMirror:
-		return l.startMirror(r.Arg)
+		return l.startMirror(*r.Archive)
 	}
 	d, err := l.Device(r.Device)
 	if err != nil {
@@ -166,7 +167,7 @@ func (l *Lab) answer(conn net.Conn) {
 
 // check refuses requests that lack what their operation needs.
 func (l *Lab) check(r request) error {
-	if r.Op == opNew && r.Spec == nil || r.Op == opStart && r.Process == nil {
+	if r.Op == opNew && r.Spec == nil || r.Op == opStart && r.Process == nil || r.Op == opMirror && r.Archive == nil {
 		return fmt.Errorf("request %q is incomplete", r.Op)
 	}
 	return nil

@@ -75,8 +75,7 @@ type Lab struct {
 	mu       sync.Mutex
 	state    State
 	devices  map[string]*Device
-	lastAddr int // counts the addresses given to devices
-	mirror   *Mirror
+	lastAddr int         // counts the addresses given to devices
 	closers  []io.Closer // listeners, closed first
 }
 
@@ -217,6 +216,11 @@ func (l *Lab) Dir() string { return l.dir }
 
 // State is what the lab says of itself now.
 func (l *Lab) State() State {
+	if !l.owner {
+		if s, err := readState(l.dir); err == nil { // else it has just ended, and the last word stands
+			return s
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.state
@@ -266,8 +270,11 @@ func (l *Lab) saveState(change func(*State)) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	change(&l.state)
-	return writeJSON(filepath.Join(l.dir, "lab.json"), l.state)
+	return l.writeState()
 }
+
+// writeState wants l.mu held.
+func (l *Lab) writeState() error { return writeJSON(filepath.Join(l.dir, "lab.json"), l.state) }
 
 func readState(dir string) (State, error) {
 	var s State
@@ -315,14 +322,19 @@ func refuseOverlay(dir string) error {
 
 // serve runs an HTTP server inside the lab until the lab closes.
 func (l *Lab) serve(addr string, h http.Handler) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.serveLocked(addr, h)
+}
+
+// serveLocked is serve with l.mu held.
+func (l *Lab) serveLocked(addr string, h http.Handler) error {
 	ln, err := l.Net.Listen(addr)
 	if err != nil {
 		return err
 	}
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
-	l.mu.Lock()
 	l.closers = append(l.closers, srv)
-	l.mu.Unlock()
 	l.ending.Go(func() {
 		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 			l.log.Error("lab server ended", "addr", addr, "err", err)
