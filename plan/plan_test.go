@@ -327,8 +327,10 @@ func TestT3_NewDependencyComesInOnlyAsTheApprovalBoundIt(t *testing.T) {
 	v := verdict(t, w.compute(), app)
 	want(t, v, plan.Hold, installation.UnapprovedDependency) // seen after the approval: not bound
 	u := w.updates[app.ID()]
-	u.Items = append(u.Items, catalog.Bound{Item: item("newdep", "1.0"), Role: catalog.Dependency, Rev: 1})
+	u.Items = append(u.Items, catalog.Bound{Item: item("newdep", "1.0"), Role: catalog.Dependency, Rev: 2})
 	w.updates[app.ID()] = u
+	want(t, verdict(t, w.compute(), app), plan.Hold, installation.UnapprovedDependency) // known now, but approved before
+	w.decisions[0].Rev = 2
 	v = verdict(t, w.compute(), app)
 	want(t, v, plan.Install, "")
 	if diff := cmp.Diff([]catalog.Item{item("newdep", "1.0")}, v.Extras); diff != "" {
