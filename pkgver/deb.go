@@ -1,133 +1,150 @@
-// Package pkgver orders versions as each ecosystem's own tools do.
-//
-// Parse once into a type: a version that does not parse has no order, and whoever asks must hold
-// (product.md: unknown always holds). Guarantees: the order is total and equal to the real tool's;
-// parsing never panics. It knows "deb" (deb-version(7), Debian Policy 5.6.12).
 package pkgver
 
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
 
-// Deb is a parsed Debian version.
+// MaxDebLength caps the text of a Debian version, in bytes. Real ones stay below 150.
+const MaxDebLength = 512
+
+// Deb is a Debian version, [epoch:]upstream[-revision]. Only ParseDeb makes one; the zero value is
+// not a version.
 type Deb struct {
-	epoch              int
-	upstream, revision string
-	text               string
+	text     string
+	upstream string
+	revision string
+	epoch    int32
 }
 
-// String is the version as it was written.
-func (v Deb) String() string { return v.text }
-
-// maxLength caps a version's length in bytes; real ones stay far below.
-const maxLength = 512
-
-// ParseDeb reads [epoch:]upstream[-revision].
-func ParseDeb(s string) (Deb, error) {
-	bad := func(why string) (Deb, error) { return Deb{}, fmt.Errorf("version %.80q: %s", s, why) }
-	if len(s) > maxLength {
-		return bad("too long")
-	}
-	v := Deb{text: s, upstream: s}
-	if head, tail, ok := strings.Cut(s, ":"); ok {
-		epoch, err := strconv.ParseUint(head, 10, 31)
-		if err != nil || strings.HasPrefix(head, "+") {
-			return bad("the epoch is not a number")
-		}
-		v.epoch, v.upstream = int(epoch), tail
-	}
-	if i := strings.LastIndexByte(v.upstream, '-'); i >= 0 {
-		v.upstream, v.revision = v.upstream[:i], v.upstream[i+1:]
-		if v.revision == "" {
-			return bad("the revision is empty")
-		}
-	}
-	switch {
-	case v.upstream == "" || v.upstream[0] < '0' || v.upstream[0] > '9':
-		return bad("the upstream version does not start with a digit")
-	case !only(v.upstream, ".+-~:"):
-		return bad("the upstream version has a character that Policy does not allow")
-	case !only(v.revision, ".+~"):
-		return bad("the revision has a character that Policy does not allow")
+// ParseDeb reads a version as strictly as dpkg reads the one of a package it is to install
+// (deb-version(7), Policy 5.6.12). The error wraps ErrMalformed.
+func ParseDeb(text string) (Deb, error) {
+	v, problem := parseDeb(text)
+	if problem != "" {
+		return Deb{}, fmt.Errorf("version %.80q %s: %w", text, problem, ErrMalformed)
 	}
 	return v, nil
 }
 
-func only(s, extra string) bool {
+func parseDeb(text string) (v Deb, problem string) {
+	if len(text) > MaxDebLength {
+		return Deb{}, "is too long"
+	}
+	v.text, v.upstream = text, text
+	if epoch, rest, ok := strings.Cut(text, ":"); ok {
+		if v.epoch, ok = parseEpoch(epoch); !ok {
+			return Deb{}, "has an epoch that is not a number"
+		}
+		v.upstream = rest
+	}
+	if i := strings.LastIndexByte(v.upstream, '-'); i >= 0 {
+		v.upstream, v.revision = v.upstream[:i], v.upstream[i+1:]
+		if v.revision == "" {
+			return Deb{}, "has an empty revision"
+		}
+	}
+	switch {
+	case v.upstream == "":
+		return Deb{}, "has no upstream part"
+	case !isDigit(v.upstream[0]):
+		return Deb{}, "does not start with a digit"
+	case !only(v.upstream, ".+-~:"):
+		return Deb{}, "has a character that is not allowed"
+	case !only(v.revision, ".+~"):
+		return Deb{}, "has a character that is not allowed in the revision"
+	}
+	return v, ""
+}
+
+func parseEpoch(s string) (int32, bool) {
+	if s == "" || strings.Trim(s, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil || n > math.MaxInt32 {
+		return 0, false
+	}
+	return int32(n), true
+}
+
+func only(s, punctuation string) bool {
 	for i := range len(s) {
-		if !alnum(s[i]) && strings.IndexByte(extra, s[i]) < 0 {
+		if !isDigit(s[i]) && !isLetter(s[i]) && strings.IndexByte(punctuation, s[i]) < 0 {
 			return false
 		}
 	}
 	return true
 }
 
-func digit(c byte) bool  { return c >= '0' && c <= '9' }
-func letter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
-func alnum(c byte) bool  { return digit(c) || letter(c) }
+// String is the text that was parsed.
+func (v Deb) String() string { return v.text }
 
-// Compare orders as `dpkg --compare-versions`: negative when v is earlier than w.
+// Epoch is the number before the colon, 0 if there is none.
+func (v Deb) Epoch() int { return int(v.epoch) }
+
+// Upstream is the version without epoch and revision.
+func (v Deb) Upstream() string { return v.upstream }
+
+// Revision is what follows the last dash; empty for native packages.
+func (v Deb) Revision() string { return v.revision }
+
+// Compare gives -1, 0 or 1 as v is older than, equal to or newer than w.
 func (v Deb) Compare(w Deb) int {
-	return cmp.Or(cmp.Compare(v.epoch, w.epoch), compareParts(v.upstream, w.upstream), compareParts(v.revision, w.revision))
+	if v.text == w.text {
+		return 0
+	}
+	return cmp.Or(cmp.Compare(v.epoch, w.epoch), compareDebPart(v.upstream, w.upstream), compareDebPart(v.revision, w.revision))
 }
 
-// compareParts is dpkg's verrevcmp: alternately a run of non-digits and a number.
-func compareParts(a, b string) int {
+// compareDebPart walks both texts in turns: a run of non-digits by debOrder, then a run of digits by
+// value. A missing revision is the empty text, which equals "0".
+func compareDebPart(a, b string) int {
 	for a != "" || b != "" {
-		for a != "" && !digit(a[0]) || b != "" && !digit(b[0]) {
-			if c := cmp.Compare(order(a), order(b)); c != 0 {
+		for (a != "" && !isDigit(a[0])) || (b != "" && !isDigit(b[0])) {
+			if c := cmp.Compare(debOrder(a), debOrder(b)); c != 0 {
 				return c
 			}
+			// Equal orders other than 0 are equal characters; both 0 would mean two digits or ends.
 			a, b = a[1:], b[1:]
 		}
-		var x, y string
-		x, a = number(a)
-		y, b = number(b)
-		if c := cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y)); c != 0 {
+		var na, nb string
+		na, a = cutNumber(a)
+		nb, b = cutNumber(b)
+		if c := cmp.Or(cmp.Compare(len(na), len(nb)), strings.Compare(na, nb)); c != 0 {
 			return c
 		}
 	}
 	return 0
 }
 
-// order ranks the first character: tilde before the end, the end (and digits) before letters, letters
+// debOrder of the first character: tilde before the end, the end and digits before letters, letters
 // before everything else.
-func order(s string) int {
+func debOrder(s string) int {
 	switch {
-	case s == "" || digit(s[0]):
+	case s == "" || isDigit(s[0]):
 		return 0
-	case letter(s[0]):
-		return int(s[0])
 	case s[0] == '~':
 		return -1
+	case isLetter(s[0]):
+		return int(s[0])
 	}
 	return int(s[0]) + 256
 }
 
-// number splits off the leading digits, without leading zeros.
-func number(s string) (digits, rest string) {
-	n := 0
-	for n < len(s) && digit(s[n]) {
-		n++
+// cutNumber splits off the leading digits, without their leading zeros: longer is greater then,
+// whatever the size of the number.
+func cutNumber(s string) (number, rest string) {
+	end := 0
+	for end < len(s) && isDigit(s[end]) {
+		end++
 	}
-	return strings.TrimLeft(s[:n], "0"), s[n:]
+	return strings.TrimLeft(s[:end], "0"), s[end:]
 }
 
-// Compare orders two versions of an ecosystem. An unknown ecosystem or an unparsable version is an error.
-func Compare(ecosystem, a, b string) (int, error) {
-	if ecosystem != "deb" {
-		return 0, fmt.Errorf("versions of the ecosystem %q have no known order", ecosystem)
-	}
-	v, err := ParseDeb(a)
-	if err != nil {
-		return 0, err
-	}
-	w, err := ParseDeb(b)
-	if err != nil {
-		return 0, err
-	}
-	return v.Compare(w), nil
-}
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }

@@ -1,0 +1,41 @@
+// Package pkgver orders the versions of each ecosystem the way its own package manager does.
+//
+// It guarantees a total order per ecosystem that equals the real tool's answer (for "deb", dpkg
+// --compare-versions), and that what it cannot read is an error and never a guess: an unknown
+// ecosystem or a malformed version must hold a decision, so callers may not treat the error as
+// "older" or "equal".
+//
+// It does not normalise: "1.0", "1.00" and "0:1.0" compare as equal and remain different texts.
+// Identity of an item is its text, order is its value.
+package pkgver
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors that callers may tell apart. Both mean that the order is unknown.
+var (
+	ErrEcosystem = errors.New("version order of this ecosystem is not known")
+	ErrMalformed = errors.New("malformed version")
+)
+
+// Ecosystem names, as in package URLs.
+const ecosystemDeb = "deb"
+
+// Compare gives -1, 0 or 1 as a is older than, equal to or newer than b in the ecosystem. Any error
+// means that the order is unknown; the number is 0 then and must not be used.
+func Compare(ecosystem, a, b string) (int, error) {
+	if ecosystem != ecosystemDeb {
+		return 0, fmt.Errorf("compare versions of %.40q: %w", ecosystem, ErrEcosystem)
+	}
+	va, err := ParseDeb(a)
+	if err != nil {
+		return 0, err
+	}
+	vb, err := ParseDeb(b)
+	if err != nil {
+		return 0, err
+	}
+	return va.Compare(vb), nil
+}
