@@ -1,0 +1,154 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"assent/fault"
+)
+
+// Bounds on what is decoded.
+const (
+	maxEnrol  = 64 << 10 // bytes of an enrolment: read before anybody proved anything
+	maxDepth  = 32       // nesting of JSON
+	maxWindow = 8 << 20  // zstd window: what one decoder may hold
+)
+
+// The refusals of a body.
+var (
+	errCanceled   = errors.New("the device hung up")
+	errBodySize   = fault.New(fault.TooLarge, "body_too_large", "The message is larger than the protocol allows.")
+	errBodyDepth  = fault.New(fault.Invalid, "body_too_deep", "The message nests deeper than %d levels.", maxDepth)
+	errBodyJSON   = fault.New(fault.Invalid, "body_malformed", "The message is not the JSON that the protocol asks for.")
+	errBodyZstd   = fault.New(fault.Invalid, "body_compression", "The message's compression cannot be read; only zstd with a window of up to 8 MiB is.")
+	errBodyBroken = fault.New(fault.Invalid, "body_incomplete", "The message did not arrive whole or not in time.")
+)
+
+// decoders keeps zstd decoders between requests: each costs far more to make than a check-in to answer.
+var decoders = sync.Pool{}
+
+// buffers keeps the buffers of small messages.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// readJSON reads a message of at most limit bytes, compressed or not, into v. Unknown fields are ignored:
+// newer agents may say more.
+func (g *Gateway) readJSON(c *call, limit int64, v any) error {
+	buf := buffers.Get().(*bytes.Buffer)
+	buf.Reset()
+	defer func() {
+		if buf.Cap() <= 64<<10 {
+			buffers.Put(buf)
+		}
+	}()
+	if err := g.readBody(c, limit, g.Limits.BodyTimeout, buf); err != nil {
+		return err
+	}
+	if !shallow(buf.Bytes(), maxDepth) {
+		return errBodyDepth
+	}
+	if err := json.Unmarshal(buf.Bytes(), v); err != nil {
+		return errBodyJSON.Because(err)
+	}
+	return nil
+}
+
+// readBody reads the request's body into buf: at most limit bytes as sent and after decompression, within
+// the time given. The deadline is on the connection and is lifted again, because a long poll may follow.
+func (g *Gateway) readBody(c *call, limit int64, within time.Duration, buf *bytes.Buffer) error {
+	if c.r.ContentLength > limit {
+		return errBodySize
+	}
+	_ = c.io.SetReadDeadline(time.Now().Add(within)) // fails only on a closed connection; the read will tell
+	err := decompress(http.MaxBytesReader(c.w, c.r.Body, limit), limit, buf)
+	_ = c.io.SetReadDeadline(time.Time{})
+	var big *http.MaxBytesError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &big):
+		return errBodySize
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, fault.Invalid):
+		c.w.Header().Set("Connection", "close")
+		return errBodyBroken.Because(err)
+	}
+	return err
+}
+
+// decompress copies r to buf, through zstd if it begins like a zstd frame (JSON never does).
+func decompress(r io.Reader, limit int64, buf *bytes.Buffer) error {
+	br := bufio.NewReaderSize(r, 512)
+	head, err := br.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read a body: %w", err)
+	}
+	if !bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}) {
+		if _, err := buf.ReadFrom(br); err != nil {
+			return fmt.Errorf("read a body: %w", err)
+		}
+		return nil
+	}
+	dec, err := decoder(br)
+	if err != nil {
+		return errBodyZstd.Because(err)
+	}
+	defer func() {
+		_ = dec.Reset(nil) // lets go of the body; cannot fail
+		decoders.Put(dec)
+	}()
+	n, err := buf.ReadFrom(io.LimitReader(dec, limit+1))
+	switch {
+	case n > limit:
+		return errBodySize
+	case err != nil && isZstd(err):
+		return errBodyZstd.Because(err)
+	case err != nil:
+		return fmt.Errorf("read a compressed body: %w", err)
+	}
+	return nil
+}
+
+// isZstd tells an error of the compression from one of the connection.
+func isZstd(err error) bool {
+	var big *http.MaxBytesError
+	return !errors.As(err, &big) && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+func decoder(r io.Reader) (*zstd.Decoder, error) {
+	if d, ok := decoders.Get().(*zstd.Decoder); ok {
+		return d, d.Reset(r)
+	}
+	return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxMemory(maxWindow), zstd.WithDecoderMaxWindow(maxWindow))
+}
+
+// shallow reports whether JSON nests at most depth levels. It reads brackets outside of strings and needs
+// no valid JSON.
+func shallow(b []byte, depth int) bool {
+	level, text := 0, false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case text && c == '\\':
+			i++
+		case c == '"':
+			text = !text
+		case text:
+		case c == '{' || c == '[':
+			if level++; level > depth {
+				return false
+			}
+		case c == '}' || c == ']':
+			level--
+		}
+	}
+	return true
+}

@@ -1,0 +1,241 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"time"
+
+	"assent/fault"
+	"assent/fleet"
+	"assent/wire"
+)
+
+// maxWait is the longest that a reply is held.
+const maxWait = 300 * time.Second
+
+// The forms of what a check-in and a document name.
+var (
+	digestForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	runForm    = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+)
+
+var errCheckIn = fault.New(fault.Invalid, "checkin_invalid", "The check-in lacks a boot id, a run or a sequence, or one of its digests is none.")
+
+// checkIn answers a device's steady message: what it shall upload, a new statement, or nothing, held
+// back until there is something if the device asked for that.
+func (g *Gateway) checkIn(c *call) error {
+	var in wire.CheckIn
+	if err := g.readJSON(c, wire.MaxMessage, &in); err != nil {
+		return err
+	}
+	if err := tidy(&in); err != nil {
+		return err
+	}
+	now := g.Now()
+	if c.device.State != fleet.Active {
+		g.note(c.session, c.session.reset(now))
+		g.metrics.checkIns.quarantined.Inc()
+		return errQuarantined
+	}
+	switch word, why := c.session.judge(&in, now); word {
+	case clone:
+		return g.quarantine(c, why)
+	case stale:
+		g.metrics.checkIns.stale.Inc()
+		return g.reply(c, wire.CheckInReply{Now: now, Next: 1})
+	}
+	need, err := g.need(c)
+	if err != nil {
+		return err
+	}
+	if len(need) > 0 {
+		g.metrics.checkIns.incomplete.Inc()
+		return g.reply(c, wire.CheckInReply{Now: now, Need: need, Next: 1})
+	}
+	if len(in.Digests) == 0 {
+		g.metrics.checkIns.incomplete.Inc()
+		return g.reply(c, wire.CheckInReply{Now: now, Resend: true, Next: 1})
+	}
+	return g.answer(c, &in)
+}
+
+// tidy checks a check-in's form and cuts what is too long.
+func tidy(in *wire.CheckIn) error {
+	if !runForm.MatchString(in.BootID) || !runForm.MatchString(in.Run) || in.Sequence < 1 || in.Sequence > 1<<62 {
+		return errCheckIn
+	}
+	for _, k := range wire.Kinds() {
+		if d, ok := in.Digests[k]; ok && d == "" {
+			delete(in.Digests, k)
+		} else if ok && !isDigest(d) {
+			return errCheckIn.On("digests")
+		}
+	}
+	if len(in.Digests) > len(wire.Kinds()) || len(in.Plan) > 64 {
+		return errCheckIn.On("digests")
+	}
+	cut(&in.Progress.Doing, 512)
+	cut(&in.Progress.Error, wire.MaxString)
+	return nil
+}
+
+// isDigest is digestForm without the cost of a regexp on the steady path.
+func isDigest(s string) bool {
+	if len(s) != 64 {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// cut shortens a text to n bytes.
+func cut(s *string, n int) {
+	if len(*s) > n {
+		*s = (*s)[:n-len("…")] + "…"
+	}
+}
+
+// need finds out which announced documents the server lacks, and takes over the others.
+func (g *Gateway) need(c *call) ([]wire.Kind, error) {
+	unknown := c.session.unknown()
+	var need []wire.Kind
+	for _, k := range wire.Kinds() {
+		digest, ok := unknown[k]
+		if !ok {
+			continue
+		}
+		known, err := g.Facts.Known(c.r.Context(), k, digest)
+		if err != nil {
+			return nil, fmt.Errorf("look up a document: %w", err)
+		}
+		if !known {
+			need = append(need, k)
+			delete(unknown, k)
+		}
+	}
+	contact := c.session.has(unknown)
+	g.note(c.session, contact)
+	return need, nil
+}
+
+// note passes a contact on and remembers to write it down.
+func (g *Gateway) note(s *session, contact Contact) {
+	g.Presence.Seen(contact)
+	g.mark(s)
+}
+
+// answer gives the device its statement, at once or as soon as there is a new one within its wait.
+func (g *Gateway) answer(c *call, in *wire.CheckIn) error {
+	until := g.Now().Add(min(time.Duration(max(in.Wait, 0))*time.Second, maxWait))
+	closed := func() {}
+	defer func() { closed() }()
+	var poll context.Context
+	for first := true; ; first = false {
+		stmt, plan, err := g.Planner.For(c.device.ID)
+		if err != nil {
+			return fmt.Errorf("plan for a device: %w", err)
+		}
+		if c.session.due(stmt, plan, in.Plan, g.Now()) {
+			g.metrics.checkIns.statement.Inc()
+			return g.reply(c, wire.CheckInReply{Now: g.Now(), Statement: &stmt, Next: g.next()})
+		}
+		left := until.Sub(g.Now())
+		if left <= 0 {
+			return g.nothing(c)
+		}
+		if first {
+			var cancel context.CancelFunc
+			poll, cancel = g.park(c, left)
+			defer cancel()
+			closed = g.Presence.PollOpened(c.device.ID)
+		}
+		g.wait(poll, c, stmt, plan != in.Plan)
+		if d, err := g.current(c.peer); err != nil {
+			return err
+		} else if d.State != fleet.Active {
+			return errQuarantined
+		}
+		if poll.Err() != nil {
+			return g.nothing(c)
+		}
+	}
+}
+
+// wait sleeps until the plan may have changed. A device that lacks the plan it was sent moments ago is
+// looked at again as soon as the plan may be repeated.
+func (g *Gateway) wait(poll context.Context, c *call, held wire.Statement, lacks bool) {
+	if lacks {
+		soon, cancel := context.WithTimeout(poll, repeatSoon)
+		defer cancel()
+		poll = soon
+	}
+	g.Planner.Wait(poll, c.device.ID, held)
+}
+
+// park opens the long poll: it gives the working place back and ends with the request, with the device's
+// next long poll, with the wait, or when the server stops.
+func (g *Gateway) park(c *call, left time.Duration) (context.Context, context.CancelFunc) {
+	c.release()
+	poll, cancel := c.session.poll(c.r.Context(), left)
+	g.mu.Lock()
+	stopping := g.stopping
+	g.mu.Unlock()
+	detach := context.AfterFunc(stopping, cancel)
+	return poll, func() { detach(); cancel() }
+}
+
+// nothing is the answer of a steady check-in.
+func (g *Gateway) nothing(c *call) error {
+	g.metrics.checkIns.steady.Inc()
+	return g.reply(c, wire.CheckInReply{Now: g.Now(), Next: g.next()})
+}
+
+// next tells agents when to come again. While the server stops, that is soon, but not all at once.
+func (g *Gateway) next() int {
+	g.mu.Lock()
+	stopping := g.stopping.Err() != nil
+	g.mu.Unlock()
+	if stopping {
+		return 1 + rand.IntN(10)
+	}
+	return int(g.Next.Seconds())
+}
+
+// quarantine takes a cloned device out, loudly: an act in the ledger, an event, a warning and a count.
+func (g *Gateway) quarantine(c *call, why string) error {
+	reason := "Its identity is used by two agents: " + why + "."
+	g.metrics.checkIns.cloned.Inc()
+	g.Log.Warn("quarantined a device", "device", c.device.ID, "name", c.device.Name, "remote", c.r.RemoteAddr, "reason", reason)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.r.Context()), 30*time.Second) // it must stick even if the clone hangs up
+	defer cancel()
+	if err := g.Acts.Quarantine(ctx, c.device.ID, reason); err != nil {
+		return fmt.Errorf("quarantine device %s: %w", c.device.ID, err)
+	}
+	g.note(c.session, c.session.reset(g.Now()))
+	c.session.interrupt()
+	return errQuarantined.Because(errors.New(why))
+}
+
+// Forget gives devices a clean slate: what is known of their sequences and runs no longer counts. It is
+// for devices that an administrator released.
+func (g *Gateway) Forget(ids []fleet.DeviceID) {
+	for _, id := range ids {
+		s := g.session(id)
+		s.reset(time.Time{})
+		g.mark(s)
+	}
+}
+
+// Interrupt ends the long polls of devices, so that a change of their standing reaches them at once.
+func (g *Gateway) Interrupt(ids []fleet.DeviceID) {
+	for _, id := range ids {
+		g.session(id).interrupt()
+	}
+}

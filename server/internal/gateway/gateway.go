@@ -1,0 +1,249 @@
+// Package gateway speaks the device protocol of package wire: enrolment, renewal, check-ins with long
+// polls, documents, reports and plans, over mutual TLS 1.3 on a listener of its own.
+//
+// Guarantees: who a device is comes from its certificate alone and is checked against the roster at every
+// handshake (resumed ones too) and every request, so a retired device is out at once; a device sees its
+// own plan only; a certificate used by two agents is found out and quarantined, loudly; what a peer can
+// make the server hold in memory is bounded before it has proved who it is and after; a check-in that
+// changes nothing touches no database.
+//
+// It decides nothing about updates: plans come from the planner, facts and reports go to the index. It
+// promises no delivery of plans to devices that do not ask.
+package gateway
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"assent/fleet"
+	"assent/server/internal/ca"
+	"assent/wire"
+)
+
+// Roster knows the devices. All methods are safe for concurrent use; Device answers from memory.
+type Roster interface {
+	Device(id fleet.DeviceID) (fleet.Device, bool)
+	// Enrol spends one use of the token and admits a new device with this key, durably. When the very
+	// device was admitted moments ago with this token and key (its reply was lost), it is returned again.
+	Enrol(ctx context.Context, token wire.Token, key, hostname string) (fleet.Device, error)
+}
+
+// Acts records what the server itself does to devices. Both are durable when they return, and doing one
+// again is no error and no second entry.
+type Acts interface {
+	// Renewed replaces the device's key old by key.
+	Renewed(ctx context.Context, id fleet.DeviceID, old, key string) error
+	// Quarantine takes a device out, for the reason given, with an event.
+	Quarantine(ctx context.Context, id fleet.DeviceID, reason string) error
+}
+
+// Facts takes what devices say. It keeps at-least-once messages exactly once.
+type Facts interface {
+	// Known reports whether the document's body is on the server.
+	Known(ctx context.Context, kind wire.Kind, digest string) (bool, error)
+	// Observe keeps a document of a device, durably; its digest has been verified.
+	Observe(ctx context.Context, id fleet.DeviceID, kind wire.Kind, digest string, body []byte) error
+	// Report applies reports and returns the ids of those that are durable now.
+	Report(ctx context.Context, id fleet.DeviceID, reports []wire.Report) ([]string, error)
+}
+
+// Presence is told what is known of a device's connection. Its methods answer from memory, at once.
+type Presence interface {
+	// Seen is called for every check-in that counts and after every document.
+	Seen(c Contact)
+	// PollOpened says that the device listens; the function it returns ends that.
+	PollOpened(id fleet.DeviceID) (closed func())
+}
+
+// Contacts keeps contacts across restarts. Save is called with batches, every few seconds.
+type Contacts interface {
+	Load(ctx context.Context, each func(Contact) error) error
+	Save(ctx context.Context, batch []Contact) error
+}
+
+// Planner gives devices their plans. Its methods are safe for concurrent use.
+type Planner interface {
+	// For returns the device's current statement and the digest of its plan.
+	For(id fleet.DeviceID) (wire.Statement, string, error)
+	// PlanBytes returns a plan's body while it is current for some device.
+	PlanBytes(digest string) ([]byte, bool)
+	// Wait blocks until the device's statement may differ from held, or ctx ends.
+	Wait(ctx context.Context, id fleet.DeviceID, held wire.Statement)
+}
+
+// Contact is what the last check-in of a device said.
+type Contact struct {
+	Device     fleet.DeviceID
+	Digests    map[wire.Kind]string // never changed in place: a new map for new digests
+	BootID     string
+	Run        string
+	Sequence   int64
+	LastSeen   time.Time
+	Progress   wire.Progress
+	Capability int
+}
+
+// Config is what New needs. The zero value of each field below the line is usable.
+type Config struct {
+	CA       *ca.CA
+	Server   *ca.Server // the listener's certificate
+	PlanKeys []ed25519.PublicKey
+	Roster   Roster
+	Acts     Acts
+	Facts    Facts
+	Presence Presence
+	Contacts Contacts
+	Planner  Planner
+	// ---
+	Limits  Limits
+	Now     func() time.Time
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+	Flush   time.Duration // how long a contact may be known only in memory; 3 s by default
+	Next    time.Duration // what agents without long poll are told to wait; 60 s by default
+}
+
+// Gateway serves the device protocol. Make one with New, start it with Serve.
+type Gateway struct {
+	Config
+	tls      *tls.Config
+	mux      *http.ServeMux
+	conns    *conns
+	attempts *attempts
+	metrics  *metrics
+	plans    *planCache
+	uploads  chan struct{} // one token per document being received
+	inFlight chan struct{} // one token per request being worked on
+	refused  *quiet
+
+	mu       sync.Mutex
+	sessions map[fleet.DeviceID]*session
+	dirty    []*session
+	stopping context.Context // ends when the long polls must
+}
+
+// New makes a Gateway and loads what is known of the devices' sequences, so that a copied device is found
+// out across restarts of the server.
+func New(ctx context.Context, c Config) (*Gateway, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	c.defaults()
+	g := &Gateway{Config: c, conns: newConns(c.Limits), attempts: newAttempts(c.Limits), plans: newPlanCache(),
+		uploads: make(chan struct{}, c.Limits.Uploads), inFlight: make(chan struct{}, c.Limits.Requests),
+		refused: newQuiet(), sessions: map[fleet.DeviceID]*session{}, stopping: context.Background()}
+	m, err := newMetrics(c.Metrics, g)
+	if err != nil {
+		return nil, err
+	}
+	g.metrics = m
+	g.tls = g.tlsConfig()
+	g.mux = g.routes()
+	err = c.Contacts.Load(ctx, func(k Contact) error {
+		g.sessions[k.Device] = newSession(k)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load the devices' contacts: %w", err)
+	}
+	return g, nil
+}
+
+func (c Config) check() error {
+	switch {
+	case c.CA == nil || c.Server == nil:
+		return errors.New("the gateway needs a CA and a server certificate")
+	case len(c.PlanKeys) == 0:
+		return errors.New("the gateway needs the key that signs plans")
+	case c.Roster == nil || c.Acts == nil || c.Facts == nil || c.Presence == nil || c.Contacts == nil || c.Planner == nil:
+		return errors.New("the gateway needs all its services")
+	}
+	return nil
+}
+
+func (c *Config) defaults() {
+	c.Limits.defaults()
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = prometheus.NewRegistry()
+	}
+	if c.Flush <= 0 {
+		c.Flush = 3 * time.Second
+	}
+	if c.Next <= 0 {
+		c.Next = time.Minute
+	}
+}
+
+// Serve answers devices on l until ctx ends; then it ends the long polls, lets the other requests finish
+// within grace, writes down the contacts and returns. It closes l. It may be called once.
+func (g *Gateway) Serve(ctx context.Context, l net.Listener, grace time.Duration) error {
+	stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g.mu.Lock()
+	g.stopping = stopping
+	g.mu.Unlock()
+
+	srv := g.server()
+	served := make(chan error, 1)
+	go func() {
+		served <- srv.Serve(tls.NewListener(&listener{Listener: l, conns: g.conns, log: g.Log}, g.tls))
+	}()
+	flushed := make(chan struct{})
+	go func() {
+		defer close(flushed)
+		g.writeBehind(stopping)
+	}()
+
+	var err error
+	select {
+	case <-ctx.Done():
+		stop()
+		err = shutdown(srv, grace)
+		<-served
+	case err = <-served:
+		stop()
+	}
+	<-flushed
+	return errors.Join(err, g.flush(context.WithoutCancel(ctx)))
+}
+
+// shutdown lets requests finish for a while, then closes what is left.
+func shutdown(srv *http.Server, grace time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	err := srv.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errors.Join(errors.New("stop the device listener: requests were cut off"), srv.Close())
+	}
+	return err
+}
+
+// server is the HTTP server of the listener. It speaks HTTP/1.1 only: agents hold one request at a time,
+// and streams would add cost and attack surface for nothing. Read and write deadlines are set per request
+// in the handlers, because a long poll may rightly take minutes.
+func (g *Gateway) server() *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	return &http.Server{
+		Handler: g, Protocols: protocols,
+		ReadHeaderTimeout: g.Limits.HeaderTimeout, IdleTimeout: g.Limits.IdleTimeout, MaxHeaderBytes: 8 << 10,
+		ConnContext: connContext,
+		ErrorLog:    slog.NewLogLogger(g.Log.Handler(), slog.LevelDebug),
+	}
+}

@@ -1,0 +1,212 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"path"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"assent/fault"
+	"assent/fleet"
+	"assent/wire"
+)
+
+// route is one line of the protocol. A route that is not open needs a device certificate; there is no
+// third kind.
+type route struct {
+	name    string // for metrics
+	pattern string // for http.ServeMux
+	open    bool
+	serve   func(*Gateway, *call) error
+}
+
+func table() []route {
+	return []route{
+		{"enrol", "POST " + wire.PathEnrol, true, (*Gateway).enrol},
+		{"renew", "POST " + wire.PathRenew, false, (*Gateway).renew},
+		{"checkin", "POST " + wire.PathCheckIn, false, (*Gateway).checkIn},
+		{"document", "PUT " + wire.PathDocument + "/{kind}/{digest}", false, (*Gateway).document},
+		{"reports", "POST " + wire.PathReports, false, (*Gateway).reports},
+		{"plan", "GET " + wire.PathPlan + "/{digest}", false, (*Gateway).plan},
+	}
+}
+
+// call is one request with its caller.
+type call struct {
+	w       http.ResponseWriter
+	r       *http.Request
+	io      *http.ResponseController
+	device  fleet.Device
+	peer    peer
+	session *session
+	release func() // gives the working place back; called again it does nothing
+}
+
+var errNotFound = fault.New(fault.NotFound, "not_found", "The device protocol has no such path.")
+
+func (g *Gateway) routes() *http.ServeMux {
+	mux := http.NewServeMux()
+	for _, rt := range table() {
+		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) { g.handle(rt, w, r) })
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		g.problem(w, r, "unknown", errNotFound)
+	})
+	return mux
+}
+
+// ServeHTTP answers one request. It is exported for http.Server; requests that did not come through Serve
+// have no identity and can reach no device.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		w.Header().Set("Connection", "close") // strangers keep no connection
+	}
+	if r.URL.RawPath != "" || path.Clean(r.URL.Path) != r.URL.Path {
+		g.problem(w, r, "unknown", errNotFound) // no redirects for spellings of a path
+		return
+	}
+	g.mux.ServeHTTP(w, r)
+}
+
+// handle runs one route with everything around it.
+func (g *Gateway) handle(rt route, w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	c := &call{w: w, r: r, io: http.NewResponseController(w)}
+	defer func() {
+		if v := recover(); v != nil && v != http.ErrAbortHandler { //nolint:errorlint // a sentinel of net/http
+			g.Log.Error("a device request panicked", "route", rt.name, "device", c.device.ID, "panic", v, "stack", string(debug.Stack()))
+			g.problem(w, r, rt.name, fmt.Errorf("panic: %v", v))
+		}
+	}()
+	if err := g.run(rt, c); err != nil {
+		g.problem(w, r, rt.name, err)
+	}
+	g.metrics.route(rt.name).Observe(time.Since(start).Seconds())
+}
+
+// run finds out who calls, takes the places that the request needs and serves it.
+func (g *Gateway) run(rt route, c *call) error {
+	release, ok := g.enter()
+	if !ok {
+		return errBusy
+	}
+	c.release = release
+	defer func() { c.release() }()
+	if rt.open {
+		return rt.serve(g, c)
+	}
+	var err error
+	if c.device, c.peer, err = g.device(c.r); err != nil {
+		c.w.Header().Set("Connection", "close")
+		return err
+	}
+	c.session = g.session(c.device.ID)
+	if !c.session.enter(g.Limits.DeviceFlight) {
+		return errTooMany
+	}
+	defer c.session.leave()
+	return rt.serve(g, c)
+}
+
+// enter takes one of the places for requests that are worked on.
+func (g *Gateway) enter() (release func(), ok bool) {
+	select {
+	case g.inFlight <- struct{}{}:
+	default:
+		return nil, false
+	}
+	held := true
+	return func() {
+		if held {
+			held = false
+			<-g.inFlight
+		}
+	}, true
+}
+
+// reply writes v as JSON.
+func (g *Gateway) reply(c *call, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode %T: %w", v, err)
+	}
+	c.w.Header()["Content-Type"] = []string{"application/json"}
+	return g.write(c, body)
+}
+
+// write sends an answer within the time limit. An error of the connection is the peer's affair: there is
+// nobody left to tell.
+func (g *Gateway) write(c *call, body []byte) error {
+	c.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+	_ = c.io.SetWriteDeadline(time.Now().Add(g.Limits.WriteTimeout)) // fails only on a closed connection
+	if _, err := c.w.Write(body); err != nil {
+		g.Log.Debug("an answer did not reach its device", "device", c.device.ID, "err", err)
+	}
+	return nil
+}
+
+// problem is the body of every refusal: what the agent logs, and the code it acts on.
+type problem struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Field   string `json:"field,omitempty"`
+}
+
+// problem writes a refusal. Internal errors are logged here, once, and not shown.
+func (g *Gateway) problem(w http.ResponseWriter, r *http.Request, route string, err error) {
+	f := fault.From(err)
+	g.metrics.refusals.WithLabelValues(f.Code).Inc()
+	if f.Kind == fault.Internal && !errors.Is(r.Context().Err(), errCanceled) {
+		g.Log.Error("a device request failed", "route", route, "remote", r.RemoteAddr, "err", err)
+	}
+	h := w.Header()
+	h.Del("Content-Length")
+	h.Del("Content-Encoding")
+	h.Set("Content-Type", "application/problem+json")
+	if after := retryAfter(f); after > 0 {
+		h.Set("Retry-After", strconv.Itoa(after))
+	}
+	body, _ := json.Marshal(problem{Code: f.Code, Message: f.Message, Field: f.Field}) // three strings: cannot fail
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(g.Limits.WriteTimeout))
+	w.WriteHeader(status(f.Kind))
+	_, _ = w.Write(body) // the peer may be gone
+}
+
+// retryAfter says in how many seconds to try again: spread, so that a herd does not come back as one.
+func retryAfter(f *fault.Error) int {
+	switch {
+	case f.Code == errQuarantined.Code:
+		return 240 + rand.IntN(120)
+	case f.Kind == fault.Unavailable:
+		return 2 + rand.IntN(14)
+	}
+	return 0
+}
+
+// status is the one place that maps kinds of refusals to HTTP for devices.
+func status(k fault.Kind) int {
+	switch k {
+	case fault.Invalid:
+		return http.StatusBadRequest
+	case fault.NotFound:
+		return http.StatusNotFound
+	case fault.Conflict:
+		return http.StatusConflict
+	case fault.Forbidden:
+		return http.StatusForbidden
+	case fault.Unauthenticated:
+		return http.StatusUnauthorized
+	case fault.Gone:
+		return http.StatusGone
+	case fault.TooLarge:
+		return http.StatusRequestEntityTooLarge
+	case fault.Unavailable:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}

@@ -1,0 +1,252 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"hash/maphash"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"assent/fault"
+	"assent/fleet"
+)
+
+// Limits bounds what peers can make the server hold. Zero fields mean the defaults.
+type Limits struct {
+	HeaderTimeout time.Duration // handshake, and a request's header: 10 s
+	BodyTimeout   time.Duration // a message's body: 30 s; a document gets ten times as long
+	WriteTimeout  time.Duration // an answer: 60 s
+	IdleTimeout   time.Duration // between requests: 4 min
+	Strangers     int           // connections that have shown no device certificate yet: 4096
+	PerAddress    int           // of these, per IPv4 address or IPv6 /64: 512
+	PerDevice     int           // connections of one device: 8
+	Requests      int           // requests worked on at once, parked long polls not counted: 512
+	DeviceFlight  int           // requests of one device at once: 4
+	Uploads       int           // documents received at once: 8
+	EnrolBurst    int           // failed enrolments of one address in a row: 20
+	EnrolEvery    time.Duration // one more is allowed after: 3 s
+}
+
+func (l *Limits) defaults() {
+	orDuration := func(v *time.Duration, d time.Duration) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	orInt := func(v *int, d int) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	orDuration(&l.HeaderTimeout, 10*time.Second)
+	orDuration(&l.BodyTimeout, 30*time.Second)
+	orDuration(&l.WriteTimeout, time.Minute)
+	orDuration(&l.IdleTimeout, 4*time.Minute)
+	orDuration(&l.EnrolEvery, 3*time.Second)
+	orInt(&l.Strangers, 4096)
+	orInt(&l.PerAddress, 512)
+	orInt(&l.PerDevice, 8)
+	orInt(&l.Requests, 512)
+	orInt(&l.DeviceFlight, 4)
+	orInt(&l.Uploads, 8)
+	orInt(&l.EnrolBurst, 20)
+}
+
+// The refusals of overload. Each goes with a Retry-After.
+var (
+	errBusy         = fault.New(fault.Unavailable, "server_busy", "The server is busy; try again later.")
+	errTooMany      = fault.New(fault.Unavailable, "device_busy", "The device has too many requests under way; try again later.")
+	errTooManyConns = fault.New(fault.Unavailable, "device_connections", "The device has too many connections open.")
+	errAttempts     = fault.New(fault.Unavailable, "too_many_attempts", "Too many failed enrolments from this address; wait a moment and try again.")
+)
+
+// conns counts connections: strangers in all and by network, the others by device. A stranger over the
+// caps is closed at accept, before it costs a handshake.
+type conns struct {
+	limits    Limits
+	mu        sync.Mutex
+	strangers int
+	byNetwork map[netip.Prefix]int
+	byDevice  map[fleet.DeviceID]int
+}
+
+// conn is one accepted connection and what it counts as.
+type conn struct {
+	net.Conn
+	table   *conns
+	network netip.Prefix
+	peer    atomic.Pointer[peer]
+	device  fleet.DeviceID // guarded by table.mu; empty for a stranger
+	closed  bool           // guarded by table.mu
+}
+
+func newConns(l Limits) *conns {
+	return &conns{limits: l, byNetwork: map[netip.Prefix]int{}, byDevice: map[fleet.DeviceID]int{}}
+}
+
+// stranger counts a new connection, or refuses it.
+func (t *conns) stranger(c net.Conn) (*conn, bool) {
+	n := network(c.RemoteAddr().String())
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.strangers >= t.limits.Strangers || t.byNetwork[n] >= t.limits.PerAddress {
+		return nil, false
+	}
+	t.strangers++
+	t.byNetwork[n]++
+	return &conn{Conn: c, table: t, network: n}, true
+}
+
+// admit turns a stranger's connection into one of a device.
+func (t *conns) admit(c *conn, id fleet.DeviceID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c.closed || c.device != "" {
+		return c.device == id
+	}
+	if t.byDevice[id] >= t.limits.PerDevice {
+		return false
+	}
+	t.leaveStrangers(c)
+	c.device = id
+	t.byDevice[id]++
+	return true
+}
+
+func (t *conns) leaveStrangers(c *conn) {
+	t.strangers--
+	if t.byNetwork[c.network]--; t.byNetwork[c.network] <= 0 {
+		delete(t.byNetwork, c.network)
+	}
+}
+
+// Close closes the connection and stops counting it; more often than once is harmless.
+func (c *conn) Close() error {
+	t := c.table
+	t.mu.Lock()
+	if !c.closed {
+		c.closed = true
+		if c.device == "" {
+			t.leaveStrangers(c)
+		} else if t.byDevice[c.device]--; t.byDevice[c.device] <= 0 {
+			delete(t.byDevice, c.device)
+		}
+	}
+	t.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// counts returns how many strangers and devices are connected.
+func (t *conns) counts() (strangers, devices int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.strangers, len(t.byDevice)
+}
+
+// listener applies the caps on strangers to the connections it accepts.
+type listener struct {
+	net.Listener
+	conns *conns
+	log   *slog.Logger
+}
+
+// Accept returns the next connection that the caps let in.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if counted, ok := l.conns.stranger(c); ok {
+			return counted, nil
+		}
+		l.log.Debug("closed a connection over the limit on strangers", "remote", c.RemoteAddr().String())
+		c.Close()
+	}
+}
+
+// connContext hands the counted connection to the requests on it.
+func connContext(ctx context.Context, c net.Conn) context.Context {
+	if t, ok := c.(*tls.Conn); ok {
+		if counted, ok := t.NetConn().(*conn); ok {
+			return context.WithValue(ctx, connKey{}, counted)
+		}
+	}
+	return ctx
+}
+
+// network is the part of an address that one subscriber holds: an IPv4 address, an IPv6 /64.
+func network(remote string) netip.Prefix {
+	ap, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	addr, bits := ap.Addr().Unmap().WithZone(""), 64
+	if addr.Is4() {
+		bits = 32
+	}
+	p, err := addr.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
+
+// attempts limits failed enrolments per network in a table of fixed size: networks that share a place
+// can only make the limit stricter. Successful enrolments are free, so a roll-out behind one address works.
+type attempts struct {
+	burst time.Duration
+	every time.Duration
+	seed  maphash.Seed
+	mu    sync.Mutex
+	full  [4096]time.Time // when the place will be empty of failures again
+}
+
+func newAttempts(l Limits) *attempts {
+	return &attempts{burst: time.Duration(l.EnrolBurst) * l.EnrolEvery, every: l.EnrolEvery, seed: maphash.MakeSeed()}
+}
+
+func (a *attempts) place(remote string) *time.Time {
+	return &a.full[maphash.Comparable(a.seed, network(remote))%uint64(len(a.full))]
+}
+
+// allowed reports whether the address may try now.
+func (a *attempts) allowed(remote string, now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.place(remote).Sub(now)+a.every <= a.burst
+}
+
+// failed charges the address for a failure.
+func (a *attempts) failed(remote string, now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	at := a.place(remote)
+	if at.Before(now) {
+		*at = now
+	}
+	*at = at.Add(a.every)
+}
+
+// quiet lets a few log lines through per second, so that a flood of refusals does not fill the disk.
+type quiet struct {
+	mu   sync.Mutex
+	sec  int64
+	left int
+}
+
+func newQuiet() *quiet { return &quiet{} }
+
+func (q *quiet) may(now time.Time) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if s := now.Unix(); s != q.sec {
+		q.sec, q.left = s, 5
+	}
+	q.left--
+	return q.left >= 0
+}

@@ -1,0 +1,79 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"assent/installation"
+	"assent/wire"
+)
+
+// metrics counts what happens on the device listener.
+type metrics struct {
+	checkIns  checkInCounters
+	refusals  *prometheus.CounterVec // by code
+	documents *prometheus.CounterVec // by kind
+	reports   *prometheus.CounterVec // by state or "event"
+	installs  *prometheus.CounterVec // by outcome
+	routes    map[string]prometheus.Observer
+}
+
+// checkInCounters are the counters of the steady path, looked up once.
+type checkInCounters struct {
+	steady, statement, incomplete, stale, quarantined, cloned prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer, g *Gateway) (*metrics, error) {
+	counter := func(name, help, label string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "assent_" + name, Help: help}, []string{label})
+	}
+	m := &metrics{
+		refusals:  counter("device_refusals_total", "Refused handshakes and requests of devices, by code.", "code"),
+		documents: counter("documents_total", "Documents taken from devices, by kind.", "kind"),
+		reports:   counter("reports_total", "Reports taken from devices, repeated ones included, by installation state or \"event\".", "state"),
+		installs:  counter("installs_total", "Final results of installs that devices reported, repeated reports included.", "outcome"),
+		routes:    map[string]prometheus.Observer{},
+	}
+	in := counter("checkins_total", "Check-ins, by what they were answered with.", "answer")
+	m.checkIns = checkInCounters{steady: in.WithLabelValues("nothing"), statement: in.WithLabelValues("statement"),
+		incomplete: in.WithLabelValues("need"), stale: in.WithLabelValues("stale"),
+		quarantined: in.WithLabelValues("quarantined"), cloned: in.WithLabelValues("cloned")}
+	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "assent_device_request_seconds",
+		Help: "Time to answer a device, long polls included.", Buckets: prometheus.ExponentialBuckets(0.0001, 4, 11)}, []string{"route"})
+	for _, rt := range table() {
+		m.routes[rt.name] = seconds.WithLabelValues(rt.name)
+	}
+	gauge := func(name, help string, f func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "assent_" + name, Help: help}, f)
+	}
+	err := errors.Join(reg.Register(m.refusals), reg.Register(m.documents), reg.Register(m.reports), reg.Register(m.installs),
+		reg.Register(in), reg.Register(seconds),
+		reg.Register(gauge("connected_devices", "Devices with an open connection.", func() float64 { _, n := g.conns.counts(); return float64(n) })),
+		reg.Register(gauge("stranger_connections", "Connections that have shown no device certificate.", func() float64 { n, _ := g.conns.counts(); return float64(n) })))
+	if err != nil {
+		return nil, fmt.Errorf("register the gateway's metrics: %w", err)
+	}
+	return m, nil
+}
+
+func (m *metrics) route(name string) prometheus.Observer { return m.routes[name] }
+
+// report counts a report. Only known states become labels: a hostile device cannot make up new ones.
+func (m *metrics) report(r wire.Report) {
+	switch {
+	case r.State == "":
+		m.reports.WithLabelValues("event").Inc()
+		return
+	case !r.State.Valid():
+		m.reports.WithLabelValues("invalid").Inc()
+		return
+	}
+	m.reports.WithLabelValues(string(r.State)).Inc()
+	switch r.State {
+	case installation.Installed, installation.RestartRequired, installation.Failed, installation.Removed,
+		installation.RemoveFailed, installation.ResultUnknown:
+		m.installs.WithLabelValues(string(r.State)).Inc()
+	}
+}

@@ -1,0 +1,190 @@
+package gateway
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"assent/fleet"
+	"assent/wire"
+)
+
+// session is what the server holds in memory of one device.
+type session struct {
+	id fleet.DeviceID
+
+	mu        sync.Mutex
+	line      lineage
+	contact   Contact
+	announced map[wire.Kind]string // what the last check-in said it has
+	checked   bool                 // the contact's documents were looked up since the server started
+	dirty     bool                 // the contact awaits writing
+	flight    int                  // requests under way
+	endPoll   context.CancelFunc   // ends the long poll that is open; nil when none is
+	sent      sent
+}
+
+// sent is the last statement that a device was given.
+type sent struct {
+	sig  string
+	plan string
+	at   time.Time
+}
+
+func newSession(c Contact) *session {
+	s := &session{id: c.Device, contact: c}
+	if c.Run != "" {
+		s.line = lineage{boot: c.BootID, run: c.Run, high: c.Sequence, seen: ^uint64(0)}
+	}
+	return s
+}
+
+// session finds or starts the session of a device that the roster knows.
+func (g *Gateway) session(id fleet.DeviceID) *session {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s, ok := g.sessions[id]
+	if !ok {
+		s = newSession(Contact{Device: id})
+		g.sessions[id] = s
+	}
+	return s
+}
+
+// enter takes one of the device's places.
+func (s *session) enter(places int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flight >= places {
+		return false
+	}
+	s.flight++
+	return true
+}
+
+func (s *session) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flight--
+}
+
+// judge takes a check-in into the lineage and, when it counts, into the contact.
+func (s *session) judge(in *wire.CheckIn, now time.Time) (word, string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w, why := s.line.judge(in.BootID, in.Run, in.Sequence)
+	if w != fresh {
+		return w, why
+	}
+	s.announced = in.Digests
+	s.contact.BootID, s.contact.Run, s.contact.Sequence = in.BootID, in.Run, s.line.high
+	s.contact.LastSeen, s.contact.Progress, s.contact.Capability = now, in.Progress, in.Capability
+	return fresh, ""
+}
+
+// reset forgets who used the certificate: a released device starts with a clean slate.
+func (s *session) reset(now time.Time) Contact {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.line, s.sent = lineage{}, sent{}
+	s.contact.BootID, s.contact.Run, s.contact.Sequence = "", "", 0
+	if !now.IsZero() {
+		s.contact.LastSeen = now
+	}
+	return s.contact
+}
+
+// unknown lists the announced documents that differ from those the server has of this device, or all of
+// them the first time after a start.
+func (s *session) unknown() map[wire.Kind]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.checked && maps.Equal(s.announced, s.contact.Digests) {
+		return nil
+	}
+	s.checked = true
+	out := map[wire.Kind]string{}
+	for _, k := range wire.Kinds() {
+		if d := s.announced[k]; d != "" {
+			out[k] = d
+		}
+	}
+	return out
+}
+
+// has records that the server holds these documents of the device and returns the contact as it is now.
+func (s *session) has(docs map[wire.Kind]string) Contact {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	changed := false
+	for k, d := range docs {
+		changed = changed || s.contact.Digests[k] != d
+	}
+	if changed {
+		next := maps.Clone(s.contact.Digests)
+		if next == nil {
+			next = map[wire.Kind]string{}
+		}
+		maps.Copy(next, docs)
+		s.contact.Digests = next
+	}
+	return s.contact
+}
+
+// announces reports whether the device's last check-in named this document.
+func (s *session) announces(kind wire.Kind, digest string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return digest != "" && s.announced[kind] == digest
+}
+
+// poll opens a long poll and ends the one before it: an agent listens on one connection.
+func (s *session) poll(ctx context.Context, wait time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.endPoll != nil {
+		s.endPoll()
+	}
+	s.endPoll = cancel
+	return ctx, cancel
+}
+
+// interrupt ends the open long poll, if there is one.
+func (s *session) interrupt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.endPoll != nil {
+		s.endPoll()
+		s.endPoll = nil
+	}
+}
+
+// Bounds on repeating a statement.
+const (
+	repeatSoon = 5 * time.Second // to a device that does not have the plan: its reply may have been lost
+	repeatLate = 24 * time.Hour  // to a device that has the plan: the statement around it may have been lost
+)
+
+// due reports whether the device should be given this statement now, and notes that it was.
+func (s *session) due(stmt wire.Statement, plan, held string, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	after := repeatLate
+	if held != plan {
+		after = repeatSoon
+	}
+	if s.sent.sig == string(stmt.Sig) && now.Sub(s.sent.at) < after {
+		return false
+	}
+	s.sent = sent{sig: string(stmt.Sig), plan: plan, at: now}
+	return true
+}
+
+// given returns the digest of the plan that the device was last told of.
+func (s *session) given() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sent.plan
+}
