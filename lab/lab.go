@@ -57,6 +57,8 @@ type State struct {
 	// Forwards are host addresses and the lab addresses behind them.
 	Forwards  map[string]string `json:",omitempty"`
 	MirrorURL string            `json:",omitempty"`
+	// Ready is set by MarkReady, when whoever opened the lab has put everything in it.
+	Ready bool
 }
 
 // Lab is a running lab. All methods may be called from any goroutine.
@@ -275,6 +277,9 @@ func (l *Lab) saveState(change func(*State)) error {
 
 // writeState wants l.mu held.
 func (l *Lab) writeState() error { return writeJSON(filepath.Join(l.dir, "lab.json"), l.state) }
+
+// MarkReady tells other processes that the lab has all that its maker wanted in it.
+func (l *Lab) MarkReady() error { return l.saveState(func(s *State) { s.Ready = true }) }
 
 func readState(dir string) (State, error) {
 	var s State

@@ -117,8 +117,7 @@ func TestFourDevices_SeeAndInstallPublishedUpdates(t *testing.T) {
 			"Inst acme-app [1.0] (2.0 Acme:acme [", "Inst acme-sec [1.0] (1.1 Acme-Security:acme-security [",
 			"Inst acme-data [1.0] (1.1 Acme:acme [all])",
 		} {
-			// apt names the origin by the archive's Origin and Label.
-			if !strings.Contains(plan, strings.SplitN(want, "(", 2)[0]) {
+			if !strings.Contains(plan, want) {
 				t.Errorf("plan of %s lacks %q:\n%s", d.Name(), want, plan)
 			}
 		}
@@ -346,8 +345,13 @@ func TestNet_ListensDialsAndCanBeCutOff(t *testing.T) {
 	if !strings.HasPrefix(string(body), "hello 10.77.") {
 		t.Errorf("from the host: %q", body)
 	}
-	if _, err := http.Get("http://" + Gateway + ":8080/"); err == nil {
-		t.Error("the lab's address answers outside the lab")
+	outside := http.Client{Timeout: time.Second} // something else may have that address out there
+	if res, err := outside.Get("http://" + Gateway + ":8080/"); err == nil {
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || strings.HasPrefix(string(body), "hello") {
+			t.Errorf("the lab's server answers outside the lab: %q, %v", body, err)
+		}
 	}
 	out, err := l.Net.Command(t.Context(), "ip", "-br", "addr").Output()
 	if err != nil || !strings.Contains(string(out), "10.77.0.1/16") {

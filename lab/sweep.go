@@ -235,3 +235,32 @@ func unmountBelow(dir string) error {
 }
 
 func shortHash(s string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(s)))[:8] }
+
+// Down ends the running lab called name in the default place, by SIGTERM to the process that opened it, and waits
+// until everything of it is gone. What a dead lab of that name left is removed as well.
+func Down(ctx context.Context, name string) error {
+	if !labName.MatchString(name) {
+		return fmt.Errorf("lab name %q is not valid", name)
+	}
+	dir := filepath.Join(StateRoot(), name)
+	if !isLab(dir) {
+		return fmt.Errorf("end lab %s: %w", name, ErrNotRunning)
+	}
+	if running(dir) {
+		s, err := readState(dir)
+		if err != nil {
+			return fmt.Errorf("end lab %s: %w", name, err)
+		}
+		if err := unix.Kill(s.PID, unix.SIGTERM); err != nil {
+			return fmt.Errorf("end lab %s: %w", name, err)
+		}
+	}
+	for running(dir) {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("end lab %s: %w", name, ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return Sweep(ctx, slog.New(slog.DiscardHandler))
+}
