@@ -102,3 +102,10 @@ type Checkpoint struct {
 type Changes struct {
 	Seq uint64 `json:"seq"`
 }
+
+// OperatorRow is a person or program that may use the API.
+type OperatorRow struct {
+	ledger.Operator
+	ScopeName string `json:"scope_name"`
+	Accesses  int    `json:"accesses"` // live access tokens
+}

@@ -20,6 +20,8 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"assent/fault"
 	"assent/ledger"
@@ -147,6 +149,9 @@ func (s *Service) SignIn(ctx context.Context, text, note, remote string, life ti
 	if err != nil {
 		return Session{}, "", s.refuse(errSignIn, remote, text)
 	}
+	if err := CheckNote(note); err != nil {
+		return Session{}, "", err
+	}
 	if life <= 0 || life > SignInLife {
 		life = SignInLife
 	}
@@ -159,6 +164,15 @@ func (s *Service) SignIn(ctx context.Context, text, note, remote string, life ti
 	}
 	session.Access, session.Expires = access.ID, access.Expires
 	return session, fresh, nil
+}
+
+// CheckNote refuses notes that could mislead whoever reads a list of tokens.
+func CheckNote(note string) error {
+	bad := func(r rune) bool { return !unicode.IsPrint(r) }
+	if utf8.RuneCountInString(note) > 200 || strings.ContainsFunc(note, bad) {
+		return fault.New(fault.Invalid, "note_invalid", "A note has at most 200 printable characters.").On("note")
+	}
+	return nil
 }
 
 // LastUsed says when an access token was last let in by this server, if it was since the server started.

@@ -1,0 +1,183 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"assent/ledger"
+	"assent/server/internal/auth"
+)
+
+// Need says what a caller must hold for a route. Whether the role counts for the objects at hand is then
+// checked by the service. The zero value is no policy: New refuses it.
+type Need uint8
+
+// The policies.
+const (
+	Public Need = iota + 1
+	Viewer
+	Approver
+	Administrator
+	ViewerOfAll        // a viewer whose role counts in the root group: what shows the whole installation
+	AdministratorOfAll // an administrator whose role counts in the root group
+)
+
+// meaning is what a policy asks for: a role, whether it must count in the root group, and for whom that is.
+type meaning struct {
+	role ledger.Role
+	all  bool
+	text string
+}
+
+func (n Need) meaning() (meaning, bool) {
+	switch n {
+	case Public:
+		return meaning{text: "anybody"}, true
+	case Viewer:
+		return meaning{role: ledger.Viewer, text: "viewers"}, true
+	case Approver:
+		return meaning{role: ledger.Approver, text: "approvers"}, true
+	case Administrator:
+		return meaning{role: ledger.Administrator, text: "administrators"}, true
+	case ViewerOfAll:
+		return meaning{role: ledger.Viewer, all: true, text: "viewers of the root group"}, true
+	case AdministratorOfAll:
+		return meaning{role: ledger.Administrator, all: true, text: "administrators of the root group"}, true
+	}
+	return meaning{}, false
+}
+
+func (n Need) valid() bool { _, ok := n.meaning(); return ok }
+
+// admits refuses an actor who may not call the route.
+func (n Need) admits(a auth.Actor) error {
+	need, ok := n.meaning()
+	if ok && !need.all && a.Has(need.role) {
+		return nil
+	}
+	return a.CanAll(need.role)
+}
+
+// Route is one line of the table: data, so that tests can call every route with every role.
+type Route struct {
+	Method  string
+	Path    string // below Prefix
+	Need    Need
+	Summary string
+
+	id       string
+	body     bool
+	slow     bool // holds its answer back: the connection's write deadline does not count
+	register func(Route, *server, huma.API)
+}
+
+// out is an answer with a body.
+type out[T any] struct{ Body T }
+
+// in is a request that is a body and nothing else.
+type in[T any] struct{ Body T }
+
+// none is a request without any input.
+type none struct{}
+
+// route makes a line of the table from a handler that gets who calls, and what.
+func route[I, O any](need Need, method, path, id, summary string, handle func(context.Context, auth.Session, *I) (O, error)) Route {
+	register := func(r Route, s *server, h huma.API) {
+		huma.Register(h, s.operation(r), func(ctx context.Context, input *I) (*out[O], error) {
+			answer, err := handle(ctx, caller(ctx), input)
+			if err != nil {
+				return nil, s.fail(ctx, r, err)
+			}
+			return &out[O]{Body: answer}, nil
+		})
+	}
+	return Route{Method: method, Path: path, Need: need, Summary: summary, id: id, register: register, body: hasBody[I]()}
+}
+
+// hasBody reports whether the input I has a body.
+func hasBody[I any]() bool {
+	_, ok := reflect.TypeFor[I]().FieldByName("Body")
+	return ok
+}
+
+// stream makes a line of the table whose handler writes its answer itself.
+func stream(need Need, method, path, id, summary string, handle func(context.Context, auth.Session) (*huma.StreamResponse, error)) Route {
+	register := func(r Route, s *server, h huma.API) {
+		huma.Register(h, s.operation(r), func(ctx context.Context, _ *none) (*huma.StreamResponse, error) {
+			answer, err := handle(ctx, caller(ctx))
+			if err != nil {
+				return nil, s.fail(ctx, r, err)
+			}
+			return answer, nil
+		})
+	}
+	return patient(Route{Method: method, Path: path, Need: need, Summary: summary, id: id, register: register})
+}
+
+// patient marks a route that holds its answer back.
+func patient(r Route) Route {
+	r.slow = true
+	return r
+}
+
+const bearerScheme = "access_token"
+
+// operation is what huma needs to know of a route. The policy is its first middleware: it runs before
+// parameters and body are read.
+func (s *server) operation(r Route) huma.Operation {
+	need, _ := r.Need.meaning() // check made sure of it
+	op := huma.Operation{Method: r.Method, Path: r.Path, OperationID: r.id, Summary: r.Summary,
+		Description: "For " + need.text + ".", Tags: []string{tag(r.Path)},
+		MaxBodyBytes: maxBody, BodyReadTimeout: bodyTimeout,
+		Middlewares: huma.Middlewares{s.policy(r)},
+		Responses:   map[string]*huma.Response{"default": problemResponse()},
+	}
+	if r.Need != Public {
+		op.Security = []map[string][]string{{bearerScheme: {}}}
+	}
+	return op
+}
+
+// tag groups routes by the first word of their path.
+func tag(path string) string {
+	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	return first
+}
+
+type sessionKey struct{}
+
+// caller is who calls; the zero Session on public routes.
+func caller(ctx context.Context) auth.Session {
+	session, _ := ctx.Value(sessionKey{}).(auth.Session)
+	return session
+}
+
+// policy lets through who meets the route's need.
+func (s *server) policy(r Route) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		if r.slow {
+			_, w := humago.Unwrap(ctx)
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // a writer without deadlines needs none lifted
+		}
+		if r.Need == Public {
+			next(ctx)
+			return
+		}
+		session, err := s.Auth.Authenticate(ctx.Header("Authorization"), ctx.RemoteAddr())
+		if err == nil {
+			err = r.Need.admits(session.Actor)
+		}
+		if err != nil {
+			_, w := humago.Unwrap(ctx)
+			s.refuse(w, err)
+			return
+		}
+		next(huma.WithValue(ctx, sessionKey{}, session))
+	}
+}
