@@ -98,11 +98,10 @@ func (s *Stage) setUp(ctx context.Context) error {
 func (s *Stage) sources(ctx context.Context) ([]lab.Source, error) {
 	var out []lab.Source
 	if s.cfg.Real {
-		mirror, err := s.Lab.StartMirror(ctx)
-		if err != nil {
+		if err := s.Lab.StartMirror(ctx); err != nil {
 			return nil, err
 		}
-		out = append(out, mirror.Sources("bookworm", "bookworm-updates", "bookworm-security")...)
+		out = append(out, s.Lab.DebianSource("bookworm", "bookworm-updates", "bookworm-security"))
 	}
 	if s.cfg.Acme {
 		repo, err := s.Lab.Repo("acme")
@@ -220,3 +219,6 @@ func (s *Stage) relay(conn net.Conn, inside string) {
 	}()
 	_, _ = io.Copy(conn, to)
 }
+
+// Dir is where the stage keeps its own files on the host.
+func (s *Stage) Dir() string { return s.dir }
