@@ -26,7 +26,6 @@ const (
 
 // The refusals of a body.
 var (
-	errCanceled   = errors.New("the device hung up")
 	errBodySize   = fault.New(fault.TooLarge, "body_too_large", "The message is larger than the protocol allows.")
 	errBodyDepth  = fault.New(fault.Invalid, "body_too_deep", "The message nests deeper than %d levels.", maxDepth)
 	errBodyJSON   = fault.New(fault.Invalid, "body_malformed", "The message is not the JSON that the protocol asks for.")

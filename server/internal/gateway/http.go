@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -150,18 +149,19 @@ func (g *Gateway) write(c *call, body []byte) error {
 	return nil
 }
 
-// problem is the body of every refusal: what the agent logs, and the code it acts on.
+// problem is the body of every refusal (RFC 9457): what the agent logs, and the code it acts on.
 type problem struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
-	Field   string `json:"field,omitempty"`
+	Status int    `json:"status"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+	Field  string `json:"field,omitempty"`
 }
 
 // problem writes a refusal. Internal errors are logged here, once, and not shown.
 func (g *Gateway) problem(w http.ResponseWriter, r *http.Request, route string, err error) {
 	f := fault.From(err)
 	g.metrics.refusals.WithLabelValues(f.Code).Inc()
-	if f.Kind == fault.Internal && !errors.Is(r.Context().Err(), errCanceled) {
+	if f.Kind == fault.Internal && r.Context().Err() == nil { // else the device hung up in the middle
 		g.Log.Error("a device request failed", "route", route, "remote", r.RemoteAddr, "err", err)
 	}
 	h := w.Header()
@@ -171,7 +171,7 @@ func (g *Gateway) problem(w http.ResponseWriter, r *http.Request, route string, 
 	if after := retryAfter(f); after > 0 {
 		h.Set("Retry-After", strconv.Itoa(after))
 	}
-	body, _ := json.Marshal(problem{Code: f.Code, Message: f.Message, Field: f.Field}) // three strings: cannot fail
+	body, _ := json.Marshal(problem{Status: status(f.Kind), Code: f.Code, Detail: f.Message, Field: f.Field}) // plain fields: cannot fail
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(g.Limits.WriteTimeout))
 	w.WriteHeader(status(f.Kind))
 	_, _ = w.Write(body) // the peer may be gone
