@@ -1,0 +1,342 @@
+package index
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"assent/approval"
+	"assent/catalog"
+	"assent/fault"
+	"assent/fleet"
+	"assent/ledger"
+	"assent/server/internal/store"
+)
+
+// maxTries bounds how often an act is built anew because another server was faster.
+const maxTries = 8
+
+// ErrBusy is the refusal when other servers keep being faster.
+var ErrBusy = fault.New(fault.Unavailable, "ledger_busy", "Other acts keep coming first; try again.")
+
+// Act makes one act: build says what it is, from one moment's View; the entry is checked against the
+// state, made durable, and then published. When build returns a nil body nothing happens and the entry
+// is zero. Acts come one after another; when another server was faster, its entries are read and build
+// is called again.
+func (x *Index) Act(ctx context.Context, by string, build func(v *View) (ledger.Body, error)) (ledger.Entry, error) {
+	x.acts.Lock()
+	defer x.acts.Unlock()
+	for range maxTries {
+		entry, err := x.act(ctx, by, build)
+		if !errors.Is(err, store.ErrMoved) {
+			return entry, err
+		}
+		if err := x.catchUp(ctx); err != nil {
+			return ledger.Entry{}, err
+		}
+	}
+	return ledger.Entry{}, ErrBusy
+}
+
+// act tries once. The caller holds x.acts, so the state cannot change in between.
+func (x *Index) act(ctx context.Context, by string, build func(v *View) (ledger.Body, error)) (ledger.Entry, error) {
+	var body ledger.Body
+	var err error
+	x.View(func(v *View) { body, err = build(v) })
+	if err != nil || body == nil {
+		return ledger.Entry{}, err
+	}
+	entry, err := ledger.Make(x.state.Seq+1, x.now(), by, body)
+	if err != nil {
+		return ledger.Entry{}, err
+	}
+	after, err := successor(x.state, entry)
+	if err != nil {
+		return ledger.Entry{}, err
+	}
+	err = x.store.Append(ctx, entry, after)
+	switch {
+	case errors.Is(err, store.ErrMoved):
+		return ledger.Entry{}, err
+	case err != nil && !x.written(ctx, entry):
+		return ledger.Entry{}, fmt.Errorf("append ledger entry %d (%s): %w", entry.Seq, entry.Kind, err)
+	}
+	return entry, x.publish(entry, after)
+}
+
+// written finds out whether an entry was written although the store returned an error: the connection
+// may have ended during the commit.
+func (x *Index) written(ctx context.Context, e ledger.Entry) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookAgain)
+	defer cancel()
+	want, err := ledger.Encode(e)
+	if err != nil {
+		return false
+	}
+	raw, err := x.store.Entries(ctx, e.Seq, 1)
+	return err == nil && len(raw) == 1 && bytes.Equal(raw[0].Data, want)
+}
+
+// lookAgain bounds how long an act waits to learn whether it was written.
+const lookAgain = 10 * time.Second
+
+// CatchUp reads the acts that other servers made.
+func (x *Index) CatchUp(ctx context.Context) error {
+	x.acts.Lock()
+	defer x.acts.Unlock()
+	return x.catchUp(ctx)
+}
+
+func (x *Index) catchUp(ctx context.Context) error {
+	const page = 1000
+	for {
+		raw, err := x.store.Entries(ctx, x.state.Seq+1, page)
+		if err != nil {
+			return fmt.Errorf("read ledger entries from %d: %w", x.state.Seq+1, err)
+		}
+		for _, r := range raw {
+			entry, err := ledger.Decode(r.Data)
+			if err != nil {
+				return fmt.Errorf("read ledger entry %d: %w", r.Seq, err)
+			}
+			after, err := successor(x.state, entry)
+			if err != nil {
+				return fmt.Errorf("apply ledger entry %d: %w", r.Seq, err)
+			}
+			if err := x.publish(entry, after); err != nil {
+				return err
+			}
+		}
+		if len(raw) < page {
+			return nil
+		}
+	}
+}
+
+// successor applies an entry to a copy of the state, so that readers keep the old one until the new one
+// is durable. Only the maps that the entry's kind changes are copied.
+func successor(s *ledger.State, e ledger.Entry) (*ledger.State, error) {
+	body, err := e.Decode()
+	if err != nil {
+		return nil, err
+	}
+	after := *s
+	switch body.(type) {
+	case ledger.GroupCreate, ledger.GroupChange, ledger.GroupDelete:
+		after.Groups = maps.Clone(s.Groups)
+	case ledger.DeviceEnrol:
+		after.Devices, after.Tokens = maps.Clone(s.Devices), maps.Clone(s.Tokens)
+	case ledger.DeviceRenew, ledger.DeviceMove, ledger.DeviceState:
+		after.Devices = maps.Clone(s.Devices)
+	case ledger.UpdateDecide:
+		after.Decisions = maps.Clone(s.Decisions)
+	case ledger.ExceptionAdd, ledger.ExceptionRemove:
+		after.Exceptions = maps.Clone(s.Exceptions)
+	case ledger.UpdateRollback:
+		after.Rollbacks = maps.Clone(s.Rollbacks)
+	case ledger.TokenCreate, ledger.TokenRevoke:
+		after.Tokens = maps.Clone(s.Tokens)
+	case ledger.OperatorSet, ledger.OperatorRemove:
+		after.Operators, after.Accesses = maps.Clone(s.Operators), maps.Clone(s.Accesses)
+	case ledger.AccessCreate, ledger.AccessRevoke:
+		after.Accesses = maps.Clone(s.Accesses)
+	case ledger.ServerInit:
+	default:
+		return nil, fmt.Errorf("the index does not know ledger entries of kind %q", e.Kind)
+	}
+	if err := after.Apply(e); err != nil {
+		return nil, err
+	}
+	return &after, nil
+}
+
+// publish makes an act visible and tells everybody. The caller holds x.acts.
+func (x *Index) publish(e ledger.Entry, after *ledger.State) error {
+	body, err := e.Decode()
+	if err != nil {
+		return err
+	}
+	x.mu.Lock()
+	before := x.state
+	x.state = after
+	x.software.tick++
+	change := x.derive(e, body, before)
+	x.mu.Unlock()
+	x.changes.publish(change)
+	return nil
+}
+
+// derive brings everything that is derived from the state up to date and says what may have changed.
+func (x *Index) derive(e ledger.Entry, body ledger.Body, before *ledger.State) Change {
+	switch b := body.(type) {
+	case ledger.GroupCreate, ledger.GroupChange, ledger.GroupDelete:
+		x.tree = x.state.Tree()
+		return Change{All: true}
+	case ledger.DeviceEnrol:
+		return x.placed([]fleet.DeviceID{b.Device.ID})
+	case ledger.DeviceMove:
+		return x.placed(b.IDs)
+	case ledger.DeviceState:
+		return x.placed(b.IDs)
+	case ledger.UpdateDecide:
+		return x.decided(b)
+	case ledger.ExceptionAdd:
+		return x.excepted(b.Update, b.Scope)
+	case ledger.ExceptionRemove:
+		gone := before.Exceptions[b.Exception]
+		return x.excepted(gone.Update, gone.Scope)
+	case ledger.UpdateRollback:
+		return x.ordered(e.Seq, b)
+	}
+	return Change{Devices: roaring.New()}
+}
+
+// placed puts devices where the state says they are.
+func (x *Index) placed(ids []fleet.DeviceID) Change {
+	changed := roaring.New()
+	for _, id := range ids {
+		x.place(id)
+		changed.Add(x.numbers[id])
+	}
+	return Change{Devices: changed}
+}
+
+// decided brings the decision tables up to date with an act.
+func (x *Index) decided(b ledger.UpdateDecide) Change {
+	t := &x.decisions
+	affected, walls := roaring.New(), b.Status == approval.Declined
+	for _, u := range b.Updates {
+		key := ledger.DecisionKey{Update: u.Update, Scope: b.Scope}
+		_, wasDeclined := t.declines.at[key]
+		_, wasApproved := t.approvals.at[key]
+		walls = walls || wasDeclined
+		t.declines.drop(key)
+		t.approvals.drop(key)
+		list := slices.DeleteFunc(slices.Clone(t.bySoftware[u.Release.Software]), func(d approval.Decision) bool {
+			return d.Update == u.Update && d.Scope == b.Scope
+		})
+		if d, ok := x.state.Decisions[key]; ok {
+			list = append(list, d)
+			x.enter(d)
+		}
+		if wasApproved || b.Status == approval.Approved {
+			t.granted = x.software.tick
+		}
+		t.setSoftware(u.Release.Software, list)
+		x.software.touch(u.Release.Software)
+		x.concerned(affected, u.Release.Software)
+	}
+	x.listExpiries()
+	inScope := x.in(b.Scope)
+	if walls {
+		t.walls[b.Scope] = x.software.tick
+		return Change{Devices: inScope}
+	}
+	for _, g := range x.tree.Subtree(b.Scope) {
+		if x.tree.Guard(g) == fleet.ApprovedOnly && x.groups[g] != nil {
+			affected.Or(x.groups[g]) // there, every approval is part of the plan
+		}
+	}
+	affected.And(inScope)
+	return Change{Devices: affected}
+}
+
+func (t *decisionTable) setSoftware(s catalog.Software, list []approval.Decision) {
+	if len(list) == 0 {
+		delete(t.bySoftware, s)
+		return
+	}
+	t.bySoftware[s] = list
+}
+
+// enter puts a decision into the list of its status.
+func (x *Index) enter(d approval.Decision) {
+	if d.Status == approval.Declined {
+		x.decisions.declines.put(d)
+	} else {
+		x.decisions.approvals.put(d)
+	}
+}
+
+// concerned adds the devices whose documents speak of the software.
+func (x *Index) concerned(set *roaring.Bitmap, s catalog.Software) {
+	if n, ok := x.software.numbers[nameKey{s.Ecosystem, s.Name}]; ok {
+		set.Or(x.software.devices[n])
+	}
+}
+
+// excepted notes that the exceptions of an update changed.
+func (x *Index) excepted(id catalog.UpdateID, scope fleet.GroupID) Change {
+	t := &x.decisions
+	list := make([]approval.Exception, 0, len(t.exceptions[id])+1)
+	for _, e := range x.state.Exceptions {
+		if e.Update == id {
+			list = append(list, e)
+		}
+	}
+	slices.SortFunc(list, func(a, b approval.Exception) int { return cmp.Compare(a.Act, b.Act) })
+	t.exceptions[id] = list
+	if len(list) == 0 {
+		delete(t.exceptions, id)
+	}
+	t.walls[scope] = x.software.tick
+	if e, ok := x.updates.byID[id]; ok {
+		x.software.touch(e.Software)
+	}
+	x.listExpiries()
+	return Change{Devices: x.in(scope)}
+}
+
+// ordered notes an ordered rollback.
+func (x *Index) ordered(act int64, b ledger.UpdateRollback) Change {
+	changed := roaring.New()
+	for _, id := range b.Devices {
+		n, ok := x.numbers[id]
+		if !ok {
+			continue
+		}
+		if x.rollbacks[n] == nil {
+			x.rollbacks[n] = map[int64]bool{}
+		}
+		x.rollbacks[n][act] = true
+		changed.Add(n)
+	}
+	return Change{Devices: changed}
+}
+
+// listExpiries lists when decisions and exceptions end.
+func (x *Index) listExpiries() {
+	var out []time.Time
+	for _, items := range [][]approval.Decision{x.decisions.declines.items, x.decisions.approvals.items} {
+		for i := range items {
+			if !items[i].Expires.IsZero() {
+				out = append(out, items[i].Expires)
+			}
+		}
+	}
+	for _, list := range x.decisions.exceptions {
+		for _, e := range list {
+			out = append(out, e.Expires)
+		}
+	}
+	slices.SortFunc(out, time.Time.Compare)
+	x.decisions.expiries = out
+}
+
+// NextExpiry is the first moment after now at which a decision or exception ends by itself; false when
+// none will.
+func (v *View) NextExpiry(now time.Time) (time.Time, bool) {
+	for _, t := range v.x.decisions.expiries {
+		if t.After(now) {
+			return t, true
+		}
+	}
+	return time.Time{}, false
+}

@@ -1,0 +1,325 @@
+package index
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"assent/catalog"
+	"assent/fleet"
+	"assent/installation"
+	"assent/server/internal/store"
+	"assent/wire"
+)
+
+// The events that the server itself records of devices.
+const (
+	EventIllegal      = "illegal_transition" // a report that V1's table does not allow
+	EventUnknown      = "unknown_update"     // a report about an update that the catalog does not have
+	EventRollbackDone = "rollback_done"
+)
+
+const (
+	maxReports  = 5_000 // of one message; the rest is applied when it comes again
+	rememberIDs = 256   // report ids remembered per device, so that repeats are seen as what they are
+	maxNeeds    = 200
+	maxID       = 128
+)
+
+// ApplyReports applies what a device journaled and returns the ids of all reports that are durable now,
+// repeated ones too. A report that V1 does not allow changes no state: it is recorded as an event.
+func (x *Index) ApplyReports(ctx context.Context, id fleet.DeviceID, reports []wire.Report) (applied []string, err error) {
+	rec := x.record(id)
+	if rec == nil {
+		return nil, fmt.Errorf("apply reports of %s: no such device", id)
+	}
+	rec.rows.Lock()
+	defer rec.rows.Unlock()
+	batch := &reportBatch{x: x, rec: rec, rows: map[catalog.UpdateID]*store.InstallRow{}}
+	for _, r := range reports[:min(len(reports), maxReports)] {
+		if r.ID == "" || len(r.ID) > maxID || r.ID != text(r.ID) {
+			continue // cannot be acknowledged: it names nothing
+		}
+		applied = append(applied, r.ID)
+		if !slices.Contains(rec.recent, r.ID) {
+			batch.add(r)
+		}
+	}
+	fresh, err := x.store.ApplyReports(ctx, id, batch.out)
+	if err != nil {
+		return nil, fmt.Errorf("apply %d reports of %s: %w", len(batch.out), id, err)
+	}
+	return applied, x.publishReports(ctx, rec, batch.out, fresh)
+}
+
+// record returns the record of a device.
+func (x *Index) record(id fleet.DeviceID) *device {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	n, ok := x.numbers[id]
+	if !ok {
+		return nil
+	}
+	return x.devices[n]
+}
+
+// publishReports makes what was new visible. The caller holds rec.rows.
+func (x *Index) publishReports(ctx context.Context, rec *device, reports []store.AppliedReport, fresh []string) error {
+	var rows []store.InstallRow
+	for _, r := range reports {
+		if r.Row != nil && slices.Contains(fresh, r.Report.ID) {
+			rows = append(rows, *r.Row)
+		}
+		rec.recent = append(rec.recent, r.Report.ID)
+	}
+	rec.recent = slices.Clone(rec.recent[max(0, len(rec.recent)-rememberIDs):])
+	if len(fresh) == 0 {
+		return nil
+	}
+	x.mu.Lock()
+	x.setRows(rec, rows)
+	done := x.settleRollbacks(rec)
+	x.mu.Unlock()
+	x.changes.publish(Change{Devices: roaring.BitmapOf(rec.number)})
+	return x.saveDone(ctx, rec, done)
+}
+
+// reportBatch turns reports into rows and events, one after the other.
+type reportBatch struct {
+	x    *Index
+	rec  *device
+	rows map[catalog.UpdateID]*store.InstallRow // as of the last report
+	out  []store.AppliedReport
+}
+
+func (b *reportBatch) add(r wire.Report) {
+	clean(&r)
+	if r.Update == "" || r.State == "" {
+		b.out = append(b.out, store.AppliedReport{Report: r})
+		return
+	}
+	b.x.mu.RLock()
+	_, known := b.x.updates.byID[r.Update]
+	b.x.mu.RUnlock()
+	if !known {
+		b.refuse(r, EventUnknown, fmt.Sprintf("it reported %q for an update that this server does not know", r.State))
+		return
+	}
+	row := b.row(r.Update)
+	if err := installation.Check(row.State, r.State); err != nil {
+		b.refuse(r, EventIllegal, err.Error())
+		return
+	}
+	next := advance(row, r, b.x.now().UTC())
+	b.rows[r.Update] = &next
+	b.out = append(b.out, store.AppliedReport{Report: r, Row: &next})
+}
+
+func (b *reportBatch) refuse(r wire.Report, event, detail string) {
+	r.Event, r.Detail, r.State, r.Proof = event, text(detail), "", nil
+	b.out = append(b.out, store.AppliedReport{Report: r})
+}
+
+func (b *reportBatch) row(id catalog.UpdateID) store.InstallRow {
+	if row, ok := b.rows[id]; ok {
+		return *row
+	}
+	b.x.mu.RLock()
+	defer b.x.mu.RUnlock()
+	if row, ok := b.rec.installs[id]; ok {
+		return *row
+	}
+	return store.InstallRow{Device: b.rec.id, Update: id}
+}
+
+// advance is the row after a report. Deadlines run by the server's clock.
+func advance(row store.InstallRow, r wire.Report, now time.Time) store.InstallRow {
+	if row.State != r.State {
+		row.State, row.Since = r.State, now
+		if r.At.After(now.Add(-maxReportAge)) && r.At.Before(now) {
+			row.Since = r.At.UTC()
+		}
+	}
+	row.Cause, row.Detail, row.Needs = r.Cause, r.Detail, r.Needs
+	row.Deadline = time.Time{}
+	if d := r.State.Deadline(); d > 0 {
+		row.Deadline = now.Add(d)
+	}
+	if r.Proof != nil {
+		row.Proof = r.Proof
+	}
+	return row
+}
+
+// maxReportAge is how far back a device's own clock is believed.
+const maxReportAge = 30 * 24 * time.Hour
+
+// clean makes a report harmless to keep and to show.
+func clean(r *wire.Report) {
+	r.Event, r.Detail = text(r.Event), text(r.Detail)
+	r.Cause, r.State = installation.Cause(text(string(r.Cause))), installation.State(text(string(r.State)))
+	r.Update = catalog.UpdateID(text(string(r.Update)))
+	r.Needs = slices.Clone(r.Needs[:min(len(r.Needs), maxNeeds)])
+	for i := range r.Needs {
+		r.Needs[i] = text(r.Needs[i])
+	}
+	if r.Proof == nil {
+		return
+	}
+	p := *r.Proof
+	p.Transaction, p.Plan, p.Log = text(p.Transaction), text(p.Plan), logText(p.Log)
+	p.Items = slices.Clone(p.Items[:min(len(p.Items), maxItems)])
+	for i := range p.Items {
+		it := &p.Items[i]
+		for _, s := range []*string{&it.Name, &it.Arch, &it.Version, &it.Status, &it.Previous, &it.SHA256} {
+			*s = text(*s)
+		}
+	}
+	for _, list := range []*[]string{&p.Conffiles, &p.Restart} {
+		*list = slices.Clone((*list)[:min(len(*list), maxListed)])
+		for i := range *list {
+			(*list)[i] = text((*list)[i])
+		}
+	}
+	r.Proof = &p
+}
+
+// logText keeps the lines of a log, each made harmless, and the end of it when it is long.
+func logText(s string) string {
+	const most = 64 << 10
+	if len(s) > most {
+		s = s[len(s)-most:]
+	}
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = text(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
+// setRows publishes rows of a device. The caller holds x.mu and rec.rows.
+func (x *Index) setRows(rec *device, rows []store.InstallRow) {
+	for _, row := range rows {
+		rec.installs[row.Update] = &row
+	}
+}
+
+// factRows says which recorded states a fresh scan has overtaken. The caller holds x.mu and rec.rows.
+func (x *Index) factRows(rec *device) []store.InstallRow {
+	if rec.inventory == nil {
+		return nil
+	}
+	var out []store.InstallRow
+	for id, row := range rec.installs {
+		e, ok := x.updates.byID[id]
+		if !ok {
+			continue
+		}
+		to := established(row.State, e.has.Contains(rec.number), e.needs.Contains(rec.number), rec.restartPending())
+		if to == row.State {
+			continue
+		}
+		next := *row
+		next.State, next.Since, next.Deadline = to, x.now().UTC(), time.Time{}
+		next.Cause, next.Detail, next.Needs = "", "the device's scan says so", nil
+		out = append(out, next)
+	}
+	return out
+}
+
+func (d *device) restartPending() bool { return d.facts != nil && len(d.facts.facts.Restart) > 0 }
+
+// established is the state that a scan establishes from another one (V1): what is there is installed,
+// what is neither there nor offered does not apply. A removal that is under way or failed still shows
+// the release as there, so it goes on counting.
+func established(from installation.State, there, offered, restart bool) installation.State {
+	switch {
+	case there:
+		switch from {
+		case installation.Removing, installation.RemoveFailed, installation.Installing:
+			return from
+		case installation.RestartRequired:
+			if restart {
+				return from
+			}
+		}
+		return installation.Installed
+	case from == installation.Installing || from == installation.Removing:
+		return from // its report is on the way
+	case !offered && from == installation.Removed:
+		return from
+	case !offered:
+		return installation.NotApplicable
+	case from == installation.Installed || from == installation.RestartRequired || from == installation.NotApplicable || from == installation.ResultUnknown:
+		return installation.Applicable
+	}
+	return from
+}
+
+// saveRows makes what facts established durable. Losing it would do no harm: the next start
+// establishes it again.
+func (x *Index) saveRows(ctx context.Context, rows []store.InstallRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	if err := x.store.SaveInstalls(ctx, rows); err != nil {
+		return fmt.Errorf("keep %d installation states: %w", len(rows), err)
+	}
+	return nil
+}
+
+// settleRollbacks marks the ordered rollbacks that are done: the update is removed, or not there any
+// more. Once done, always done: whoever installs the update again is not rolled back again by the old act.
+// The caller holds x.mu.
+func (x *Index) settleRollbacks(rec *device) (done []int64) {
+	for act, pending := range x.rollbacks[rec.number] {
+		if !pending || rec.inventory == nil {
+			continue
+		}
+		ordered := x.state.Rollbacks[act]
+		e, known := x.updates.byID[ordered.Update]
+		row := rec.installs[ordered.Update]
+		if known && e.has.Contains(rec.number) && (row == nil || row.State != installation.Removed) {
+			continue
+		}
+		x.rollbacks[rec.number][act] = false
+		done = append(done, act)
+	}
+	return done
+}
+
+// saveDone records that rollbacks are done, once each.
+func (x *Index) saveDone(ctx context.Context, rec *device, done []int64) error {
+	var events []store.AppliedReport
+	for _, act := range done {
+		n := strconv.FormatInt(act, 10)
+		events = append(events, store.AppliedReport{Report: wire.Report{ID: EventRollbackDone + "-" + n, At: x.now().UTC(), Event: EventRollbackDone, Detail: n}})
+	}
+	return x.saveEvents(ctx, rec.id, events)
+}
+
+// saveEvents records events of a device.
+func (x *Index) saveEvents(ctx context.Context, id fleet.DeviceID, events []store.AppliedReport) error {
+	if len(events) == 0 {
+		return nil
+	}
+	if _, err := x.store.ApplyReports(ctx, id, events); err != nil {
+		return fmt.Errorf("record events of %s: %w", id, err)
+	}
+	return nil
+}
+
+// Record writes an event that the server itself noticed about a device.
+func (x *Index) Record(ctx context.Context, id fleet.DeviceID, event, detail string) error {
+	if x.record(id) == nil {
+		return errors.New("record an event: no device " + string(id))
+	}
+	return x.saveEvents(ctx, id, []store.AppliedReport{{Report: wire.Report{ID: "server-" + rand.Text(), At: x.now().UTC(), Event: text(event), Detail: text(detail)}}})
+}

@@ -1,0 +1,155 @@
+package index
+
+import (
+	"slices"
+	"time"
+
+	"assent/approval"
+	"assent/catalog"
+	"assent/fleet"
+	"assent/ledger"
+	"assent/plan"
+	"assent/task"
+)
+
+// Moment is a state of decisions apart from the index: what they were, or what they would be after an
+// act. It is immutable and may be kept, unlike a View.
+type Moment struct {
+	bySoftware map[catalog.Software][]approval.Decision // of the software that differs
+	declines   []approval.Decision
+	approvals  []approval.Decision
+}
+
+// known answers plan.Compute. With over set, decisions are those of another moment.
+type known struct {
+	x    *Index
+	over *Moment
+}
+
+var _ plan.Known = known{}
+
+// Known answers plan.Compute's questions about this moment.
+func (v *View) Known() plan.Known { return known{x: v.x} }
+
+// KnownAt answers them as if the decisions were those of another moment.
+func (v *View) KnownAt(m *Moment) plan.Known { return known{x: v.x, over: m} }
+
+func (k known) Update(id catalog.UpdateID) (catalog.Update, bool) {
+	e, ok := k.x.updates.byID[id]
+	if !ok {
+		return catalog.Update{}, false
+	}
+	return e.Update, true
+}
+
+func (k known) Decisions(s catalog.Software) []approval.Decision {
+	if k.over != nil {
+		if list, ok := k.over.bySoftware[s]; ok {
+			return list
+		}
+	}
+	return k.x.decisions.bySoftware[s]
+}
+
+func (k known) Exceptions(id catalog.UpdateID) []approval.Exception {
+	return k.x.decisions.exceptions[id]
+}
+
+func (k known) Declines() []approval.Decision {
+	if k.over != nil {
+		return k.over.declines
+	}
+	return k.x.decisions.declines.items
+}
+
+func (k known) Approvals() []approval.Decision {
+	if k.over != nil {
+		return k.over.approvals
+	}
+	return k.x.decisions.approvals.items
+}
+
+// Present captures the decisions of now.
+func (v *View) Present(act ledger.UpdateDecide) *Moment {
+	m := &Moment{bySoftware: map[catalog.Software][]approval.Decision{},
+		declines: slices.Clone(v.x.decisions.declines.items), approvals: slices.Clone(v.x.decisions.approvals.items)}
+	for _, u := range act.Updates {
+		m.bySoftware[u.Release.Software] = v.x.decisions.bySoftware[u.Release.Software]
+	}
+	return m
+}
+
+// Supposed is what the decisions would be after an act by somebody at a time.
+func (v *View) Supposed(act ledger.UpdateDecide, by string, at time.Time) *Moment {
+	m := v.Present(act)
+	set := make(map[ledger.DecisionKey]bool, len(act.Updates))
+	for _, u := range act.Updates {
+		set[ledger.DecisionKey{Update: u.Update, Scope: act.Scope}] = true
+	}
+	old := func(d approval.Decision) bool { return set[ledger.DecisionKey{Update: d.Update, Scope: d.Scope}] }
+	m.declines, m.approvals = slices.DeleteFunc(m.declines, old), slices.DeleteFunc(m.approvals, old)
+	for s, list := range m.bySoftware {
+		m.bySoftware[s] = slices.DeleteFunc(slices.Clone(list), old)
+	}
+	for _, u := range act.Updates {
+		d := decision(v.x.state.Seq+1, by, at, act, u)
+		switch act.Status {
+		case approval.Declined:
+			m.declines = append(m.declines, d)
+		case approval.Approved:
+			m.approvals = append(m.approvals, d)
+		default:
+			continue
+		}
+		m.bySoftware[u.Release.Software] = append(m.bySoftware[u.Release.Software], d)
+	}
+	return m
+}
+
+func (k known) Releases(s catalog.Software) []catalog.Update {
+	list := k.x.software.byName[nameKey{s.Ecosystem, s.Name}]
+	if s.Namespace == "" {
+		return list
+	}
+	for i, u := range list {
+		if u.Namespace != s.Namespace {
+			out := append([]catalog.Update(nil), list[:i]...)
+			for _, u := range list[i:] {
+				if u.Namespace == s.Namespace {
+					out = append(out, u)
+				}
+			}
+			return out
+		}
+	}
+	return list
+}
+
+// Tasks lists the installation tasks. This build knows the default one (T7).
+func (v *View) Tasks() []task.Task { return []task.Task{task.Default()} }
+
+// PlanInput is everything plan.Compute looks at for a device now.
+func (v *View) PlanInput(d Device, now time.Time) plan.Input {
+	return plan.Input{Device: d.Device, Path: v.x.tree.Path(d.Group), Guard: v.x.tree.Guard(d.Group),
+		Inventory: d.Inventory, Available: d.Available, Tasks: v.Tasks(), Rollbacks: v.Rollbacks(d), Now: now, Known: v.Known()}
+}
+
+// Status is the approval status of a release as seen from a group (A3).
+func (v *View) Status(r catalog.Release, group fleet.GroupID, now time.Time) approval.Result {
+	return approval.Evaluate(approval.Input{Release: r, Path: v.x.tree.Path(group), Decisions: v.x.decisions.bySoftware[r.Software],
+		Exceptions: v.x.decisions.exceptions[r.ID()], Now: now})
+}
+
+// Decisions lists all decisions on any release of the software, in any scope, oldest act first.
+func (v *View) Decisions(s catalog.Software) []approval.Decision { return v.x.decisions.bySoftware[s] }
+
+// Exceptions lists all exceptions of an update, oldest act first.
+func (v *View) Exceptions(id catalog.UpdateID) []approval.Exception {
+	return v.x.decisions.exceptions[id]
+}
+
+// decision is the line of an act that belongs to one update, as State.Apply writes it.
+func decision(seq int64, by string, at time.Time, act ledger.UpdateDecide, u ledger.Decided) approval.Decision {
+	return approval.Decision{Act: seq, Update: u.Update, Release: u.Release, Scope: act.Scope, Status: act.Status, Rev: u.Rev,
+		Digest: u.Digest, Reason: act.Reason, By: by, At: at, Expires: act.Expires, Reach: act.Reach}
+}

@@ -1,0 +1,178 @@
+package index
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"assent/approval"
+	"assent/catalog"
+	"assent/fault"
+	"assent/server/internal/store"
+	"assent/wire"
+)
+
+// load rebuilds the index from the store.
+func (x *Index) load(ctx context.Context) error {
+	state, err := x.store.LoadState(ctx)
+	if err != nil {
+		return fmt.Errorf("load the state of decisions: %w", err)
+	}
+	x.state, x.tree = state, state.Tree()
+	for id := range state.Devices {
+		x.place(id)
+	}
+	x.loadDecisions()
+	if err := x.store.LoadCatalog(ctx, func(u catalog.Update) error { x.putUpdate(u); return nil }); err != nil {
+		return fmt.Errorf("load the catalog: %w", err)
+	}
+	if err := x.store.LoadInstalls(ctx, x.loadInstall); err != nil {
+		return fmt.Errorf("load installation states: %w", err)
+	}
+	if err := x.loadDocuments(ctx); err != nil {
+		return err
+	}
+	return x.loadRollbacks(ctx)
+}
+
+func (x *Index) loadDecisions() {
+	for _, d := range x.state.Decisions {
+		x.enter(d)
+		x.decisions.bySoftware[d.Release.Software] = append(x.decisions.bySoftware[d.Release.Software], d)
+	}
+	for _, list := range x.decisions.bySoftware {
+		slices.SortFunc(list, func(a, b approval.Decision) int {
+			return cmp.Or(cmp.Compare(a.Act, b.Act), cmp.Compare(a.Update, b.Update), cmp.Compare(a.Scope, b.Scope))
+		})
+	}
+	for _, e := range x.state.Exceptions {
+		x.decisions.exceptions[e.Update] = append(x.decisions.exceptions[e.Update], e)
+	}
+	for _, list := range x.decisions.exceptions {
+		slices.SortFunc(list, func(a, b approval.Exception) int { return cmp.Compare(a.Act, b.Act) })
+	}
+	x.listExpiries()
+}
+
+func (x *Index) loadInstall(row store.InstallRow) error {
+	if n, ok := x.numbers[row.Device]; ok {
+		x.devices[n].installs[row.Update] = &row
+	}
+	return nil
+}
+
+// loadDocuments reads the documents that contacts name, each once, and gives them to their devices. A
+// document that is missing or malformed is left out: the device will be asked for it.
+func (x *Index) loadDocuments(ctx context.Context) error {
+	held := map[documentKey]*roaring.Bitmap{}
+	err := x.store.LoadContacts(ctx, func(c store.Contact) error {
+		n, ok := x.numbers[c.Device]
+		if !ok {
+			return nil
+		}
+		x.devices[n].contact.Store(&c)
+		for _, kind := range wire.Kinds() {
+			key := documentKey{kind, c.Digests[kind]}
+			if key.digest == "" {
+				continue
+			}
+			if held[key] == nil {
+				held[key] = roaring.New()
+			}
+			held[key].Add(n)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("load contacts: %w", err)
+	}
+	for key, devices := range held {
+		if err := x.loadDocument(ctx, key, devices); err != nil {
+			return err
+		}
+	}
+	return x.reestablish(ctx)
+}
+
+func (x *Index) loadDocument(ctx context.Context, key documentKey, devices *roaring.Bitmap) error {
+	doc, err := x.document(ctx, key.kind, key.digest)
+	if errors.Is(err, fault.NotFound) || errors.Is(err, fault.Invalid) {
+		x.log.Warn("a document is missing; its devices will be asked for it", "kind", key.kind, "digest", key.digest, "devices", devices.GetCardinality(), "error", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	grown, err := x.growth(ctx, []*document{doc})
+	if err != nil {
+		return err
+	}
+	x.publishGrowth(grown)
+	x.link(doc)
+	x.documents[key] = doc
+	for it := devices.Iterator(); it.HasNext(); {
+		*x.devices[it.Next()].slot(key.kind) = doc
+		doc.refs++
+	}
+	x.spread(doc, func(b *roaring.Bitmap) { b.Or(devices) })
+	return nil
+}
+
+// reestablish brings recorded states up to date with the documents.
+func (x *Index) reestablish(ctx context.Context) error {
+	var all []store.InstallRow
+	for _, rec := range x.devices {
+		rows := x.factRows(rec)
+		x.setRows(rec, rows)
+		all = append(all, rows...)
+	}
+	return x.saveRows(ctx, all)
+}
+
+// loadRollbacks finds the ordered rollbacks that are still to be done.
+func (x *Index) loadRollbacks(ctx context.Context) error {
+	for act, rb := range x.state.Rollbacks {
+		x.ordered(act, rb.UpdateRollback)
+	}
+	if len(x.rollbacks) == 0 {
+		return nil
+	}
+	if err := x.loadDone(ctx); err != nil {
+		return err
+	}
+	for n := range x.rollbacks {
+		if err := x.saveDone(ctx, x.devices[n], x.settleRollbacks(x.devices[n])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadDone reads which rollbacks were done before.
+func (x *Index) loadDone(ctx context.Context) error {
+	const page = 1000
+	for n := range x.rollbacks {
+		q := store.EventQuery{Device: x.devices[n].id, Event: EventRollbackDone, Limit: page}
+		for {
+			events, err := x.store.Events(ctx, q)
+			if err != nil {
+				return fmt.Errorf("read which rollbacks are done: %w", err)
+			}
+			for _, e := range events {
+				if act, err := strconv.ParseInt(e.Detail, 10, 64); err == nil {
+					x.rollbacks[n][act] = false
+				}
+				q.Before, q.BeforeID = e.At, e.ID
+			}
+			if len(events) < page {
+				break
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+package index
+
+import (
+	"context"
+
+	"assent/catalog"
+	"assent/fleet"
+	"assent/ledger"
+	"assent/server/internal/store"
+	"assent/wire"
+)
+
+// Store is where the index's truth is durable. When a method returns nil, what it wrote survives a
+// power cut. All methods are safe for concurrent use.
+type Store interface {
+	Ledger
+	Documents
+	Catalog
+	Devices
+	Reports
+}
+
+// Ledger keeps decisions: one act, one entry, one transaction.
+type Ledger interface {
+	// Append writes e and what it changed, taken from after. It returns store.ErrMoved when e does not
+	// follow the last entry: somebody else was faster.
+	Append(ctx context.Context, e ledger.Entry, after *ledger.State) error
+	LoadState(ctx context.Context) (*ledger.State, error)
+	// Entries lists entries from the sequence on, in order.
+	Entries(ctx context.Context, from, limit int64) ([]store.RawEntry, error)
+}
+
+// Documents keeps what devices uploaded, by digest.
+type Documents interface {
+	PutDocument(ctx context.Context, kind wire.Kind, digest string, body []byte) error
+	Document(ctx context.Context, kind wire.Kind, digest string) ([]byte, error) // fault.NotFound
+}
+
+// Catalog keeps all known updates.
+type Catalog interface {
+	SaveCatalog(ctx context.Context, updates []catalog.Update) error
+	LoadCatalog(ctx context.Context, each func(catalog.Update) error) error
+}
+
+// Devices keeps what is known of devices apart from decisions.
+type Devices interface {
+	LoadContacts(ctx context.Context, each func(store.Contact) error) error
+	LoadInstalls(ctx context.Context, each func(store.InstallRow) error) error
+	SaveInstalls(ctx context.Context, rows []store.InstallRow) error
+}
+
+// Reports applies what devices journaled, exactly once by device and report id.
+type Reports interface {
+	// ApplyReports returns the ids that were applied now for the first time.
+	ApplyReports(ctx context.Context, device fleet.DeviceID, reports []store.AppliedReport) (fresh []string, err error)
+	Events(ctx context.Context, q store.EventQuery) ([]store.Event, error)
+}
