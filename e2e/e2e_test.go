@@ -1,0 +1,101 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"assent/e2e/stage"
+	"assent/e2e/story"
+)
+
+// bin holds the programs under test, built once.
+var bin string
+
+func TestMain(m *testing.M) {
+	code, err := build(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func build(m *testing.M) (int, error) {
+	dir, err := os.MkdirTemp("", "assent-e2e-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", dir+"/", "assent/cmd/...")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("build the programs: %w\n%s", err, out)
+	}
+	bin = dir
+	return m.Run(), nil
+}
+
+// open sets up a stage with Acme's repository and these devices, starts the server and signs in.
+func open(t *testing.T, devices ...string) *stage.Stage {
+	t.Helper()
+	cfg := stage.Config{Name: strings.ToLower("e2e-" + t.Name()[len("Test"):min(len(t.Name()), 20)]), Bin: bin, Acme: true}
+	cfg.Name = strings.NewReplacer("_", "-", "/", "-").Replace(cfg.Name)
+	for _, d := range devices {
+		cfg.Devices = append(cfg.Devices, stage.DeviceSpec{Name: d})
+	}
+	s, err := stage.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			logs(t, s)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := s.Server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// logs shows the end of every log of a failed test.
+func logs(t *testing.T, s *stage.Stage) {
+	t.Helper()
+	tail := func(name string, b []byte) { t.Logf("%s:\n%s", name, b[max(0, len(b)-6000):]) }
+	if b, err := os.ReadFile(s.Server.Log); err == nil {
+		tail("assentd", b)
+	}
+	for _, d := range s.Devices {
+		if text, err := d.Agent().Log(); err == nil {
+			tail(d.Name()+" agent", []byte(text))
+		}
+	}
+}
+
+func TestStory_TheWholeOfTheReadmeOnRealDevices(t *testing.T) {
+	s := open(t, "test1", "web1", "web2", "db1")
+	out, err := os.Create(filepath.Join(t.ArtifactDir(), "story.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	teller := story.Teller{Stage: s, Out: out}
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	defer cancel()
+	if err := teller.Tell(ctx, false); err != nil {
+		text, _ := os.ReadFile(out.Name())
+		t.Fatalf("%v\n\nthe story so far:\n%s", err, text)
+	}
+}
