@@ -10,6 +10,7 @@ import (
 
 	"assent/fault"
 	"assent/fleet"
+	"assent/server/internal/store"
 	"assent/wire"
 )
 
@@ -126,7 +127,7 @@ func (g *Gateway) need(c *call) ([]wire.Kind, error) {
 }
 
 // note passes a contact on and remembers to write it down.
-func (g *Gateway) note(s *session, contact Contact) {
+func (g *Gateway) note(s *session, contact store.Contact) {
 	g.Presence.Seen(contact)
 	g.mark(s)
 }

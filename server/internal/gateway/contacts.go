@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"assent/server/internal/store"
 )
 
 // batch is how many contacts are saved in one call.
@@ -46,11 +48,11 @@ func (g *Gateway) flush(ctx context.Context) error {
 	g.dirty = nil
 	g.mu.Unlock()
 	for part := range slices.Chunk(todo, batch) {
-		contacts := make([]Contact, len(part))
+		contacts := make([]store.Contact, len(part))
 		for i, s := range part {
 			contacts[i] = s.take()
 		}
-		if err := g.Contacts.Save(ctx, contacts); err != nil {
+		if err := g.Contacts.SaveContacts(ctx, contacts); err != nil {
 			for _, s := range todo {
 				g.mark(s)
 			}
@@ -61,7 +63,7 @@ func (g *Gateway) flush(ctx context.Context) error {
 }
 
 // take returns the contact and notes that it is being written.
-func (s *session) take() Contact {
+func (s *session) take() store.Contact {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dirty = false

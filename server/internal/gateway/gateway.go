@@ -27,6 +27,7 @@ import (
 
 	"assent/fleet"
 	"assent/server/internal/ca"
+	"assent/server/internal/store"
 	"assent/wire"
 )
 
@@ -60,15 +61,16 @@ type Facts interface {
 // Presence is told what is known of a device's connection. Its methods answer from memory, at once.
 type Presence interface {
 	// Seen is called for every check-in that counts and after every document.
-	Seen(c Contact)
+	Seen(c store.Contact)
 	// PollOpened says that the device listens; the function it returns ends that.
 	PollOpened(id fleet.DeviceID) (closed func())
 }
 
-// Contacts keeps contacts across restarts. Save is called with batches, every few seconds.
+// Contacts keeps contacts across restarts; *store.DB is one. SaveContacts is called with batches, every
+// few seconds.
 type Contacts interface {
-	Load(ctx context.Context, each func(Contact) error) error
-	Save(ctx context.Context, batch []Contact) error
+	LoadContacts(ctx context.Context, each func(store.Contact) error) error
+	SaveContacts(ctx context.Context, batch []store.Contact) error
 }
 
 // Planner gives devices their plans. Its methods are safe for concurrent use.
@@ -79,18 +81,6 @@ type Planner interface {
 	PlanBytes(digest string) ([]byte, bool)
 	// Wait blocks until the device's statement may differ from held, or ctx ends.
 	Wait(ctx context.Context, id fleet.DeviceID, held wire.Statement)
-}
-
-// Contact is what the last check-in of a device said.
-type Contact struct {
-	Device     fleet.DeviceID
-	Digests    map[wire.Kind]string // never changed in place: a new map for new digests
-	BootID     string
-	Run        string
-	Sequence   int64
-	LastSeen   time.Time
-	Progress   wire.Progress
-	Capability int
 }
 
 // Config is what New needs. The zero value of each field below the line is usable.
@@ -149,7 +139,7 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 	g.metrics = m
 	g.tls = g.tlsConfig()
 	g.mux = g.routes()
-	err = c.Contacts.Load(ctx, func(k Contact) error {
+	err = c.Contacts.LoadContacts(ctx, func(k store.Contact) error {
 		g.sessions[k.Device] = newSession(k)
 		return nil
 	})

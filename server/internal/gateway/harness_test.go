@@ -26,6 +26,7 @@ import (
 	"assent/fault"
 	"assent/fleet"
 	"assent/server/internal/ca"
+	"assent/server/internal/store"
 	"assent/wire"
 )
 
@@ -36,8 +37,8 @@ type world struct {
 	tokens   map[string]int // secret hash -> uses left
 	docs     map[string][]byte
 	reports  map[string]wire.Report // device/id
-	saved    map[fleet.DeviceID]Contact
-	seen     map[fleet.DeviceID]Contact
+	saved    map[fleet.DeviceID]store.Contact
+	seen     map[fleet.DeviceID]store.Contact
 	plans    map[fleet.DeviceID][]byte
 	epoch    int64
 	changed  chan struct{}
@@ -54,7 +55,7 @@ type world struct {
 func newWorld() *world {
 	_, key, _ := ed25519.GenerateKey(rand.Reader)
 	return &world{devices: map[fleet.DeviceID]fleet.Device{}, tokens: map[string]int{}, docs: map[string][]byte{}, reports: map[string]wire.Report{},
-		saved: map[fleet.DeviceID]Contact{}, seen: map[fleet.DeviceID]Contact{}, plans: map[fleet.DeviceID][]byte{}, changed: make(chan struct{}),
+		saved: map[fleet.DeviceID]store.Contact{}, seen: map[fleet.DeviceID]store.Contact{}, plans: map[fleet.DeviceID][]byte{}, changed: make(chan struct{}),
 		polled: make(chan struct{}, 1000), planKey: key}
 }
 
@@ -151,7 +152,7 @@ func (w *world) Report(_ context.Context, id fleet.DeviceID, reports []wire.Repo
 	return ids, nil
 }
 
-func (w *world) Seen(c Contact) {
+func (w *world) Seen(c store.Contact) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.seen[c.Device] = c
@@ -169,7 +170,7 @@ func (w *world) PollOpened(fleet.DeviceID) func() {
 	}
 }
 
-func (w *world) Load(_ context.Context, each func(Contact) error) error {
+func (w *world) LoadContacts(_ context.Context, each func(store.Contact) error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range w.saved {
@@ -180,7 +181,7 @@ func (w *world) Load(_ context.Context, each func(Contact) error) error {
 	return nil
 }
 
-func (w *world) Save(_ context.Context, batch []Contact) error {
+func (w *world) SaveContacts(_ context.Context, batch []store.Contact) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.saveErr != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"assent/fleet"
+	"assent/server/internal/store"
 	"assent/wire"
 )
 
@@ -16,7 +17,7 @@ type session struct {
 
 	mu        sync.Mutex
 	line      lineage
-	contact   Contact
+	contact   store.Contact
 	announced map[wire.Kind]string // what the last check-in said it has
 	checked   bool                 // the contact's documents were looked up since the server started
 	dirty     bool                 // the contact awaits writing
@@ -32,7 +33,7 @@ type sent struct {
 	at   time.Time
 }
 
-func newSession(c Contact) *session {
+func newSession(c store.Contact) *session {
 	s := &session{id: c.Device, contact: c}
 	if c.Run != "" {
 		s.line = lineage{boot: c.BootID, run: c.Run, high: c.Sequence, seen: ^uint64(0)}
@@ -46,7 +47,7 @@ func (g *Gateway) session(id fleet.DeviceID) *session {
 	defer g.mu.Unlock()
 	s, ok := g.sessions[id]
 	if !ok {
-		s = newSession(Contact{Device: id})
+		s = newSession(store.Contact{Device: id})
 		g.sessions[id] = s
 	}
 	return s
@@ -84,7 +85,7 @@ func (s *session) judge(in *wire.CheckIn, now time.Time) (word, string) {
 }
 
 // reset forgets who used the certificate: a released device starts with a clean slate.
-func (s *session) reset(now time.Time) Contact {
+func (s *session) reset(now time.Time) store.Contact {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.line, s.sent = lineage{}, sent{}
@@ -114,7 +115,7 @@ func (s *session) unknown() map[wire.Kind]string {
 }
 
 // has records that the server holds these documents of the device and returns the contact as it is now.
-func (s *session) has(docs map[wire.Kind]string) Contact {
+func (s *session) has(docs map[wire.Kind]string) store.Contact {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	changed := false
