@@ -84,7 +84,7 @@ func (d *Device) boot(ctx context.Context) error {
 	if err := d.powerOn(ctx); err != nil {
 		return err
 	}
-	return d.startServices(ctx)
+	return d.startServices()
 }
 
 func (d *Device) powerOn(ctx context.Context) error {

@@ -7,24 +7,15 @@
 // milliseconds. Devices reach only addresses inside their lab: there is no uplink. The process that opened the lab
 // stays outside; it listens and dials inside through Net, so a server under test can run in the test process.
 //
-//	l, err := lab.Open(ctx, lab.Config{Name: "demo"})
-//	defer l.Close()
-//	base, err := lab.Base(ctx, lab.StandardBase())
-//	repo, err := l.Repo("acme")
-//	err = lab.PublishAcme(repo, 0)
-//	d, err := l.NewDevice(ctx, lab.DeviceSpec{Name: "d1", Base: base})
-//	source, err := l.RepoSource(repo, "acme", "acme-security")
-//	err = d.SetSources(source)
-//	err = d.InstallAcme(ctx)                 // version 1.0 of everything
-//	err = lab.PublishAcme(repo, 1)           // now updates are pending
-//	out, _, _, err := d.Run(ctx, "apt-get", "-s", "upgrade")
+// See the example for how to use it, AcmePackages for ready packages to play with, and debrepo for making others and
+// for the faults of archives. The program assent-lab does the same from a shell.
 //
 // # What it guarantees
 //
 // Nothing of a lab outlives it. Devices hold a lock file that dies with the process that opened the lab, so they end
 // even if that process is killed with SIGKILL; their mounts and interfaces exist only in their own namespaces and
 // vanish with them. What a killed lab does leave (its named network namespace, a directory, small disks) is
-// removed by the next Open of any lab, or by Remove.
+// removed by the next Open of any lab, or by Sweep.
 //
 // Several labs, in several processes, run side by side. Caches (bases, archive files) are shared and safe for that.
 //

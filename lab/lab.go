@@ -257,7 +257,7 @@ func (l *Lab) Close() error {
 	// A deadline of its own: the caller's context may be the reason for closing.
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	errs = append(errs, dismantle(ctx, l.dir, l.Net.netns))
+	errs = append(errs, l.dismantle(ctx))
 	for _, lock := range l.locks {
 		errs = append(errs, lock.Close())
 	}
@@ -265,6 +265,16 @@ func (l *Lab) Close() error {
 		return fmt.Errorf("close lab %s: %w", l.state.Name, err)
 	}
 	return nil
+}
+
+// dismantle removes the lab while no other process looks for dead labs or takes a name.
+func (l *Lab) dismantle(ctx context.Context) error {
+	unlock, err := lockFile(ctx, filepath.Join(filepath.Dir(l.dir), ".lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock.Close()
+	return dismantle(ctx, l.dir, l.Net.netns)
 }
 
 // saveState changes the state and publishes it to other processes.

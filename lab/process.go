@@ -332,7 +332,7 @@ func (d *Device) stopProcesses(ctx context.Context) {
 }
 
 // startServices starts what is to run after every boot.
-func (d *Device) startServices(context.Context) error {
+func (d *Device) startServices() error {
 	r, err := d.record()
 	if err != nil {
 		return err

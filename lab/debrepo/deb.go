@@ -52,6 +52,18 @@ func (p Package) contents() []namedText {
 	return sortedFiles(files)
 }
 
+// installedKiB counts a block for each file on top of the bytes, roughly as dpkg-gencontrol does.
+func (p Package) installedKiB(files []namedText) int {
+	if p.InstalledSize > 0 {
+		return p.InstalledSize
+	}
+	total := 0
+	for _, f := range files {
+		total += len(f.text)
+	}
+	return total/1024 + 1 + len(files)
+}
+
 // padding is incompressible and depends on nothing but its arguments.
 func padding(seed string, size int) []byte {
 	out := make([]byte, size)
@@ -62,16 +74,10 @@ func padding(seed string, size int) []byte {
 
 func (p Package) controlTar(files []namedText) ([]byte, error) {
 	var sums strings.Builder
-	bytesTotal := 0
 	for _, f := range files {
 		fmt.Fprintf(&sums, "%x  %s\n", md5.Sum([]byte(f.text)), f.name[1:])
-		bytesTotal += len(f.text)
 	}
-	size := p.InstalledSize
-	if size == 0 {
-		size = bytesTotal/1024 + 1 + len(files)
-	}
-	members := []namedText{{"control", p.control(size)}, {"md5sums", sums.String()}}
+	members := []namedText{{"control", p.control(p.installedKiB(files))}, {"md5sums", sums.String()}}
 	if len(p.Conffiles) > 0 {
 		members = append(members, namedText{"conffiles", strings.Join(p.Conffiles, "\n") + "\n"})
 	}

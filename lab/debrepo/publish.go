@@ -119,15 +119,7 @@ func (r *Repo) publishPool(packages []Package, c change) ([]stanza, error) {
 }
 
 func (p Package) stanza(deb []byte) string {
-	size := 0
-	for _, f := range p.contents() {
-		size += len(f.text)
-	}
-	installed := p.InstalledSize
-	if installed == 0 {
-		installed = size/1024 + 1 + len(p.contents())
-	}
-	text := p.control(installed)
+	text := p.control(p.installedKiB(p.contents()))
 	text += fmt.Sprintf("Filename: %s\nSize: %d\nSHA256: %x\n", p.filename(), len(deb), sha256.Sum256(deb))
 	if p.Phased > 0 {
 		text += fmt.Sprintf("Phased-Update-Percentage: %d\n", p.Phased)
