@@ -107,6 +107,9 @@ func Open(ctx context.Context, c Config) (*Lab, error) {
 	}
 	l := newLab(c)
 	if err := l.claim(ctx, c.stateRoot()); err != nil {
+		for _, lock := range l.locks { // without them the next Open removes what was begun
+			err = errors.Join(err, lock.Close())
+		}
 		return nil, fmt.Errorf("open lab %s: %w", c.Name, err)
 	}
 	if err := l.start(ctx); err != nil {
