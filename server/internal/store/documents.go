@@ -1,0 +1,89 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"assent/fault"
+	"assent/wire"
+)
+
+// PutDocument stores a document under its digest; a document that is there stays. The caller has checked
+// that digest is the one of body.
+func (d *DB) PutDocument(ctx context.Context, kind wire.Kind, digest string, body []byte) error {
+	if len(body) > wire.MaxDocument {
+		return fault.New(fault.TooLarge, "document_too_large", "A document may have %d bytes; this one has %d.", wire.MaxDocument, len(body))
+	}
+	packed := d.pack.EncodeAll(body, nil)
+	return d.write(ctx, "put document", func(t tx) error {
+		// A document that is sent again counts as new, so that PruneDocuments leaves it to its contact.
+		_, err := t.exec(ctx, `INSERT INTO documents (kind, digest, stored_at, body) VALUES (?, ?, ?, ?)
+			ON CONFLICT (kind, digest) DO UPDATE SET stored_at = excluded.stored_at`,
+			key(string(kind)), key(digest), d.now().UnixMicro(), packed)
+		return err
+	})
+}
+
+// Document returns a stored document, or a fault.NotFound.
+func (d *DB) Document(ctx context.Context, kind wire.Kind, digest string) (doc []byte, err error) {
+	var packed []byte
+	err = d.read(ctx, "read document", func(t tx) error {
+		return t.QueryRowContext(ctx, t.bind(`SELECT body FROM documents WHERE kind = ? AND digest = ?`),
+			key(string(kind)), key(digest)).Scan(&packed)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fault.New(fault.NotFound, "document_unknown", "There is no such document.")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if doc, err = d.unpack.DecodeAll(packed, nil); err != nil {
+		return nil, fmt.Errorf("read document: decompress %s %s: %w", kind, digest, err)
+	}
+	return doc, nil
+}
+
+// PruneDocuments removes documents that were stored before olderThan and that no contact refers to, and
+// returns how many. On PostgreSQL a device that returns to such a document in this very moment is asked
+// for it again, as for any document that the server does not have.
+func (d *DB) PruneDocuments(ctx context.Context, olderThan time.Time) (n int64, err error) {
+	err = d.write(ctx, "prune documents", func(t tx) error {
+		old, err := t.unreferenced(ctx, olderThan)
+		if err != nil {
+			return err
+		}
+		n, err = t.many(ctx, `DELETE FROM documents WHERE (kind, digest) IN (VALUES :rows)`, old)
+		return err
+	})
+	return n, err
+}
+
+// unreferenced lists the keys of old documents that no contact refers to.
+func (t tx) unreferenced(ctx context.Context, olderThan time.Time) (old [][]any, err error) {
+	type doc struct{ kind, digest string }
+	used := map[doc]bool{}
+	err = bodies(ctx, t, `SELECT body FROM contacts`, func(c Contact) error {
+		for kind, digest := range c.Digests {
+			used[doc{key(string(kind)), key(digest)}] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = t.each(ctx, `SELECT kind, digest FROM documents WHERE stored_at < ?`, []any{olderThan.UnixMicro()},
+		func(scan func(...any) error) error {
+			var d doc
+			if err := scan(&d.kind, &d.digest); err != nil {
+				return err
+			}
+			if !used[d] {
+				old = append(old, []any{d.kind, d.digest})
+			}
+			return nil
+		})
+	return old, err
+}

@@ -1,0 +1,24 @@
+package store_test
+
+import (
+	"testing"
+
+	"assent/server/internal/store"
+	"assent/server/internal/store/pgtest"
+	"assent/server/internal/store/storetest"
+)
+
+func TestPostgres(t *testing.T) {
+	server, err := pgtest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	storetest.Run(t, func(t testing.TB) store.Config {
+		return store.Config{Engine: store.Postgres, DSN: server.Database(t)}
+	})
+}

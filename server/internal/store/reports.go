@@ -1,0 +1,158 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"assent/catalog"
+	"assent/fleet"
+	"assent/wire"
+)
+
+// AppliedReport is a report with what it means for the table of installs.
+type AppliedReport struct {
+	Report wire.Report
+	Row    *InstallRow // nil: it changes no row, as an event does
+}
+
+// Event is something a device reported that is not a state.
+type Event struct {
+	ID     int64     // grows with arrival
+	At     time.Time // the device's time, but never after the report arrived
+	Device fleet.DeviceID
+	Event  string
+	Update catalog.UpdateID
+	Detail string
+}
+
+// EventQuery selects events. Empty fields select everything.
+type EventQuery struct {
+	Device   fleet.DeviceID
+	Update   catalog.UpdateID
+	Event    string
+	Before   time.Time // only events before this time …
+	BeforeID int64     // … or, when set, at this time with a smaller ID: the last of one page begins the next
+	Limit    int       // 100 when zero
+}
+
+// stored is the body of a report's row.
+type stored struct {
+	Device fleet.DeviceID `json:"device"`
+	Report wire.Report    `json:"report"`
+}
+
+// ApplyReports writes reports of a device with the rows they lead to, each exactly once: a report whose id
+// the device has used before changes nothing. It returns the ids that were new, in the order given.
+func (d *DB) ApplyReports(ctx context.Context, device fleet.DeviceID, reports []AppliedReport) (fresh []string, err error) {
+	reports = first(reports)
+	rows, err := d.reportRows(device, reports)
+	if err != nil {
+		return nil, fmt.Errorf("apply reports: %w", err)
+	}
+	err = d.write(ctx, "apply reports", func(t tx) error {
+		applied := map[string]bool{}
+		if err := t.returning(ctx, `INSERT INTO reports (device, report, at, update_id, event, body) VALUES :rows
+			ON CONFLICT (device, report) DO NOTHING RETURNING report`, rows, func(id string) { applied[id] = true }); err != nil {
+			return err
+		}
+		var installs []InstallRow
+		for _, r := range reports {
+			if !applied[key(r.Report.ID)] {
+				continue
+			}
+			fresh = append(fresh, r.Report.ID)
+			if r.Row != nil {
+				installs = append(installs, *r.Row)
+			}
+		}
+		return t.putInstalls(ctx, installs)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return fresh, nil
+}
+
+// first keeps the first report of each id.
+func first(reports []AppliedReport) []AppliedReport {
+	seen := map[string]bool{}
+	var out []AppliedReport
+	for _, r := range reports {
+		if !seen[r.Report.ID] {
+			seen[r.Report.ID] = true
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func (d *DB) reportRows(device fleet.DeviceID, reports []AppliedReport) ([][]any, error) {
+	now := d.now()
+	rows := make([][]any, len(reports))
+	for i, r := range reports {
+		b, err := body(stored{Device: device, Report: r.Report})
+		if err != nil {
+			return nil, err
+		}
+		// A device with a fast clock must not stay on top of the list for ever.
+		at := min(r.Report.At.UnixMicro(), now.UnixMicro())
+		rows[i] = []any{key(string(device)), key(r.Report.ID), at, key(string(r.Report.Update)), key(r.Report.Event), b}
+	}
+	return rows, nil
+}
+
+// Events returns events, the newest first.
+func (d *DB) Events(ctx context.Context, q EventQuery) (out []Event, err error) {
+	query, args := q.sql()
+	err = d.read(ctx, "read events", func(t tx) error {
+		return t.each(ctx, query, args, func(scan func(...any) error) error {
+			var e Event
+			var at int64
+			var data []byte
+			if err := scan(&e.ID, &at, &data); err != nil {
+				return err
+			}
+			var s stored
+			if err := json.Unmarshal(data, &s); err != nil {
+				return fmt.Errorf("decode event %d: %w", e.ID, err)
+			}
+			e.At, e.Device, e.Event = time.UnixMicro(at).UTC(), s.Device, s.Report.Event
+			e.Update, e.Detail = s.Report.Update, s.Report.Detail
+			out = append(out, e)
+			return nil
+		})
+	})
+	return out, err
+}
+
+// sql writes the query.
+func (q EventQuery) sql() (string, []any) {
+	where, args := []string{"event <> ''"}, []any{}
+	and := func(cond string, values ...any) {
+		where, args = append(where, cond), append(args, values...)
+	}
+	if q.Device != "" {
+		and("device = ?", key(string(q.Device)))
+	}
+	if q.Update != "" {
+		and("update_id = ?", key(string(q.Update)))
+	}
+	if q.Event != "" {
+		and("event = ?", key(q.Event))
+	}
+	switch at := q.Before.UnixMicro(); {
+	case q.Before.IsZero():
+	case q.BeforeID > 0:
+		and("(at, id) < (?, ?)", at, q.BeforeID)
+	default:
+		and("at < ?", at)
+	}
+	limit := q.Limit
+	if limit <= 0 {
+		limit = 100
+	}
+	return "SELECT id, at, body FROM reports WHERE " + strings.Join(where, " AND ") + " ORDER BY at DESC, id DESC LIMIT ?", append(args, limit)
+}

@@ -1,0 +1,77 @@
+// Package sqlite opens the embedded database and holds its schema.
+//
+// Guarantees: a commit is on disk when it returns (write-ahead log, synchronous=FULL: with NORMAL a power
+// cut takes acknowledged acts along); there is one writer, so writers wait in a queue and never see
+// "database is locked"; readers see one moment and do not wait for the writer; the file is readable by its
+// owner only. It knows nothing of what is stored.
+package sqlite
+
+import (
+	"database/sql"
+	"embed"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	driver "modernc.org/sqlite"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Migrations are the numbered steps of the schema.
+func Migrations() fs.FS {
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		panic("sqlite: the embedded migrations are gone: " + err.Error()) // fixed at build time
+	}
+	return dir
+}
+
+// readers is how many connections may read at a time.
+const readers = 8
+
+// Open opens the database file, makes it when it is not there, and returns the pool that writes and the
+// pool that reads.
+func Open(path string) (writer, reader *sql.DB, err error) {
+	if path == "" {
+		return nil, nil, fmt.Errorf("the path is empty")
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, nil, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // SQLite gives its other files the same mode
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, nil, err
+	}
+	w, err := driver.NewConnector(dsn(path, "immediate"))
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := driver.NewConnector(dsn(path, "deferred", "query_only(1)"))
+	if err != nil {
+		return nil, nil, err
+	}
+	writer, reader = sql.OpenDB(w), sql.OpenDB(r)
+	writer.SetMaxOpenConns(1)
+	reader.SetMaxOpenConns(readers)
+	reader.SetMaxIdleConns(readers)
+	return writer, reader, nil
+}
+
+// dsn is the address of the file with the settings that every connection gets.
+func dsn(path, lock string, pragmas ...string) string {
+	q := url.Values{"_txlock": {lock}, "_pragma": append([]string{
+		"busy_timeout(15000)", // another process, such as a backup, may hold the lock for a while
+		"journal_mode(WAL)",
+		"synchronous(FULL)",
+		"foreign_keys(1)",
+		"journal_size_limit(67108864)",
+	}, pragmas...)}
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode(), OmitHost: true}).String()
+}

@@ -1,0 +1,167 @@
+// Package store is the durable truth of a server: the ledger of decisions with the tables that it amounts
+// to, and the facts that devices report. One SQL text serves both engines (store/sqlite, the embedded
+// default, and store/postgres); one file holds one capability.
+//
+// The server works on its copy in memory (package index), so the tables are made for being loaded whole
+// and written row by row: a row is its key columns and the value as JSON. A column of its own has only
+// what SQL looks at.
+//
+// Guarantees: one method is one act and one transaction; when a method returns nil, what it wrote
+// survives a crash and a power cut; an act is in the ledger and in the tables, or in neither; two servers
+// on one database cannot both write an act that follows the same one (ErrMoved). All methods may be
+// called concurrently. Any string can be stored: NUL is kept, bytes that are not UTF-8 come back as U+FFFD.
+//
+// It does not check whether an act is allowed (ledger.State.Apply does), holds no secrets but hashes, and
+// keeps no private keys.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/pressly/goose/v3"
+
+	"assent/server/internal/store/postgres"
+	"assent/server/internal/store/sqlite"
+	"assent/wire"
+)
+
+// The engines.
+const (
+	SQLite   = "sqlite"
+	Postgres = "postgres"
+)
+
+// Config says which database to use.
+type Config struct {
+	Engine string           // SQLite or Postgres; SQLite when empty
+	DSN    string           // SQLite: the file's path, made when it is not there; Postgres: a postgres:// URL
+	Log    *slog.Logger     // nil: no log
+	Now    func() time.Time // nil: time.Now
+}
+
+// DB is an open database.
+type DB struct {
+	engine  string
+	writer  *sql.DB
+	readers *sql.DB
+	bind    func(query string) string // puts the engine's placeholders for ?
+	now     func() time.Time
+	pack    *zstd.Encoder
+	unpack  *zstd.Decoder
+}
+
+// Open opens the database and brings its schema up to date. It refuses a database whose schema is newer
+// than this build, and one that cannot keep what the package promises.
+func Open(ctx context.Context, cfg Config) (*DB, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	d, err := connect(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.prepare(ctx, cfg.Log); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// connect opens the engine's pools.
+func connect(ctx context.Context, cfg Config) (*DB, error) {
+	d := &DB{now: cfg.Now}
+	switch cfg.Engine {
+	case SQLite, "":
+		w, r, err := sqlite.Open(cfg.DSN)
+		if err != nil {
+			return nil, fmt.Errorf("open the database %s: %w", cfg.DSN, err)
+		}
+		d.engine, d.writer, d.readers, d.bind = SQLite, w, r, func(q string) string { return q }
+	case Postgres:
+		pool, err := postgres.Open(ctx, cfg.DSN, cfg.Log)
+		if err != nil {
+			return nil, fmt.Errorf("open the PostgreSQL database: %w", err) // never with the URL: it may hold a password
+		}
+		d.engine, d.writer, d.readers, d.bind = Postgres, pool, pool, postgres.Bind
+	default:
+		return nil, fmt.Errorf("open the database: there is no engine %q; use %q or %q", cfg.Engine, SQLite, Postgres)
+	}
+	return d, nil
+}
+
+// prepare makes what the open database needs.
+func (d *DB) prepare(ctx context.Context, log *slog.Logger) (err error) {
+	if d.pack, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1)); err != nil {
+		return fmt.Errorf("prepare compression: %w", err)
+	}
+	if d.unpack, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(wire.MaxDocument)); err != nil {
+		return fmt.Errorf("prepare decompression: %w", err)
+	}
+	return d.migrate(ctx, log)
+}
+
+// migrate brings the schema to this build's version.
+func (d *DB) migrate(ctx context.Context, log *slog.Logger) error {
+	dialect, files, opts := goose.DialectSQLite3, fs.FS(sqlite.Migrations()), []goose.ProviderOption(nil)
+	if d.engine == Postgres {
+		lock, err := postgres.MigrationLock()
+		if err != nil {
+			return fmt.Errorf("prepare migrations: %w", err)
+		}
+		dialect, files = goose.DialectPostgres, postgres.Migrations()
+		opts = append(opts, goose.WithSessionLocker(lock))
+	}
+	opts = append(opts, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+	p, err := goose.NewProvider(dialect, d.writer, files, opts...)
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	have, want, err := p.GetVersions(ctx)
+	if err != nil {
+		return fmt.Errorf("read the schema's version: %w", err)
+	}
+	if have > want {
+		return fmt.Errorf("the database has schema version %d, this build knows %d: run the newer server", have, want)
+	}
+	done, err := p.Up(ctx)
+	if err != nil {
+		return fmt.Errorf("migrate the schema from version %d to %d: %w", have, want, err)
+	}
+	for _, m := range done {
+		log.Info("schema migrated", "version", m.Source.Version, "took", m.Duration)
+	}
+	return nil
+}
+
+// Engine names the engine: SQLite or Postgres.
+func (d *DB) Engine() string { return d.engine }
+
+// Ping checks that the database answers.
+func (d *DB) Ping(ctx context.Context) error {
+	var one int
+	if err := d.readers.QueryRowContext(ctx, "SELECT 1").Scan(&one); err != nil {
+		return fmt.Errorf("ping the database: %w", err)
+	}
+	return nil
+}
+
+// Close closes the database. Whatever a method has acknowledged is durable without it.
+func (d *DB) Close() error {
+	if d.unpack != nil {
+		d.unpack.Close()
+	}
+	// The writer goes last: on SQLite the last connection folds the log into the file.
+	if err := errors.Join(d.readers.Close(), d.writer.Close()); err != nil {
+		return fmt.Errorf("close the database: %w", err)
+	}
+	return nil
+}

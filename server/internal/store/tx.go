@@ -1,0 +1,209 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// tx is a transaction with the engine's placeholders.
+type tx struct {
+	*sql.Tx
+	bind func(string) string
+}
+
+// write runs act in a transaction that is durable once write returns nil.
+func (d *DB) write(ctx context.Context, what string, act func(tx) error) error {
+	return d.within(ctx, d.writer, nil, what, act)
+}
+
+// read runs act on one consistent moment of the database.
+func (d *DB) read(ctx context.Context, what string, act func(tx) error) error {
+	return d.within(ctx, d.readers, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, what, act)
+}
+
+func (d *DB) within(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, what string, act func(tx) error) error {
+	t, err := pool.BeginTx(ctx, opts)
+	if err != nil {
+		return fmt.Errorf("%s: begin: %w", what, err)
+	}
+	defer t.Rollback() // does nothing after Commit
+	if err := act(tx{Tx: t, bind: d.bind}); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if err := t.Commit(); err != nil {
+		return fmt.Errorf("%s: commit: %w", what, err)
+	}
+	return nil
+}
+
+// exec runs a statement and returns how many rows it changed.
+func (t tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	res, err := t.ExecContext(ctx, t.bind(query), args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// each runs a query and calls fn for each row.
+func (t tx) each(ctx context.Context, query string, args []any, fn func(scan func(...any) error) error) error {
+	rows, err := t.QueryContext(ctx, t.bind(query), args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := fn(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// batch is the number of rows in one statement.
+const batch = 256
+
+// many runs a query once for every batch of rows, with ":rows" replaced by "(?, ?), (?, ?), …". All rows
+// must be equally long and, for ON CONFLICT DO UPDATE, distinct in their keys (see latest). It returns
+// how many rows changed.
+func (t tx) many(ctx context.Context, query string, rows [][]any) (int64, error) {
+	var changed int64
+	for chunk, err := range t.chunks(ctx, query, rows) {
+		if err != nil {
+			return 0, err
+		}
+		res, err := chunk.stmt.ExecContext(ctx, chunk.args...)
+		if err != nil {
+			return 0, err
+		}
+		n, err := res.RowsAffected()
+		if err != nil {
+			return 0, err
+		}
+		changed += n
+	}
+	return changed, nil
+}
+
+// returning is many for a query that returns one text column.
+func (t tx) returning(ctx context.Context, query string, rows [][]any, fn func(string)) error {
+	for chunk, err := range t.chunks(ctx, query, rows) {
+		if err != nil {
+			return err
+		}
+		res, err := chunk.stmt.QueryContext(ctx, chunk.args...)
+		if err != nil {
+			return err
+		}
+		for res.Next() {
+			var s string
+			if err := res.Scan(&s); err != nil {
+				return errors.Join(err, res.Close())
+			}
+			fn(s)
+		}
+		if err := errors.Join(res.Err(), res.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type chunk struct {
+	stmt *sql.Stmt
+	args []any
+}
+
+// chunks prepares query for batches of rows; equally long batches share the prepared statement.
+func (t tx) chunks(ctx context.Context, query string, rows [][]any) func(func(chunk, error) bool) {
+	return func(yield func(chunk, error) bool) {
+		var stmt *sql.Stmt
+		prepared := 0
+		for part := range slices.Chunk(rows, batch) {
+			if len(part) != prepared {
+				s, err := t.PrepareContext(ctx, t.bind(strings.Replace(query, ":rows", placeholders(len(part), len(part[0])), 1)))
+				if err != nil {
+					yield(chunk{}, err)
+					return
+				}
+				defer s.Close() // at most twice: full batches and the rest
+				stmt, prepared = s, len(part)
+			}
+			if !yield(chunk{stmt, slices.Concat(part...)}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func placeholders(rows, columns int) string {
+	row := "(" + strings.Repeat("?, ", columns-1) + "?)"
+	return strings.Repeat(row+", ", rows-1) + row
+}
+
+// latest keeps the last value for each key, in the order of the keys: PostgreSQL refuses to write a row
+// twice in one statement, and writers that take rows in one order cannot deadlock.
+func latest[T any](values []T, key func(T) string) []T {
+	last := make(map[string]T, len(values))
+	keys := make([]string, 0, len(values))
+	for _, v := range values {
+		k := key(v)
+		if _, seen := last[k]; !seen {
+			keys = append(keys, k)
+		}
+		last[k] = v
+	}
+	slices.Sort(keys)
+	out := make([]T, len(keys))
+	for i, k := range keys {
+		out[i] = last[k]
+	}
+	return out
+}
+
+// maxKey is the longest string that stands in a key column as it is. PostgreSQL's indexes take rows of
+// 2704 bytes, and three keys must fit.
+const maxKey = 512
+
+// key makes a string fit for a key column: what PostgreSQL's text does not take (NUL, bytes that are not
+// UTF-8, more than an index holds) is replaced by its hash. Key columns are looked up and never read
+// back, so nothing is lost: the value itself stands in the row's body.
+func key(s string) string {
+	if len(s) <= maxKey && !strings.HasPrefix(s, `\`) && utf8.ValidString(s) && !strings.ContainsRune(s, 0) {
+		return s
+	}
+	sum := sha256.Sum256([]byte(s))
+	return `\` + hex.EncodeToString(sum[:])
+}
+
+// body encodes a row's value. JSON holds NUL as an escape and is always UTF-8, so both engines take it.
+func body(v any) (string, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return "", fmt.Errorf("encode row: %w", err)
+	}
+	return string(data), nil
+}
+
+// bodies calls fn with the decoded value of each row of a query for one body column.
+func bodies[T any](ctx context.Context, t tx, query string, fn func(T) error) error {
+	return t.each(ctx, query, nil, func(scan func(...any) error) error {
+		var data []byte
+		if err := scan(&data); err != nil {
+			return err
+		}
+		var v T
+		if err := json.Unmarshal(data, &v); err != nil {
+			return fmt.Errorf("decode row: %w", err)
+		}
+		return fn(v)
+	})
+}
