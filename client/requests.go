@@ -74,11 +74,12 @@ type QueueQuery struct {
 
 // EventQuery selects events, newest first.
 type EventQuery struct {
-	Device string
-	Update string
-	Event  string
-	Before time.Time
-	Limit  int
+	Device   string
+	Update   string
+	Event    string
+	Before   time.Time // only events before this time …
+	BeforeID int64     // … or, when set, at this time with a smaller id: the last of one page begins the next
+	Limit    int       // 1 to 1000; 100 by default
 }
 
 // LedgerQuery selects entries of the ledger, newest first.

@@ -254,6 +254,7 @@ type DeviceDetail struct {
 
 // Event is something a device reported that is not a state.
 type Event struct {
+	ID         int64            `json:"id"` // grows with arrival
 	At         time.Time        `json:"at"`
 	Device     fleet.DeviceID   `json:"device"`
 	DeviceName string           `json:"device_name"`
@@ -344,7 +345,8 @@ type AccessRow struct {
 // LedgerRow is one entry for people.
 type LedgerRow struct {
 	ledger.Entry
-	Text string `json:"text"` // one sentence
+	Text    string `json:"text"`              // one sentence
+	Omitted bool   `json:"omitted,omitempty"` // the body is too long for a list; an export has it
 }
 
 // Status is the state of the whole in one answer.

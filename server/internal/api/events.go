@@ -12,15 +12,17 @@ import (
 )
 
 type eventsInput struct {
-	Device string    `query:"device" maxLength:"200"`
-	Update string    `query:"update" maxLength:"1000"`
-	Event  string    `query:"event" maxLength:"64"`
-	Before time.Time `query:"before" doc:"Only events before this time: the at of the last one of the page before."`
-	Limit  int       `query:"limit" minimum:"0" maximum:"1000" doc:"100 by default."`
+	Device   string    `query:"device" maxLength:"200"`
+	Update   string    `query:"update" maxLength:"1000"`
+	Event    string    `query:"event" maxLength:"64"`
+	Before   time.Time `query:"before" doc:"Only events before this time: the at of the last one of the page before."`
+	BeforeID int64     `query:"before_id" minimum:"0" doc:"With before: its id."`
+	Limit    int       `query:"limit" minimum:"0" maximum:"1000" doc:"100 by default."`
 }
 
 func (s *server) events(ctx context.Context, who auth.Session, in *eventsInput) (client.List[client.Event], error) {
-	return s.Roster.Events(ctx, who.Actor, client.EventQuery{Device: in.Device, Update: in.Update, Event: in.Event, Before: in.Before, Limit: in.Limit})
+	return s.Audit.Events(ctx, who.Actor, client.EventQuery{Device: in.Device, Update: in.Update, Event: in.Event,
+		Before: in.Before, BeforeID: in.BeforeID, Limit: in.Limit})
 }
 
 type changesInput struct {

@@ -120,8 +120,8 @@ func (s *services) Device(context.Context, auth.Actor, string) (client.DeviceDet
 func (s *services) ChangeDevices(context.Context, auth.Actor, client.DeviceChange) (client.Act, error) {
 	return answer[client.Act](s, "ChangeDevices")
 }
-func (s *services) Events(context.Context, auth.Actor, client.EventQuery) (client.List[client.Event], error) {
-	return answer[client.List[client.Event]](s, "Events")
+func (a audit) Events(context.Context, auth.Actor, client.EventQuery) (client.List[client.Event], error) {
+	return answer[client.List[client.Event]](a.services, "Events")
 }
 func (s *services) Groups(context.Context, auth.Actor) (client.List[client.GroupRow], error) {
 	return answer[client.List[client.GroupRow]](s, "Groups")

@@ -60,7 +60,6 @@ type Devices interface {
 	Devices(ctx context.Context, who auth.Actor, q client.DeviceQuery, p client.Page) (client.List[client.DeviceRow], error)
 	Device(ctx context.Context, who auth.Actor, ref string) (client.DeviceDetail, error)
 	ChangeDevices(ctx context.Context, who auth.Actor, c client.DeviceChange) (client.Act, error)
-	Events(ctx context.Context, who auth.Actor, q client.EventQuery) (client.List[client.Event], error)
 }
 
 // Groups is the device tree.
@@ -92,8 +91,19 @@ type Accesses interface {
 	RevokeAccess(ctx context.Context, who auth.Actor, id string) (client.Act, error)
 }
 
-// Audit reads the ledger.
+// Audit is what happened: decisions and what devices reported.
 type Audit interface {
+	Ledger
+	Events
+}
+
+// Events are what devices reported and is not a state.
+type Events interface {
+	Events(ctx context.Context, who auth.Actor, q client.EventQuery) (client.List[client.Event], error)
+}
+
+// Ledger reads the ledger.
+type Ledger interface {
 	Entries(ctx context.Context, q client.LedgerQuery) (client.List[client.LedgerRow], error)
 	Checkpoint(ctx context.Context) (client.Checkpoint, error)
 	// Export writes everything up to now in the export format. It stops with the error of live, which it

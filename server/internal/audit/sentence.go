@@ -1,0 +1,150 @@
+package audit
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"assent/approval"
+	"assent/fleet"
+	"assent/ledger"
+)
+
+// sentence says what an entry records. Names and texts that people wrote stand in quotes, with control
+// characters escaped.
+func sentence(e ledger.Entry, n Names) string {
+	body, err := e.Decode()
+	if err != nil {
+		return fmt.Sprintf("an entry of the kind %q that this server cannot read", e.Kind)
+	}
+	switch b := body.(type) {
+	case ledger.ServerInit:
+		return fmt.Sprintf("started this ledger for the installation %q", b.Org)
+	case ledger.UpdateDecide:
+		return decided(b, n)
+	case ledger.ExceptionAdd:
+		return fmt.Sprintf("made an exception from the decline of act %d: %q may be installed in %q until %s%s", b.Decline, n.Update(b.Update), n.Group(b.Scope), day(b.Expires), because(b.Reason))
+	case ledger.ExceptionRemove:
+		return fmt.Sprintf("ended the exception of act %d", b.Exception)
+	case ledger.UpdateRollback:
+		return fmt.Sprintf("ordered the versions before %q back on %s%s", n.Update(b.Update), devices(b.Devices, n), because(b.Reason))
+	}
+	if text, ok := aboutFleet(body, n); ok {
+		return text
+	}
+	return aboutPeople(body, n)
+}
+
+func aboutFleet(body ledger.Body, n Names) (string, bool) {
+	switch b := body.(type) {
+	case ledger.GroupCreate:
+		return fmt.Sprintf("created the group %q in %q", b.Group.Name, n.Group(b.Group.Parent)), true
+	case ledger.GroupChange:
+		return fmt.Sprintf("changed the group %q: now %q in %q, guard %s", n.Group(b.Group.ID), b.Group.Name, n.Group(b.Group.Parent), guard(b.Group.Guard)), true
+	case ledger.GroupDelete:
+		return fmt.Sprintf("deleted the group %q", n.Group(b.ID)), true
+	case ledger.DeviceEnrol:
+		return fmt.Sprintf("enrolled the device %q into %q with the token %s", b.Device.Name, n.Group(b.Device.Group), b.Token), true
+	case ledger.DeviceRenew:
+		return fmt.Sprintf("renewed the key of the device %q", n.Device(b.ID)), true
+	case ledger.DeviceMove:
+		return fmt.Sprintf("moved %s to %q", devices(b.IDs, n), n.Group(b.Group)), true
+	case ledger.DeviceState:
+		return fmt.Sprintf("set %s to %s%s", devices(b.IDs, n), b.State, because(b.Reason)), true
+	}
+	return "", false
+}
+
+func aboutPeople(body ledger.Body, n Names) string {
+	switch b := body.(type) {
+	case ledger.TokenCreate:
+		return fmt.Sprintf("made the enrolment token %s for %q: %s until %s", b.ID, n.Group(b.Group), count(b.Uses, "device"), day(b.Expires))
+	case ledger.TokenRevoke:
+		return fmt.Sprintf("revoked the enrolment token %s", b.ID)
+	case ledger.OperatorSet:
+		return fmt.Sprintf("made %q %s in %q", b.Operator.Name, b.Operator.Role, n.Group(b.Operator.Scope))
+	case ledger.OperatorRemove:
+		return fmt.Sprintf("removed the operator %q with all access", b.Name)
+	case ledger.AccessCreate:
+		kind := "access"
+		if b.Access.OneTime {
+			kind = "one-time sign-in"
+		}
+		return fmt.Sprintf("made the %s token %s for %q until %s", kind, b.Access.ID, b.Access.Operator, day(b.Access.Expires))
+	case ledger.AccessRevoke:
+		return fmt.Sprintf("ended the access token %s", b.ID)
+	}
+	return fmt.Sprintf("recorded %s", body.Kind())
+}
+
+func decided(b ledger.UpdateDecide, n Names) string {
+	verb := map[approval.Status]string{approval.Approved: "approved", approval.Declined: "declined", approval.Undefined: "set back to undefined"}[b.Status]
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s %s in %q", verb, updates(b.Updates), n.Group(b.Scope))
+	switch {
+	case b.Reach.Through != "":
+		fmt.Fprintf(&text, ", with all later versions through %s", b.Reach.Through)
+	case b.Reach.Later:
+		text.WriteString(", with all later versions")
+	}
+	if !b.Expires.IsZero() {
+		fmt.Fprintf(&text, ", until %s", day(b.Expires))
+	}
+	text.WriteString(because(b.Reason))
+	return text.String()
+}
+
+// named is how many things a sentence names before it only counts.
+const named = 3
+
+func updates(all []ledger.Decided) string {
+	var names []string
+	for _, d := range all[:min(len(all), named)] {
+		names = append(names, fmt.Sprintf("%q", d.Release.Name+" "+d.Release.Version))
+	}
+	return enumerate(names, len(all), "update")
+}
+
+func devices(all []fleet.DeviceID, n Names) string {
+	var names []string
+	for _, id := range all[:min(len(all), named)] {
+		names = append(names, fmt.Sprintf("%q", n.Device(id)))
+	}
+	return enumerate(names, len(all), "device")
+}
+
+// enumerate names the first few and counts all when there are more.
+func enumerate(names []string, total int, what string) string {
+	switch {
+	case total == 0:
+		return "no " + what
+	case total == 1:
+		return names[0]
+	case total > len(names):
+		return fmt.Sprintf("%d %ss (%s, …)", total, what, strings.Join(names, ", "))
+	}
+	return strings.Join(names[:total-1], ", ") + " and " + names[total-1]
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return fmt.Sprintf(": %q", reason)
+}
+
+func guard(m fleet.GuardMode) string {
+	if m == fleet.Inherit {
+		return "inherited"
+	}
+	return string(m)
+}
+
+func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }
