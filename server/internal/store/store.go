@@ -70,7 +70,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.prepare(ctx, cfg.Log); err != nil {
+	if err := errors.Join(d.prepare(), d.migrate(ctx, cfg)); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
@@ -98,30 +98,33 @@ func connect(ctx context.Context, cfg Config) (*DB, error) {
 	return d, nil
 }
 
-// prepare makes what the open database needs.
-func (d *DB) prepare(ctx context.Context, log *slog.Logger) (err error) {
+// prepare makes what documents are packed with.
+func (d *DB) prepare() (err error) {
 	if d.pack, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1)); err != nil {
 		return fmt.Errorf("prepare compression: %w", err)
 	}
 	if d.unpack, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(wire.MaxDocument)); err != nil {
 		return fmt.Errorf("prepare decompression: %w", err)
 	}
-	return d.migrate(ctx, log)
+	return nil
+}
+
+// steps are the engine's migrations, and its way to let one server at a time run them.
+func (d *DB) steps(path string) (goose.Dialect, fs.FS, goose.ProviderOption, error) {
+	if d.engine == SQLite {
+		return goose.DialectSQLite3, sqlite.Migrations(), goose.WithLocker(sqlite.MigrationLock(path)), nil
+	}
+	lock, err := postgres.MigrationLock()
+	return goose.DialectPostgres, postgres.Migrations(), goose.WithSessionLocker(lock), err
 }
 
 // migrate brings the schema to this build's version.
-func (d *DB) migrate(ctx context.Context, log *slog.Logger) error {
-	dialect, files, opts := goose.DialectSQLite3, fs.FS(sqlite.Migrations()), []goose.ProviderOption(nil)
-	if d.engine == Postgres {
-		lock, err := postgres.MigrationLock()
-		if err != nil {
-			return fmt.Errorf("prepare migrations: %w", err)
-		}
-		dialect, files = goose.DialectPostgres, postgres.Migrations()
-		opts = append(opts, goose.WithSessionLocker(lock))
+func (d *DB) migrate(ctx context.Context, cfg Config) error {
+	dialect, files, alone, err := d.steps(cfg.DSN)
+	if err != nil {
+		return fmt.Errorf("prepare migrations: %w", err)
 	}
-	opts = append(opts, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
-	p, err := goose.NewProvider(dialect, d.writer, files, opts...)
+	p, err := goose.NewProvider(dialect, d.writer, files, alone, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
 	}
@@ -137,7 +140,7 @@ func (d *DB) migrate(ctx context.Context, log *slog.Logger) error {
 		return fmt.Errorf("migrate the schema from version %d to %d: %w", have, want, err)
 	}
 	for _, m := range done {
-		log.Info("schema migrated", "version", m.Source.Version, "took", m.Duration)
+		cfg.Log.Info("schema migrated", "version", m.Source.Version, "took", m.Duration)
 	}
 	return nil
 }

@@ -7,14 +7,18 @@
 package sqlite
 
 import (
+	"context"
 	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
+	"syscall"
 
+	"github.com/pressly/goose/v3/lock"
 	driver "modernc.org/sqlite"
 )
 
@@ -42,11 +46,7 @@ func Open(path string) (writer, reader *sql.DB, err error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, nil, err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // SQLite gives its other files the same mode
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := f.Close(); err != nil {
+	if err := create(path); err != nil {
 		return nil, nil, err
 	}
 	w, err := driver.NewConnector(dsn(path, "immediate"))
@@ -63,6 +63,41 @@ func Open(path string) (writer, reader *sql.DB, err error) {
 	reader.SetMaxIdleConns(readers)
 	return writer, reader, nil
 }
+
+// create makes the file for its owner only; SQLite gives its other files the same mode. It must not open
+// the file: closing it again would drop the locks of every connection that this process has to it.
+func create(path string) error {
+	err := syscall.Mknod(path, syscall.S_IFREG|0o600, 0)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("create the file: %w", err)
+	}
+	return nil
+}
+
+// MigrationLock makes processes that open the same new database at the same time migrate one after the
+// other: a lock on the file's directory, which the kernel lets go when the process dies.
+func MigrationLock(path string) lock.Locker { return &dirLock{dir: filepath.Dir(path)} }
+
+type dirLock struct {
+	dir  string
+	held *os.File
+}
+
+// Lock waits for the lock.
+func (l *dirLock) Lock(context.Context, *sql.DB) error {
+	f, err := os.Open(l.dir)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return errors.Join(fmt.Errorf("lock %s: %w", l.dir, err), f.Close())
+	}
+	l.held = f
+	return nil
+}
+
+// Unlock lets the lock go.
+func (l *dirLock) Unlock(context.Context, *sql.DB) error { return l.held.Close() }
 
 // dsn is the address of the file with the settings that every connection gets.
 func dsn(path, lock string, pragmas ...string) string {

@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -23,7 +24,7 @@ import (
 func tablesEqualReplay(t *testing.T, fresh func(testing.TB) store.Config) {
 	kinds := map[ledger.Kind]int{}
 	for seed := range 8 {
-		acts := ledgertest.Acts(120).Example(seed)
+		acts := ledgertest.Acts(250).Example(seed)
 		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
 			db := open(t, fresh(t))
 			want, err := ledgertest.Run(acts, func(e ledger.Entry, after *ledger.State) error {
@@ -137,8 +138,11 @@ func appendCancelled(t *testing.T, fresh func(testing.TB) store.Config) {
 // raw opens the database past the store.
 func raw(t testing.TB, cfg store.Config) *sql.DB {
 	t.Helper()
-	driver := map[string]string{store.SQLite: "sqlite", store.Postgres: "pgx"}[cfg.Engine]
-	db, err := sql.Open(driver, cfg.DSN)
+	driver, dsn := "pgx", cfg.DSN
+	if cfg.Engine == store.SQLite {
+		driver, dsn = "sqlite", (&url.URL{Scheme: "file", Path: cfg.DSN, OmitHost: true}).String()
+	}
+	db, err := sql.Open(driver, dsn)
 	must(t, err)
 	t.Cleanup(func() { db.Close() })
 	return db
