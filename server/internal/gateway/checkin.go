@@ -4,24 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"time"
 
 	"assent/fault"
 	"assent/fleet"
-	"assent/server/internal/store"
 	"assent/wire"
 )
 
 // maxWait is the longest that a reply is held.
 const maxWait = 300 * time.Second
 
-// The forms of what a check-in and a document name.
-var (
-	digestForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	runForm    = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-)
+// runForm is what a boot id, a run and a report's id look like.
+var runForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 var errCheckIn = fault.New(fault.Invalid, "checkin_invalid", "The check-in lacks a boot id, a run or a sequence, or one of its digests is none.")
 
@@ -37,7 +35,8 @@ func (g *Gateway) checkIn(c *call) error {
 	}
 	now := g.Now()
 	if c.device.State != fleet.Active {
-		g.note(c.session, c.session.reset(now))
+		c.session.reset(now)
+		g.mark(c.session)
 		g.metrics.checkIns.quarantined.Inc()
 		return errQuarantined
 	}
@@ -48,7 +47,7 @@ func (g *Gateway) checkIn(c *call) error {
 		g.metrics.checkIns.stale.Inc()
 		return g.reply(c, wire.CheckInReply{Now: now, Next: 1})
 	}
-	need, err := g.need(c)
+	need, err := g.contact(c, in.Digests)
 	if err != nil {
 		return err
 	}
@@ -75,15 +74,14 @@ func tidy(in *wire.CheckIn) error {
 			return errCheckIn.On("digests")
 		}
 	}
-	if len(in.Digests) > len(wire.Kinds()) || len(in.Plan) > 64 {
-		return errCheckIn.On("digests")
-	}
+	maps.DeleteFunc(in.Digests, func(k wire.Kind, _ string) bool { return !slices.Contains(wire.Kinds(), k) })
+	cut(&in.Plan, 64)
 	cut(&in.Progress.Doing, 512)
 	cut(&in.Progress.Error, wire.MaxString)
 	return nil
 }
 
-// isDigest is digestForm without the cost of a regexp on the steady path.
+// isDigest reports whether s is a SHA-256 in hex.
 func isDigest(s string) bool {
 	if len(s) != 64 {
 		return false
@@ -103,33 +101,18 @@ func cut(s *string, n int) {
 	}
 }
 
-// need finds out which announced documents the server lacks, and takes over the others.
-func (g *Gateway) need(c *call) ([]wire.Kind, error) {
-	unknown := c.session.unknown()
-	var need []wire.Kind
-	for _, k := range wire.Kinds() {
-		digest, ok := unknown[k]
-		if !ok {
-			continue
-		}
-		known, err := g.Facts.Known(c.r.Context(), k, digest)
-		if err != nil {
-			return nil, fmt.Errorf("look up a document: %w", err)
-		}
-		if !known {
-			need = append(need, k)
-			delete(unknown, k)
-		}
+// contact passes the check-in on and finds out which announced documents the server lacks.
+func (g *Gateway) contact(c *call, digests map[wire.Kind]string) ([]wire.Kind, error) {
+	contact := c.session.announcing(digests)
+	need, err := g.Facts.Contact(c.r.Context(), contact)
+	if err != nil {
+		return nil, fmt.Errorf("take the check-in of device %s: %w", c.device.ID, err)
 	}
-	contact := c.session.has(unknown)
-	g.note(c.session, contact)
+	if len(need) == 0 {
+		c.session.counts(digests)
+	}
+	g.mark(c.session)
 	return need, nil
-}
-
-// note passes a contact on and remembers to write it down.
-func (g *Gateway) note(s *session, contact store.Contact) {
-	g.Presence.Seen(contact)
-	g.mark(s)
 }
 
 // answer gives the device its statement, at once or as soon as there is a new one within its wait.
@@ -219,7 +202,8 @@ func (g *Gateway) quarantine(c *call, why string) error {
 	if err := g.Acts.Quarantine(ctx, c.device.ID, reason); err != nil {
 		return fmt.Errorf("quarantine device %s: %w", c.device.ID, err)
 	}
-	g.note(c.session, c.session.reset(g.Now()))
+	c.session.reset(g.Now())
+	g.mark(c.session)
 	c.session.interrupt()
 	return errQuarantined.Because(errors.New(why))
 }

@@ -46,10 +46,9 @@ func (g *Gateway) document(c *call) error {
 	case !shallow(body.Bytes(), maxDepth):
 		return errBodyDepth
 	}
-	if err := g.Facts.Observe(c.r.Context(), c.device.ID, kind, digest, body.Bytes()); err != nil {
+	if err := g.Facts.ObserveDocument(c.r.Context(), c.device.ID, kind, digest, body.Bytes()); err != nil {
 		return fmt.Errorf("keep the %s of device %s: %w", kind, c.device.ID, err)
 	}
-	g.note(c.session, c.session.has(map[wire.Kind]string{kind: digest}))
 	g.metrics.documents.WithLabelValues(string(kind)).Inc()
 	c.w.WriteHeader(http.StatusNoContent)
 	return nil

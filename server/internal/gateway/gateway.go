@@ -48,21 +48,21 @@ type Acts interface {
 	Quarantine(ctx context.Context, id fleet.DeviceID, reason string) error
 }
 
-// Facts takes what devices say. It keeps at-least-once messages exactly once.
+// Facts takes what devices say; *index.Index is one. It keeps at-least-once messages exactly once.
 type Facts interface {
-	// Known reports whether the document's body is on the server.
-	Known(ctx context.Context, kind wire.Kind, digest string) (bool, error)
-	// Observe keeps a document of a device, durably; its digest has been verified.
-	Observe(ctx context.Context, id fleet.DeviceID, kind wire.Kind, digest string, body []byte) error
-	// Report applies reports and returns the ids of those that are durable now.
-	Report(ctx context.Context, id fleet.DeviceID, reports []wire.Report) ([]string, error)
+	// Contact takes a check-in and returns the kinds of the announced documents that the server lacks.
+	// While there are such, the device's earlier documents go on counting. A check-in that announces what
+	// counts already must touch no database.
+	Contact(ctx context.Context, c store.Contact) (need []wire.Kind, err error)
+	// ObserveDocument keeps a document of a device, durably; its digest has been verified.
+	ObserveDocument(ctx context.Context, id fleet.DeviceID, kind wire.Kind, digest string, body []byte) error
+	// ApplyReports applies reports and returns the ids of those that are durable now.
+	ApplyReports(ctx context.Context, id fleet.DeviceID, reports []wire.Report) ([]string, error)
 }
 
-// Presence is told what is known of a device's connection. Its methods answer from memory, at once.
+// Presence is told which devices listen.
 type Presence interface {
-	// Seen is called for every check-in that counts and after every document.
-	Seen(c store.Contact)
-	// PollOpened says that the device listens; the function it returns ends that.
+	// PollOpened says that the device has a long poll open; the function it returns ends that.
 	PollOpened(id fleet.DeviceID) (closed func())
 }
 

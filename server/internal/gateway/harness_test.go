@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -121,15 +122,26 @@ func (w *world) wake() {
 	w.changed = make(chan struct{})
 }
 
-func (w *world) Known(_ context.Context, kind wire.Kind, digest string) (bool, error) {
+func (w *world) Contact(_ context.Context, c store.Contact) (need []wire.Kind, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if maps.Equal(w.seen[c.Device].Digests, c.Digests) {
+		w.seen[c.Device] = c
+		return nil, nil
+	}
 	w.db++
-	_, ok := w.docs[string(kind)+digest]
-	return ok, nil
+	for _, kind := range wire.Kinds() {
+		if digest := c.Digests[kind]; digest != "" && w.docs[string(kind)+digest] == nil {
+			need = append(need, kind)
+		}
+	}
+	if len(need) == 0 {
+		w.seen[c.Device] = c
+	}
+	return need, nil
 }
 
-func (w *world) Observe(_ context.Context, _ fleet.DeviceID, kind wire.Kind, digest string, body []byte) error {
+func (w *world) ObserveDocument(_ context.Context, _ fleet.DeviceID, kind wire.Kind, digest string, body []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.db++
@@ -137,7 +149,7 @@ func (w *world) Observe(_ context.Context, _ fleet.DeviceID, kind wire.Kind, dig
 	return nil
 }
 
-func (w *world) Report(_ context.Context, id fleet.DeviceID, reports []wire.Report) ([]string, error) {
+func (w *world) ApplyReports(_ context.Context, id fleet.DeviceID, reports []wire.Report) ([]string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.db++
@@ -150,12 +162,6 @@ func (w *world) Report(_ context.Context, id fleet.DeviceID, reports []wire.Repo
 		ids = append(ids, r.ID)
 	}
 	return ids, nil
-}
-
-func (w *world) Seen(c store.Contact) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.seen[c.Device] = c
 }
 
 func (w *world) PollOpened(fleet.DeviceID) func() {

@@ -40,7 +40,7 @@ func (g *Gateway) reports(c *call) error {
 		}
 		trim(&in.Reports[i])
 	}
-	applied, err := g.Facts.Report(c.r.Context(), c.device.ID, in.Reports)
+	applied, err := g.Facts.ApplyReports(c.r.Context(), c.device.ID, in.Reports)
 	if err != nil {
 		return fmt.Errorf("apply %d reports of device %s: %w", len(in.Reports), c.device.ID, err)
 	}

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"maps"
 	"sync"
 	"time"
 
@@ -19,7 +18,6 @@ type session struct {
 	line      lineage
 	contact   store.Contact
 	announced map[wire.Kind]string // what the last check-in said it has
-	checked   bool                 // the contact's documents were looked up since the server started
 	dirty     bool                 // the contact awaits writing
 	flight    int                  // requests under way
 	endPoll   context.CancelFunc   // ends the long poll that is open; nil when none is
@@ -85,7 +83,7 @@ func (s *session) judge(in *wire.CheckIn, now time.Time) (word, string) {
 }
 
 // reset forgets who used the certificate: a released device starts with a clean slate.
-func (s *session) reset(now time.Time) store.Contact {
+func (s *session) reset(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.line, s.sent = lineage{}, sent{}
@@ -93,44 +91,22 @@ func (s *session) reset(now time.Time) store.Contact {
 	if !now.IsZero() {
 		s.contact.LastSeen = now
 	}
-	return s.contact
 }
 
-// unknown lists the announced documents that differ from those the server has of this device, or all of
-// them the first time after a start.
-func (s *session) unknown() map[wire.Kind]string {
+// announcing is the contact as of the last check-in, with the documents that it announced.
+func (s *session) announcing(digests map[wire.Kind]string) store.Contact {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.checked && maps.Equal(s.announced, s.contact.Digests) {
-		return nil
-	}
-	s.checked = true
-	out := map[wire.Kind]string{}
-	for _, k := range wire.Kinds() {
-		if d := s.announced[k]; d != "" {
-			out[k] = d
-		}
-	}
-	return out
+	c := s.contact
+	c.Digests = digests
+	return c
 }
 
-// has records that the server holds these documents of the device and returns the contact as it is now.
-func (s *session) has(docs map[wire.Kind]string) store.Contact {
+// counts records the documents that count for the device from now on.
+func (s *session) counts(digests map[wire.Kind]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	changed := false
-	for k, d := range docs {
-		changed = changed || s.contact.Digests[k] != d
-	}
-	if changed {
-		next := maps.Clone(s.contact.Digests)
-		if next == nil {
-			next = map[wire.Kind]string{}
-		}
-		maps.Copy(next, docs)
-		s.contact.Digests = next
-	}
-	return s.contact
+	s.contact.Digests = digests
 }
 
 // announces reports whether the device's last check-in named this document.
