@@ -1,0 +1,196 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"assent/agent/internal/journal"
+	"assent/agent/internal/pkgmgr"
+	"assent/catalog"
+	"assent/installation"
+	"assent/wire"
+)
+
+const (
+	maxLog   = 16 << 10 // bytes of output kept for the first failed update of a transaction
+	maxShort = 2 << 10  // and for each further one
+)
+
+// land reads the truth about a finished transaction from the device and journals it: for each update by itself, and never
+// from an exit code (V3).
+func (a *Agent) land(ctx context.Context, f journal.Flight, out pkgmgr.Outcome, runErr error) error {
+	var items []catalog.Item
+	for _, p := range f.Parts {
+		items = append(append(items, p.Items...), p.Extras...)
+	}
+	found, health, err := a.opt.Manager.Verify(ctx, items)
+	if err != nil {
+		return errors.Join(a.unknown(f, err), fmt.Errorf("verify transaction %s: %w", f.ID, err))
+	}
+	if err := a.look(ctx); err != nil {
+		a.fail("scan", err) // only what asks for a restart is missing then
+	}
+	journal.CrashPoint(journal.Verified)
+	l := landing{agent: a, flight: f, out: out, err: runErr, health: health, there: index(found), restart: a.newRestarts(f)}
+	rec := journal.Record{Landed: f.ID}
+	for _, p := range f.Parts {
+		l.part(p, &rec)
+	}
+	if len(out.Conffiles) > 0 {
+		rec.Reports = append(rec.Reports, wire.Report{ID: "conffile-" + f.ID, At: a.opt.Now().UTC(), Event: "conffile_kept",
+			Detail: clip("kept as the administrator had them: "+strings.Join(out.Conffiles, ", "), 1000)})
+	}
+	if err := a.write(rec); err != nil {
+		return err
+	}
+	journal.CrashPoint(journal.Landed)
+	signal(a.rescan)
+	signal(a.work)
+	return nil
+}
+
+// unknown reports that the result cannot be read now; the transaction stays open until it can.
+func (a *Agent) unknown(f journal.Flight, why error) error {
+	if f.Rollback {
+		return nil // removing lasts until the truth is known
+	}
+	var rec journal.Record
+	for _, p := range f.Parts {
+		if e := a.journal.Entry(p.Update); e.State == installation.Installing {
+			rec.Reports = append(rec.Reports, a.report(p.Update, installation.ResultUnknown, "", why.Error()))
+		}
+	}
+	return a.write(rec)
+}
+
+// newRestarts lists what asks for a restart since the transaction began.
+func (a *Agent) newRestarts(f journal.Flight) []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.snap == nil {
+		return nil
+	}
+	var out []string
+	for _, r := range a.snap.Restart {
+		if !slices.Contains(f.Restart, r) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// landing is the end of one transaction.
+type landing struct {
+	agent   *Agent
+	flight  journal.Flight
+	out     pkgmgr.Outcome
+	err     error
+	health  pkgmgr.Health
+	there   presence
+	restart []string
+	logged  bool
+}
+
+// part adds the verdict on one update to rec.
+func (l *landing) part(p journal.Part, rec *journal.Record) {
+	e := l.agent.journal.Entry(p.Update)
+	o := order{Part: p, rollback: l.flight.Rollback}
+	var r wire.Report
+	try := e.Try
+	switch {
+	case l.there.hold(p.Items) && l.flight.Rollback:
+		r, try = l.agent.report(p.Update, installation.Removed, "", "the previous versions are back"), journal.Try{Plan: try.Plan, Act: p.Act}
+	case l.there.hold(p.Items):
+		r, try = l.agent.report(p.Update, installation.Installed, "", ""), journal.Try{Plan: try.Plan}
+		if restart := l.restarts(o); len(restart) > 0 {
+			r.State, r.Detail, try.Boot = installation.RestartRequired, "a restart is asked for by "+strings.Join(restart, ", "), l.agent.opt.Device.BootID()
+		}
+	default:
+		r, try = l.failed(o, try)
+	}
+	r.Proof = l.proof(p, r.State)
+	rec.Reports = append(rec.Reports, l.agent.lead(e.State, r)...)
+	rec.Tries = put(rec.Tries, p.Update, try)
+}
+
+// failed says why an update is not there after its transaction, and when it is tried again.
+func (l *landing) failed(o order, try journal.Try) (wire.Report, journal.Try) {
+	a := l.agent
+	var refusal *pkgmgr.Refusal
+	if errors.As(l.err, &refusal) {
+		// It was not let run: that is no failure of the update.
+		if passing(refusal.Cause) {
+			try.Count--
+		} else {
+			a.sieved.note(order{Part: o.Part, key: try.Plan}, a.stamp(), a.opt.Now())
+		}
+		r := a.report(o.Update, installation.Blocked, refusal.Cause, refusal.Detail)
+		return r, try
+	}
+	if n := try.Count - 1; n >= 0 && n < len(a.opt.Timing.Retry) {
+		try.Next = a.opt.Now().Add(a.opt.Timing.Retry[n])
+	}
+	if errors.Is(l.err, errInterrupted) && !o.rollback && !try.Next.IsZero() {
+		return a.report(o.Update, installation.Assigned, "", a.tried(try, l.why(o))), try
+	}
+	state, cause := installation.Failed, installation.InstallFailed
+	if o.rollback {
+		state = installation.RemoveFailed
+	}
+	return a.report(o.Update, state, cause, a.tried(try, l.why(o))), try
+}
+
+// why finds the words for a failure: the package manager's own about this update, else its first ones.
+func (l *landing) why(o order) string {
+	for _, line := range l.out.Errors {
+		for _, it := range o.Items {
+			if strings.Contains(line, it.Name) {
+				return line
+			}
+		}
+	}
+	if len(l.out.Errors) > 0 {
+		return l.out.Errors[0]
+	}
+	for _, it := range o.Items {
+		if !l.there.has(it) {
+			f := l.there[[2]string{it.Name, it.Arch}]
+			s := fmt.Sprintf("%s is at version %q, state %q after the transaction", it.Key(), f.Version, f.Status)
+			if l.err != nil {
+				s += ": " + l.err.Error()
+			}
+			return s
+		}
+	}
+	return "the transaction failed"
+}
+
+// restarts picks from the packages that ask for a restart those of an order.
+func (l *landing) restarts(o order) []string {
+	var out []string
+	for _, r := range l.restart {
+		if slices.ContainsFunc(slices.Concat(o.Items, o.Extras), func(it catalog.Item) bool {
+			return it.Name == r || r == "kernel" && strings.HasPrefix(it.Name, "linux-image-")
+		}) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// proof is what the device saw of one update (V3).
+func (l *landing) proof(p journal.Part, state installation.State) *wire.Proof {
+	proof := &wire.Proof{Transaction: l.flight.ID, Plan: l.flight.Plan, Counter: l.flight.Counter, Started: l.out.Started, Finished: l.out.Finished,
+		Items: l.there.of(p.Items, p.Extras, l.flight.Changes), AuditClean: l.health.Broken == "", Conffiles: l.out.Conffiles, Restart: l.restart}
+	if state == installation.Failed || state == installation.RemoveFailed || state == installation.Blocked {
+		limit := maxShort
+		if !l.logged {
+			limit, l.logged = maxLog, true
+		}
+		proof.Log = l.out.Log[max(0, len(l.out.Log)-limit):]
+	}
+	return proof
+}
