@@ -177,7 +177,7 @@ func (x *Index) publish(e ledger.Entry, after *ledger.State) error {
 func (x *Index) derive(e ledger.Entry, body ledger.Body, before *ledger.State) Change {
 	switch b := body.(type) {
 	case ledger.GroupCreate, ledger.GroupChange, ledger.GroupDelete:
-		x.tree = x.state.Tree()
+		x.tree, x.grown = x.state.Tree(), x.software.tick
 		return Change{All: true}
 	case ledger.DeviceEnrol:
 		return x.placed([]fleet.DeviceID{b.Device.ID})
@@ -309,34 +309,4 @@ func (x *Index) ordered(act int64, b ledger.UpdateRollback) Change {
 		changed.Add(n)
 	}
 	return Change{Devices: changed}
-}
-
-// listExpiries lists when decisions and exceptions end.
-func (x *Index) listExpiries() {
-	var out []time.Time
-	for _, items := range [][]approval.Decision{x.decisions.declines.items, x.decisions.approvals.items} {
-		for i := range items {
-			if !items[i].Expires.IsZero() {
-				out = append(out, items[i].Expires)
-			}
-		}
-	}
-	for _, list := range x.decisions.exceptions {
-		for _, e := range list {
-			out = append(out, e.Expires)
-		}
-	}
-	slices.SortFunc(out, time.Time.Compare)
-	x.decisions.expiries = out
-}
-
-// NextExpiry is the first moment after now at which a decision or exception ends by itself; false when
-// none will.
-func (v *View) NextExpiry(now time.Time) (time.Time, bool) {
-	for _, t := range v.x.decisions.expiries {
-		if t.After(now) {
-			return t, true
-		}
-	}
-	return time.Time{}, false
 }

@@ -264,3 +264,9 @@ func (x *Index) PollOpened(id fleet.DeviceID) (closed func()) {
 	rec.polls.Add(1)
 	return func() { rec.polls.Add(-1) }
 }
+
+// NumberOfDevices is how many devices there are, retired ones too; all Device.Number are below it.
+func (v *View) NumberOfDevices() int { return len(v.x.devices) }
+
+// Retired reports whether the device is.
+func (d Device) Retired() bool { return d.State == fleet.Retired }

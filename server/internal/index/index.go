@@ -45,6 +45,7 @@ type Index struct {
 	mu        sync.RWMutex // guards everything below
 	state     *ledger.State
 	tree      fleet.Tree
+	grown     int64     // tick of the last change of the tree
 	devices   []*device // by number
 	numbers   map[fleet.DeviceID]uint32
 	groups    map[fleet.GroupID]*roaring.Bitmap // devices in the very group, retired ones left out
@@ -104,7 +105,7 @@ type decisionTable struct {
 	exceptions map[catalog.UpdateID][]approval.Exception // sorted by act; replaced, never changed
 	walls      map[fleet.GroupID]int64                   // tick of the last change of a decline in the very scope
 	granted    int64                                     // tick of the last change of an approval
-	expiries   []time.Time                               // of decisions and exceptions, sorted
+	expiring   []expiry                                  // what ends by itself, the first first
 }
 
 // list is a set of decisions that can be read as a slice.

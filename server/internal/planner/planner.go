@@ -1,0 +1,148 @@
+// Package planner gives each device its signed plan, as soon as it changes.
+//
+// A plan is what plan.Compute says; the package adds no decision of its own. Devices with the same facts
+// in the same group share one plan, computed once; a statement binds the plan to one device, to the
+// ledger's sequence and to a time.
+//
+// Guarantees: after an act, Wait returns for exactly the waiting devices whose plan changed; a statement
+// never outlives an approval, a decline or an exception that the plan rests on; quarantined and retired
+// devices get no plan; a plan's counter never goes down.
+package planner
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"sync"
+	"time"
+
+	"assent/fault"
+	"assent/fleet"
+	"assent/server/internal/index"
+	"assent/wire"
+)
+
+// PlanTTL is how long a statement counts by default.
+const PlanTTL = 7 * 24 * time.Hour
+
+// Config is what New needs.
+type Config struct {
+	Index  *index.Index
+	Signer ed25519.PrivateKey
+	TTL    time.Duration // how long a statement counts; PlanTTL when zero
+}
+
+// Planner makes plans. It is safe for concurrent use.
+type Planner struct {
+	index  *index.Index
+	signer ed25519.PrivateKey
+	ttl    time.Duration
+
+	cache   cache
+	waiting waiting
+	board   board
+
+	mu     sync.Mutex
+	issued map[fleet.DeviceID]issued
+}
+
+// issued is a device's current statement.
+type issued struct {
+	stmt    wire.Statement
+	plan    string
+	at      time.Time
+	expires time.Time
+}
+
+// The refusals.
+var (
+	ErrUnknown     = fault.New(fault.NotFound, "device_unknown", "There is no such device.")
+	ErrQuarantined = fault.New(fault.Forbidden, "device_quarantined", "The device is quarantined and gets no plan until an administrator releases it.")
+	ErrRetired     = fault.New(fault.Gone, "device_retired", "The device is retired.")
+)
+
+// New makes a Planner that follows the index. Close ends that.
+func New(c Config) (*Planner, error) {
+	if c.Index == nil || len(c.Signer) != ed25519.PrivateKeySize {
+		return nil, fmt.Errorf("planner: an index and a key to sign with are needed")
+	}
+	if c.TTL <= 0 {
+		c.TTL = PlanTTL
+	}
+	p := &Planner{index: c.Index, signer: c.Signer, ttl: c.TTL, issued: map[fleet.DeviceID]issued{}}
+	p.cache.init()
+	p.waiting.init()
+	p.board.init()
+	p.waiting.stop = c.Index.Subscribe(p.changed)
+	return p, nil
+}
+
+// Close stops following the index.
+func (p *Planner) Close() { p.waiting.stop() }
+
+// For returns the device's current statement and the digest of its plan. The statement stays the same,
+// byte for byte, until the plan changes or half of its life is over.
+func (p *Planner) For(id fleet.DeviceID) (wire.Statement, string, error) {
+	a, seq, err := p.current(id)
+	if err != nil {
+		return wire.Statement{}, "", err
+	}
+	now := p.index.Now().UTC()
+	p.mu.Lock()
+	was, ok := p.issued[id]
+	p.mu.Unlock()
+	if ok && was.plan == a.digest && !p.stale(was, a, now) {
+		return was.stmt, was.plan, nil
+	}
+	next := issued{plan: a.digest, at: now, expires: p.expires(a, now)}
+	next.stmt, err = wire.Sign(p.signer, wire.StatementBody{Device: id, Counter: seq, Issued: now, Expires: next.expires, Plan: a.digest})
+	if err != nil {
+		return wire.Statement{}, "", fmt.Errorf("sign the plan of device %s: %w", id, err)
+	}
+	return p.keep(id, was, next)
+}
+
+// keep publishes a statement unless another call was first with one that is as good.
+func (p *Planner) keep(id fleet.DeviceID, was, next issued) (wire.Statement, string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := p.issued[id]; now.plan == next.plan && now.at.After(was.at) {
+		return now.stmt, now.plan, nil
+	}
+	p.issued[id] = next
+	return next.stmt, next.plan, nil
+}
+
+// expires is when a statement on an answer that is made now ends.
+func (p *Planner) expires(a *answer, now time.Time) time.Time {
+	end := now.Add(p.ttl)
+	if !a.until.IsZero() && a.until.Before(end) {
+		return a.until
+	}
+	return end
+}
+
+// stale reports whether a statement should be made anew: half of its life is over, and a new one would
+// live longer.
+func (p *Planner) stale(s issued, a *answer, now time.Time) bool {
+	return !now.Before(s.renew()) && p.expires(a, now).After(s.expires) || !now.Before(s.expires)
+}
+
+// renew is when half of a statement's life is over.
+func (s issued) renew() time.Time { return s.at.Add(s.expires.Sub(s.at) / 2) }
+
+// PlanBytes returns the bytes of a plan that is current for some device.
+func (p *Planner) PlanBytes(digest string) ([]byte, bool) {
+	if body, ok := p.cache.body(digest); ok {
+		return body, true
+	}
+	id, ok := p.cache.example(digest)
+	if !ok {
+		return nil, false
+	}
+	body, found, err := p.compute(id)
+	if err != nil || found != digest {
+		return nil, false
+	}
+	p.cache.keepBody(digest, body)
+	return body, true
+}
