@@ -207,27 +207,28 @@ func (a *Agent) strike(h *held, orders []order, err error) error {
 		return a.block(h, orders, func(order) *pkgmgr.Refusal { return refusal })
 	}
 	var rec journal.Record
+	now := a.opt.Now()
 	for _, o := range orders {
 		e := a.journal.Entry(o.Update)
 		state := installation.Failed
 		if o.rollback {
 			state = installation.RemoveFailed
 		}
-		try := a.attempt(o, e.Try)
+		try := a.attempt(o, e.Try, now)
 		rec.Reports = append(rec.Reports, a.lead(e.State, a.report(o.Update, state, installation.ContentUnavailable, a.tried(try, err.Error())))...)
 		rec.Tries = put(rec.Tries, o.Update, try)
 	}
 	return a.write(rec)
 }
 
-// attempt counts one more attempt at an order.
-func (a *Agent) attempt(o order, last journal.Try) journal.Try {
+// attempt counts one more attempt at an order. What failed together at now is tried again together.
+func (a *Agent) attempt(o order, last journal.Try, now time.Time) journal.Try {
 	t := journal.Try{Plan: o.key, Count: 1}
 	if last.Plan == o.key {
 		t.Count = last.Count + 1
 	}
 	if n := t.Count - 1; n < len(a.opt.Timing.Retry) {
-		t.Next = a.opt.Now().Add(a.opt.Timing.Retry[n])
+		t.Next = now.Add(a.opt.Timing.Retry[n])
 	}
 	return t
 }
@@ -261,7 +262,7 @@ func (a *Agent) fly(ctx context.Context, h *held, tx pkgmgr.Transaction, orders 
 		if e.State != state {
 			rec.Reports = append(rec.Reports, a.lead(e.State, a.report(o.Update, state, "", ""))...)
 		}
-		rec.Tries = put(rec.Tries, o.Update, a.attempt(o, e.Try))
+		rec.Tries = put(rec.Tries, o.Update, a.attempt(o, e.Try, f.Started))
 	}
 	if err := a.takeOff(orders); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"assent/agent/internal/journal"
 	"assent/agent/internal/pkgmgr"
@@ -34,7 +35,7 @@ func (a *Agent) land(ctx context.Context, f journal.Flight, out pkgmgr.Outcome, 
 		a.fail("scan", err) // only what asks for a restart is missing then
 	}
 	journal.CrashPoint(journal.Verified)
-	l := landing{agent: a, flight: f, out: out, err: runErr, health: health, there: index(found), restart: a.newRestarts(f)}
+	l := landing{agent: a, flight: f, out: out, err: runErr, health: health, there: index(found), restart: a.newRestarts(f), now: a.opt.Now()}
 	rec := journal.Record{Landed: f.ID}
 	for _, p := range f.Parts {
 		l.part(p, &rec)
@@ -91,6 +92,7 @@ type landing struct {
 	health  pkgmgr.Health
 	there   presence
 	restart []string
+	now     time.Time // one for all, so that what failed together is tried again together
 	logged  bool
 }
 
@@ -131,7 +133,7 @@ func (l *landing) failed(o order, try journal.Try) (wire.Report, journal.Try) {
 		return r, try
 	}
 	if n := try.Count - 1; n >= 0 && n < len(a.opt.Timing.Retry) {
-		try.Next = a.opt.Now().Add(a.opt.Timing.Retry[n])
+		try.Next = l.now.Add(a.opt.Timing.Retry[n])
 	}
 	if errors.Is(l.err, errInterrupted) && !o.rollback && !try.Next.IsZero() {
 		return a.report(o.Update, installation.Assigned, "", a.tried(try, l.why(o))), try

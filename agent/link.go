@@ -22,6 +22,9 @@ const (
 	// longestNext bounds what the server may ask for as a pause.
 	longestNext = time.Hour
 	renewRetry  = 5 * time.Minute
+	// settle is how long a check-in is left alone before news from the device ends its waiting. One that is cut off
+	// on its way could reach the server after its successor, and numbers that go backwards look like a clone.
+	settle = time.Second
 )
 
 // server is the connection with the present certificate.
@@ -95,8 +98,9 @@ func (a *Agent) exchange(ctx context.Context) (pause time.Duration, err error) {
 	select {
 	case err = <-done:
 	case <-a.wake:
-		cancel()
-		if err = <-done; errors.Is(err, context.Canceled) {
+		stop := time.AfterFunc(settle-time.Since(started), cancel)
+		err = <-done
+		if stop.Stop(); errors.Is(err, context.Canceled) {
 			return 0, nil
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"assent/agent/internal/journal"
@@ -183,13 +184,14 @@ func (a *Agent) block(h *held, orders []order, why func(order) *pkgmgr.Refusal) 
 // come along but is declined makes it another cause.
 func explain(p wire.Plan, r *pkgmgr.Refusal) (cause installation.Cause, detail string, needs []string) {
 	cause, detail = r.Cause, clip(r.Detail, 1000)
-	var denied []string
+	var denied, ordered []string
 	for _, c := range r.Changes {
 		if c.Op == wire.OpRemove || c.Source == "" || c.SrcVer == "" {
 			continue
 		}
 		rel := catalog.Release{Software: catalog.Software{Ecosystem: "deb", Namespace: c.Space, Name: c.Source}, Version: c.SrcVer}
 		if slices.ContainsFunc(p.Install, func(in wire.PlanInstall) bool { return in.Release == rel }) {
+			ordered = append(ordered, rel.Name+" "+rel.Version)
 			continue
 		}
 		needs = append(needs, rel.PURL())
@@ -199,6 +201,9 @@ func explain(p wire.Plan, r *pkgmgr.Refusal) (cause installation.Cause, detail s
 	}
 	slices.Sort(needs)
 	needs = slices.Compact(needs)
+	if slices.Sort(ordered); len(ordered) > 0 {
+		detail += "; approved, but not installable now either: " + strings.Join(slices.Compact(ordered), ", ")
+	}
 	if cause == installation.UnapprovedDependency && len(denied) > 0 {
 		cause = installation.DeclinedDependency
 	}

@@ -86,10 +86,17 @@ func (a *Agent) pass(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return later, err
 	}
+	waiting := map[string]bool{}
+	for _, o := range open {
+		if a.waits(o) {
+			waiting[string(o.Update)] = true
+		}
+	}
 	for _, rollback := range []bool{true, false} {
 		var batch []order
 		for _, o := range open {
-			if o.rollback == rollback && a.due(o) {
+			needsWaiting := slices.ContainsFunc(o.closure, func(id string) bool { return waiting[id] })
+			if o.rollback == rollback && !needsWaiting && a.due(o) {
 				batch = append(batch, o)
 			}
 		}
@@ -227,10 +234,16 @@ func (a *Agent) how(items []catalog.Item) string {
 // only when something changed.
 func (a *Agent) due(o order) bool {
 	e := a.journal.Entry(o.Update)
-	if e.Try.Plan == o.key && (e.Try.Count > len(a.opt.Timing.Retry) || a.opt.Now().Before(e.Try.Next)) {
+	if a.waits(o) || e.Try.Plan == o.key && e.Try.Count > len(a.opt.Timing.Retry) {
 		return false
 	}
 	return e.State != installation.Blocked || !a.sieved.fresh(o, a.stamp(), a.opt.Now())
+}
+
+// waits reports whether an order has its next attempt still before it. What needs it waits with it.
+func (a *Agent) waits(o order) bool {
+	e := a.journal.Entry(o.Update)
+	return e.Try.Plan == o.key && a.opt.Now().Before(e.Try.Next)
 }
 
 // nextPass is when the first retry is due, what is blocked is to be looked at again, or the plan expires.

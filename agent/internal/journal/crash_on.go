@@ -27,15 +27,21 @@ func due(p Point) bool {
 }
 
 // CrashPoint kills the process without any farewell if the environment asks for it here.
-func CrashPoint(p Point) {
+func CrashPoint(p Point) { CrashPointAfter(p, func() {}) }
+
+// CrashPointAfter does first and then kills the process, if the environment asks for it here.
+func CrashPointAfter(p Point, first func()) {
 	if due(p) {
-		die()
+		first()
+		syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
 	}
 }
 
-func torn() bool { return due(RecordTorn) }
-
-func die() {
-	syscall.Kill(os.Getpid(), syscall.SIGKILL)
-	select {}
+// firstLimit lets a crash test reach compaction with a short journal.
+func firstLimit() int64 {
+	if n, err := strconv.ParseInt(os.Getenv("ASSENT_COMPACT_AT"), 10, 64); err == nil {
+		return n
+	}
+	return compactAt
 }

@@ -112,7 +112,7 @@ type Journal struct {
 
 // Open reads the journal in dir, or starts one.
 func Open(dir *statedir.Dir) (*Journal, error) {
-	j := &Journal{dir: dir, limit: compactAt}
+	j := &Journal{dir: dir, limit: firstLimit()}
 	state, good, err := load(dir)
 	if err != nil {
 		return nil, err
@@ -211,10 +211,7 @@ func (j *Journal) Write(rec Record) error {
 
 // append adds one line and waits until it is on disk. What a failed write left is cut off again.
 func (j *Journal) append(line []byte) error {
-	if torn() {
-		j.f.WriteAt(line[:len(line)/2], j.size)
-		CrashPoint(RecordTorn)
-	}
+	CrashPointAfter(RecordTorn, func() { j.f.WriteAt(line[:len(line)/2], j.size) })
 	_, err := j.f.WriteAt(line, j.size)
 	if err == nil {
 		err = j.f.Sync()
@@ -234,7 +231,7 @@ func (j *Journal) compact() error {
 		return err
 	}
 	if !j.broken && int64(len(line)) > j.size/2 {
-		j.limit = 2 * j.size // it is long because there is much to remember
+		j.limit = j.size + j.size/2 // it is long because there is much to remember
 		return nil
 	}
 	CrashPoint(Compacting)
@@ -248,7 +245,7 @@ func (j *Journal) compact() error {
 	}
 	j.f.Close()
 	j.f, j.size, j.broken = f, int64(len(line)), false
-	j.limit = max(compactAt, 2*j.size)
+	j.limit = max(firstLimit(), 2*j.size)
 	return nil
 }
 

@@ -1,0 +1,305 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"assent/agent/internal/identity"
+	"assent/agent/internal/journal"
+	"assent/agent/internal/statedir"
+	"assent/agent/internal/uplink"
+	"assent/installation"
+	"assent/wire"
+)
+
+// TestMain lets this test binary be the agent itself: the real loop and the real uplink over the simulated package manager.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("ASSENT_TEST_STATE"); dir != "" {
+		if err := child(dir, os.Getenv("ASSENT_TEST_WORLD")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func child(path, world string) error {
+	dir, err := statedir.Open(path)
+	if err != nil {
+		return err
+	}
+	id, err := identity.Load(dir)
+	if err != nil {
+		return err
+	}
+	a, err := New(Options{Dir: dir, Identity: id, Manager: &simManager{path: world}, Device: simDevice{"boot-1"}, Now: time.Now, Version: "test",
+		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Dial: func(id identity.Identity) (Link, error) {
+			return uplink.New(id, uplink.Options{Server: id.Server})
+		},
+		Timing: Timing{Poll: 10 * time.Second, HeadStart: 10 * time.Millisecond, Retry: []time.Duration{10 * time.Millisecond, 10 * time.Millisecond}}})
+	if err != nil {
+		return err
+	}
+	return a.Run(context.Background())
+}
+
+// crashBinary builds this test with its crash points armed.
+func crashBinary(t *testing.T) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "agent.test")
+	cmd := exec.Command("go", "test", "-c", "-tags", "crashtest", "-o", bin, ".")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return bin
+}
+
+// crashRun is one device and one server between which an agent is killed and started again.
+type crashRun struct {
+	t       *testing.T
+	bin     string
+	state   string
+	manager *simManager
+	server  *simServer
+	app     wire.PlanInstall
+	lib     wire.PlanInstall
+}
+
+func newCrashRun(t *testing.T, bin string) *crashRun {
+	app, lib := file("app", "2"), file("lib", "2")
+	app.Needs = []string{"lib=2"}
+	w := deviceWith("1", "app", "lib")
+	w.Pool = []simFile{app, lib}
+	r := &crashRun{t: t, bin: bin, state: filepath.Join(t.TempDir(), "state"), manager: newSim(t, w), server: newServer(t), app: app.install(), lib: lib.install()}
+	r.server.life = 40 * time.Second // at once past its half: the run begins with a renewal
+	dir, err := statedir.Open(r.state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	id := r.server.identity(t)
+	id.Server = r.server.listen(t)
+	if err := id.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	r.server.life = 30 * 24 * time.Hour
+	r.server.set(wire.Plan{Install: []wire.PlanInstall{r.app, r.lib}})
+	return r
+}
+
+// spawn starts the agent as a process of its own.
+func (r *crashRun) spawn(env ...string) (*exec.Cmd, *bytes.Buffer) {
+	r.t.Helper()
+	var log bytes.Buffer
+	cmd := exec.Command(r.bin)
+	cmd.Env = append([]string{"ASSENT_TEST_STATE=" + r.state, "ASSENT_TEST_WORLD=" + r.manager.path, "ASSENT_COMPACT_AT=600"}, env...)
+	cmd.Stderr, cmd.Stdout = &log, &log
+	if err := cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	return cmd, &log
+}
+
+// die runs the agent until it is killed at its crash point; reached is false if it lived on.
+func (r *crashRun) die(env string) (reached bool) {
+	r.t.Helper()
+	cmd, log := r.spawn(env)
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		r.settled(false)
+	}()
+	select {
+	case <-done:
+	case <-finished:
+		cmd.Process.Kill()
+		<-done
+		return false
+	}
+	status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if !ok || status.Signal() != syscall.SIGKILL {
+		r.t.Fatalf("the agent ended by itself: %v\n%s", cmd.ProcessState, log)
+	}
+	return true
+}
+
+// settled waits until the server knows both updates as installed, and a moment longer for the reports to be forgotten.
+func (r *crashRun) settled(must bool) bool {
+	limit := time.Now().Add(20 * time.Second)
+	for time.Now().Before(limit) {
+		r.server.mu.Lock()
+		changed := r.server.changed
+		ok := r.server.at(r.app, installation.Installed)() && r.server.at(r.lib, installation.Installed)() && r.server.renewals > 0
+		r.server.mu.Unlock()
+		if ok && r.empty() {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	if must {
+		r.t.Errorf("never settled: %v\n%s", r.server.states, r.server.story())
+	}
+	return false
+}
+
+// empty reports whether the journal owes the server nothing.
+func (r *crashRun) empty() bool {
+	dir, err := statedir.Open(r.state)
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	s, err := journal.Read(dir)
+	return err == nil && len(s.Outbox) == 0 && s.Flight == nil
+}
+
+// check asserts what must be true whatever happened: I3, I5 and the table of V1.
+func (r *crashRun) check() {
+	r.t.Helper()
+	executed := r.manager.world().Executions
+	slices.Sort(executed)
+	if want := []string{"app:amd64=2", "lib:amd64=2"}; !slices.Equal(executed, want) {
+		r.t.Errorf("executed %v; want each install exactly once", executed)
+	}
+	for _, in := range []wire.PlanInstall{r.app, r.lib} {
+		n := 0
+		for _, s := range r.server.history(in) {
+			if s == installation.Installed {
+				n++
+			}
+			if s == installation.Failed || s == installation.Blocked {
+				r.t.Errorf("%s was reported as %s", in.Release.Name, s)
+			}
+		}
+		if n != 1 {
+			r.t.Errorf("%s was reported as installed %d times\n%s", in.Release.Name, n, r.server.story())
+		}
+	}
+	r.server.mu.Lock()
+	defer r.server.mu.Unlock()
+	if len(r.server.illegal) > 0 {
+		r.t.Errorf("transitions outside the table: %v", r.server.illegal)
+	}
+	last := int64(0)
+	for _, m := range r.server.checkIns {
+		if m.Sequence <= last {
+			r.t.Errorf("check-in %d came after %d: the server would take this for a clone", m.Sequence, last)
+		}
+		last = m.Sequence
+	}
+}
+
+func TestN46_KilledAtEachStepTheAgentConvergesAndInstallsExactlyOnce(t *testing.T) {
+	bin := crashBinary(t)
+	type kill struct {
+		name, env string
+		must      bool // the point has to be reached
+	}
+	var kills []kill
+	for _, p := range journal.Points() {
+		kills = append(kills, kill{string(p), "ASSENT_CRASH_AT=" + string(p), true})
+	}
+	for n := 2; n <= 9; n++ { // every further record, whole and torn
+		kills = append(kills, kill{fmt.Sprintf("record %d", n), fmt.Sprintf("ASSENT_CRASH_AT=%s:%d", journal.RecordWritten, n), n <= 6})
+		kills = append(kills, kill{fmt.Sprintf("torn record %d", n), fmt.Sprintf("ASSENT_CRASH_AT=%s:%d", journal.RecordTorn, n), n <= 6})
+	}
+	for _, at := range []string{"apply_starting", "apply_begun", "apply_half"} {
+		kills = append(kills, kill{at, "ASSENT_SIM_CRASH_AT=" + at, true})
+	}
+	for _, k := range kills {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			r := newCrashRun(t, bin)
+			if reached := r.die(k.env); !reached && k.must {
+				t.Fatalf("the agent never came to %s: either the point is gone or this test does not lead there", k.name)
+			}
+			cmd, log := r.spawn()
+			ok := r.settled(true)
+			cmd.Process.Kill()
+			cmd.Wait()
+			r.check()
+			if !ok || t.Failed() {
+				t.Logf("log of the second agent:\n%s", log)
+			}
+		})
+	}
+}
+
+// TestN46_EachCrashPointIsListedAndUsedOnce keeps Points, and so the test above, complete.
+func TestN46_EachCrashPointIsListedAndUsedOnce(t *testing.T) {
+	listed := map[string]bool{}
+	for _, p := range journal.Points() {
+		listed[string(p)] = true
+	}
+	declared, used := map[string]string{}, map[string]int{}
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.ValueSpec:
+				if id, ok := n.Type.(*ast.Ident); ok && id.Name == "Point" {
+					declared[n.Names[0].Name] = strings.Trim(n.Values[0].(*ast.BasicLit).Value, `"`)
+				}
+			case *ast.CallExpr:
+				name := ""
+				switch fun := n.Fun.(type) {
+				case *ast.Ident:
+					name = fun.Name
+				case *ast.SelectorExpr:
+					name = fun.Sel.Name
+				}
+				if strings.HasPrefix(name, "CrashPoint") && len(n.Args) > 0 {
+					switch arg := n.Args[0].(type) {
+					case *ast.Ident:
+						used[arg.Name]++
+					case *ast.SelectorExpr:
+						used[arg.Sel.Name]++
+					}
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range declared {
+		if !listed[value] {
+			t.Errorf("crash point %s is not in Points", name)
+		}
+		if used[name] != 1 {
+			t.Errorf("crash point %s stands in the code %d times; want once", name, used[name])
+		}
+	}
+	if len(declared) != len(listed) || len(declared) == 0 {
+		t.Errorf("%d points declared, %d listed", len(declared), len(listed))
+	}
+}
