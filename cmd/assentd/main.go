@@ -1,0 +1,19 @@
+// Command assentd is the server of Assent. All of it is in package server.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"assent/server"
+)
+
+var version = "dev" // set by the build
+
+func main() {
+	if err := server.Command(version).ExecuteContext(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "assentd:", err)
+		os.Exit(1)
+	}
+}

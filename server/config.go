@@ -1,0 +1,173 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"assent/server/internal/store"
+)
+
+// Config is everything that can be set, in the file and by flags; flags win. The zero value of every
+// field is usable.
+type Config struct {
+	Data        string   `json:"data"`         // directory of keys and the embedded database; /var/lib/assent by default
+	Listen      string   `json:"listen"`       // API and console; 127.0.0.1:8480 by default. Plain HTTP on loopback, else TLS with a certificate of Assent's own CA
+	AgentListen string   `json:"agent_listen"` // devices; :8443 by default
+	ServerNames []string `json:"server_names"` // host names and IP addresses by which devices and people reach the server; by default those the machine has
+	LogLevel    string   `json:"log_level"`    // debug, info (the default), warn, error
+	Database    Database `json:"database"`
+	Pprof       bool     `json:"pprof"`     // profiles under /debug/pprof, only with the API on loopback
+	PlanDays    int      `json:"plan_days"` // how long devices may act without the server (V5); 7 by default
+
+	Version string       `json:"-"` // of this build
+	Log     *slog.Logger `json:"-"` // nil: JSON lines on standard error
+	Out     io.Writer    `json:"-"` // where the first sign-in is printed; nil: nowhere
+	// Ready is called when both listeners accept; tests wait for it. It may be nil.
+	Ready func(api, agents net.Addr) `json:"-"`
+}
+
+// Database says where decisions and facts are kept. Without a URL it is SQLite in the data directory.
+type Database struct {
+	Path    string `json:"path"`     // of the SQLite file; assent.db in the data directory by default
+	URLFile string `json:"url_file"` // file that holds a postgres:// URL: a secret, so never in this file or in a flag
+}
+
+// databaseURL is the variable that may hold the postgres:// URL instead of a file.
+const databaseURL = "ASSENT_DATABASE_URL"
+
+// maxConfig bounds the configuration file, in bytes.
+const maxConfig = 1 << 20
+
+// Load reads the file, strictly: an unknown key or anything after the one JSON object is an error, so a
+// slip never changes what the server does without a word.
+func Load(path string) (Config, error) {
+	var c Config
+	f, err := os.Open(path)
+	if err != nil {
+		return c, fmt.Errorf("read the configuration: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err != nil || len(data) > maxConfig {
+		return c, errors.Join(fmt.Errorf("read the configuration %s: it cannot be read or is larger than %d bytes", path, maxConfig), err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&c); err != nil {
+		return c, fmt.Errorf("read the configuration %s: %w", path, err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return c, fmt.Errorf("read the configuration %s: something follows the JSON object", path)
+	}
+	return c, nil
+}
+
+// normal fills in the defaults.
+func (c Config) normal() (Config, error) {
+	or := func(v *string, def string) {
+		if *v == "" {
+			*v = def
+		}
+	}
+	or(&c.Data, "/var/lib/assent")
+	or(&c.Listen, "127.0.0.1:8480")
+	or(&c.AgentListen, ":8443")
+	or(&c.Version, "dev")
+	if c.PlanDays <= 0 {
+		c.PlanDays = 7
+	}
+	if len(c.ServerNames) == 0 {
+		c.ServerNames = ownNames()
+	}
+	if c.Log == nil {
+		level, err := Level(c.LogLevel)
+		if err != nil {
+			return c, err
+		}
+		c.Log = slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	}
+	if c.Out == nil {
+		c.Out = io.Discard
+	}
+	if c.Pprof && !loopback(c.Listen) {
+		return c, fmt.Errorf("profiles are served on loopback only, but the API listens on %s", c.Listen)
+	}
+	return c, nil
+}
+
+// Level reads the name of a log level; empty means info.
+func Level(name string) (slog.Level, error) {
+	var l slog.Level
+	if name == "" {
+		return slog.LevelInfo, nil
+	}
+	if err := l.UnmarshalText([]byte(name)); err != nil {
+		return l, fmt.Errorf("the log level %q is not one of debug, info, warn, error", name)
+	}
+	return l, nil
+}
+
+// loopback reports whether an address can be reached from this machine only.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// ownNames are the names under which a server can be reached that was told none.
+func ownNames() []string {
+	var names []string
+	if h, err := os.Hostname(); err == nil && h != "" {
+		names = append(names, h)
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return append(names, "localhost")
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
+			names = append(names, n.IP.String())
+		}
+	}
+	return append(names, "localhost", "127.0.0.1", "::1")
+}
+
+// agentURL is where devices find the server: the first name with the agent listener's port.
+func (c Config) agentURL(port string) string {
+	return "https://" + net.JoinHostPort(c.ServerNames[0], port)
+}
+
+// database is the store's configuration. The URL is read from the environment or a file and is never logged.
+func (c Config) database() (store.Config, error) {
+	url := os.Getenv(databaseURL)
+	if c.Database.URLFile != "" {
+		b, err := os.ReadFile(c.Database.URLFile)
+		if err != nil {
+			return store.Config{}, fmt.Errorf("read the database's address: %w", err)
+		}
+		url = string(b)
+	}
+	if url = strings.TrimSpace(url); url != "" {
+		return store.Config{Engine: store.Postgres, DSN: url, Log: c.Log}, nil
+	}
+	return store.Config{Engine: store.SQLite, DSN: c.sqlitePath(), Log: c.Log, Now: time.Now}, nil
+}
+
+func (c Config) sqlitePath() string {
+	if c.Database.Path != "" {
+		return c.Database.Path
+	}
+	return c.Data + "/assent.db"
+}

@@ -1,0 +1,283 @@
+// Package server is the wiring of assentd: it opens the data directory, the keys and the database, builds
+// the services and runs the two listeners until it is told to stop.
+//
+// Guarantees: it starts in order (keys, database, memory, listeners) and stops in the reverse one, ending
+// long polls with an answer and writing down what was held in memory; one server runs on a data directory;
+// private keys are files with mode 0600 in it and nothing else; the two listeners share no handler.
+// It decides nothing: what the program does is in the packages below.
+package server
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"assent/server/internal/gateway"
+	"assent/server/internal/index"
+	"assent/server/internal/planner"
+	"assent/server/internal/store"
+)
+
+// Periods of the server's own work.
+const (
+	stopGrace    = 20 * time.Second       // for requests at shutdown
+	catchUpEvery = 500 * time.Millisecond // for acts of other processes on the same database
+	pruneEvery   = 6 * time.Hour
+	pruneAge     = 7 * 24 * time.Hour // documents that no device refers to
+)
+
+// running is an opened server.
+type running struct {
+	Config
+	dir      *os.Root
+	keys     keys
+	db       *store.DB
+	index    *index.Index
+	planner  *planner.Planner
+	gateway  *gateway.Gateway
+	face     face
+	registry *prometheus.Registry
+	agents   net.Listener
+	people   net.Listener
+	tls      *tls.Config // of the listener for people; nil: plain HTTP on loopback
+	started  atomic.Bool
+	closers  []func() error
+}
+
+// Run runs the server until ctx ends or something it cannot go on without fails.
+func Run(ctx context.Context, c Config) (err error) {
+	if c, err = c.normal(); err != nil {
+		return err
+	}
+	r := &running{Config: c}
+	defer func() { err = errors.Join(err, r.close()) }()
+	if err := r.open(ctx); err != nil {
+		return err
+	}
+	return r.run(ctx)
+}
+
+// onClose has f called at the end, the last one first.
+func (r *running) onClose(f func() error) { r.closers = append(r.closers, f) }
+
+func (r *running) close() error {
+	var errs []error
+	for i := len(r.closers) - 1; i >= 0; i-- {
+		errs = append(errs, r.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// open brings everything up to the point where the listeners accept.
+func (r *running) open(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{r.openKeys, r.openStore, r.openIndex, r.openListeners, r.openServices} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *running) openKeys(context.Context) (err error) {
+	if r.dir, err = openData(r.Data); err != nil {
+		return err
+	}
+	r.onClose(r.dir.Close)
+	release, err := lock(r.dir)
+	if err != nil {
+		return err
+	}
+	r.onClose(release)
+	r.keys, err = openKeys(r.dir, time.Now)
+	return err
+}
+
+func (r *running) openStore(ctx context.Context) error {
+	conf, err := r.database()
+	if err != nil {
+		return err
+	}
+	if r.db, err = store.Open(ctx, conf); err != nil {
+		return err
+	}
+	r.onClose(r.db.Close)
+	text, err := found(ctx, r.db, r.dir, r.keys, time.Now())
+	if err != nil {
+		return err
+	}
+	if text != "" {
+		r.greet(text)
+	}
+	return nil
+}
+
+// greet tells the first administrator how to sign in. Logs are kept longer and read by more people than a
+// terminal, so the log names only the file.
+func (r *running) greet(text string) {
+	r.Log.Info("made the first administrator; the sign-in works once, within 24 hours", "operator", firstOperator, "file", r.Data+"/"+signInFile)
+	fmt.Fprintf(r.Out, "Assent is ready for its first administrator. Sign in once, within 24 hours:\n\n  %s\n\n", r.login(text))
+}
+
+// login is the command line that uses a sign-in.
+func (r *running) login(text string) string {
+	return fmt.Sprintf("assent login --server %s --token %s", r.apiURL(r.Listen), text)
+}
+
+// apiURL is where people find the API that listens on addr.
+func (c Config) apiURL(addr string) string {
+	if loopback(addr) {
+		return "http://" + addr
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil || len(c.ServerNames) == 0 {
+		return "https://" + addr
+	}
+	return "https://" + net.JoinHostPort(c.ServerNames[0], port)
+}
+
+func (r *running) openIndex(ctx context.Context) (err error) {
+	if r.index, err = index.Open(ctx, r.db, index.Config{Log: r.Log}); err != nil {
+		return fmt.Errorf("load the server's memory: %w", err)
+	}
+	r.planner, err = planner.New(planner.Config{Index: r.index, Signer: r.keys.plan, TTL: time.Duration(r.PlanDays) * 24 * time.Hour})
+	if err != nil {
+		return err
+	}
+	r.onClose(func() error { r.planner.Close(); return nil })
+	return nil
+}
+
+// openListeners binds both addresses before anything is served, so that a taken port is an error at the start.
+func (r *running) openListeners(ctx context.Context) (err error) {
+	var lc net.ListenConfig
+	if r.agents, err = lc.Listen(ctx, "tcp", r.AgentListen); err != nil {
+		return fmt.Errorf("listen for devices: %w", err)
+	}
+	r.onClose(closeListener(r.agents))
+	if r.people, err = lc.Listen(ctx, "tcp", r.Listen); err != nil {
+		return fmt.Errorf("listen for the API: %w", err)
+	}
+	r.onClose(closeListener(r.people))
+	if !loopback(r.people.Addr().String()) {
+		cert, err := r.keys.ca.Server(r.ServerNames)
+		if err != nil {
+			return err
+		}
+		r.tls = &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: cert.Certificate}
+	}
+	return nil
+}
+
+// closeListener closes a listener that may be closed already.
+func closeListener(l net.Listener) func() error {
+	return func() error {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("close the listener %s: %w", l.Addr(), err)
+		}
+		return nil
+	}
+}
+
+// openGateway builds the device protocol.
+func (r *running) openGateway(ctx context.Context, enrol enroller) error {
+	cert, err := r.keys.ca.Server(r.ServerNames)
+	if err != nil {
+		return err
+	}
+	d := devices{index: r.index, roster: enrol, now: time.Now}
+	r.gateway, err = gateway.New(ctx, gateway.Config{
+		CA: r.keys.ca, Server: cert, PlanKeys: []ed25519.PublicKey{r.keys.plan.Public().(ed25519.PublicKey)},
+		Roster: d, Acts: d, Facts: r.index, Presence: r.index, Contacts: r.db, Planner: r.planner,
+		Log: r.Log, Metrics: r.registry,
+	})
+	return err
+}
+
+// run serves until ctx ends.
+func (r *running) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.gateway.Serve(ctx, r.agents, stopGrace) })
+	group.Go(func() error { return r.face.serve(ctx, r.people, r.tls, stopGrace) })
+	group.Go(func() error { return standing{r.index, r.gateway}.follow(ctx) })
+	group.Go(func() error { r.every(ctx, catchUpEvery, "read other servers' acts", r.index.CatchUp); return nil })
+	group.Go(func() error { r.every(ctx, pruneEvery, "forget unused documents", r.prune); return nil })
+	group.Go(func() error { r.watchdog(ctx); return nil })
+	context.AfterFunc(ctx, func() {
+		r.started.Store(false)
+		r.notify(daemon.SdNotifyStopping)
+	})
+	r.started.Store(true)
+	r.Log.Info("serving", "version", r.Version, "api", r.people.Addr().String(), "agents", r.agents.Addr().String(),
+		"names", r.ServerNames, "database", r.db.Engine())
+	r.notify(daemon.SdNotifyReady)
+	if r.Ready != nil {
+		r.Ready(r.people.Addr(), r.agents.Addr())
+	}
+	err := group.Wait()
+	if err == nil {
+		r.Log.Info("stopped")
+	}
+	return err
+}
+
+// every does work again and again until ctx ends. A failure is logged and tried again at the next turn;
+// while it lasts, once a minute.
+func (r *running) every(ctx context.Context, period time.Duration, what string, work func(context.Context) error) {
+	tick := time.NewTicker(period)
+	defer tick.Stop()
+	var told time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := work(ctx); err != nil && ctx.Err() == nil && time.Since(told) > time.Minute {
+			told = time.Now()
+			r.Log.Error("could not "+what, "err", err)
+		}
+	}
+}
+
+func (r *running) prune(ctx context.Context) error {
+	n, err := r.db.PruneDocuments(ctx, time.Now().Add(-pruneAge))
+	if err == nil && n > 0 {
+		r.Log.Info("forgot documents that no device refers to", "count", n)
+	}
+	return err
+}
+
+// notify tells systemd, where it is there, how the service stands.
+func (r *running) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		r.Log.Warn("systemd could not be told", "state", state, "err", err)
+	}
+}
+
+// watchdog tells systemd that the server lives as long as its memory can be read and its database answers.
+func (r *running) watchdog(ctx context.Context) {
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || interval == 0 {
+		return
+	}
+	r.every(ctx, interval/3, "answer the watchdog", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, interval/3)
+		defer cancel()
+		if err := r.db.Ping(ctx); err != nil {
+			return err
+		}
+		r.index.View(func(*index.View) {})
+		r.notify(daemon.SdNotifyWatchdog)
+		return nil
+	})
+}
