@@ -69,7 +69,7 @@ func (t tx) each(ctx context.Context, query string, args []any, fn func(scan fun
 }
 
 // batch is the number of rows in one statement.
-const batch = 256
+const batch = 500
 
 // many runs a query once for every batch of rows, with ":rows" replaced by "(?, ?), (?, ?), …". All rows
 // must be equally long and, for ON CONFLICT DO UPDATE, distinct in their keys (see latest). It returns

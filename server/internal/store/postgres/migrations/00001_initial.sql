@@ -11,6 +11,7 @@ CREATE TABLE ledger_entries (
     seq  BIGINT PRIMARY KEY,
     data BYTEA NOT NULL
 );
+ALTER TABLE ledger_entries ALTER COLUMN data SET STORAGE EXTERNAL; -- compressing a bulk act takes longer than writing it
 
 CREATE TABLE ledger_hashes (
     id   BIGINT PRIMARY KEY,
@@ -51,7 +52,6 @@ CREATE TABLE decisions (
     body      TEXT NOT NULL,
     PRIMARY KEY (update_id, scope)
 );
-CREATE INDEX decisions_scope ON decisions (scope);
 
 CREATE TABLE exceptions (
     act  BIGINT PRIMARY KEY,
@@ -88,6 +88,7 @@ CREATE TABLE documents (
     body      BYTEA NOT NULL,    -- zstd
     PRIMARY KEY (kind, digest)
 );
+ALTER TABLE documents ALTER COLUMN body SET STORAGE EXTERNAL;
 
 CREATE TABLE updates (
     id    TEXT COLLATE "C" PRIMARY KEY,

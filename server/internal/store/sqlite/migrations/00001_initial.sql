@@ -58,7 +58,6 @@ CREATE TABLE decisions (
     body      TEXT NOT NULL,
     PRIMARY KEY (update_id, scope)
 ) STRICT;
-CREATE INDEX decisions_scope ON decisions (scope);
 
 CREATE TABLE exceptions (
     act  INTEGER PRIMARY KEY,
