@@ -16,12 +16,12 @@ import (
 
 // entry is one update with the devices that need it and have it. Its number is its place in the table.
 type entry struct {
-	catalog.Update
-	number  uint32
-	search  string          // lower case: everything a search looks at
-	needs   *roaring.Bitmap // devices that are offered it for something they have
-	brought *roaring.Bitmap // devices on which it could only come in with another update
-	has     *roaring.Bitmap // devices whose inventory shows it
+	*catalog.Update // replaced when it grows, never changed
+	number          uint32
+	search          string          // lower case: everything a search looks at
+	needs           *roaring.Bitmap // devices that are offered it for something they have
+	brought         *roaring.Bitmap // devices on which it could only come in with another update
+	has             *roaring.Bitmap // devices whose inventory shows it
 }
 
 // nameKey is a source package whoever publishes it: what an installed package tells of its origin.
@@ -99,7 +99,7 @@ func (x *Index) putUpdate(u catalog.Update) *entry {
 		x.updates.byID[u.ID] = e
 		x.updates.byName[u.Name] = append(x.updates.byName[u.Name], e)
 	}
-	e.Update, e.search = u, searchText(u)
+	e.Update, e.search = &u, searchText(u)
 	x.linkItems(e)
 	key := nameKey{u.Ecosystem, u.Name}
 	releases := slices.DeleteFunc(slices.Clone(x.software.byName[key]), func(o catalog.Update) bool { return o.ID == u.ID })
@@ -138,7 +138,8 @@ func searchText(u catalog.Update) string {
 	return strings.ToLower(strings.Join(slices.Compact(words), "\n"))
 }
 
-// Update is one update in a View with its devices. It and its bitmaps must not be changed or kept.
+// Update is one update in a View with its devices. What the catalog says of it never changes and may be
+// kept; the bitmaps must be neither changed nor kept.
 type Update struct {
 	*catalog.Update
 	Number  uint32
@@ -149,7 +150,7 @@ type Update struct {
 }
 
 func (e *entry) view() Update {
-	return Update{Update: &e.Update, Number: e.number, Needs: e.needs, Brought: e.brought, Has: e.has, search: e.search}
+	return Update{Update: e.Update, Number: e.number, Needs: e.needs, Brought: e.brought, Has: e.has, search: e.search}
 }
 
 // Matches reports whether every word is found in what describes the update. Words are lower case.

@@ -270,3 +270,17 @@ func (v *View) NumberOfDevices() int { return len(v.x.devices) }
 
 // Retired reports whether the device is.
 func (d Device) Retired() bool { return d.State == fleet.Retired }
+
+// Offered iterates over the updates that a device could take for something it has.
+func (v *View) Offered(d Device) iter.Seq[Update] {
+	return func(yield func(Update) bool) {
+		if d.record.available == nil {
+			return
+		}
+		for _, n := range d.record.available.offers {
+			if !yield(v.x.updates.entries[n].view()) {
+				return
+			}
+		}
+	}
+}

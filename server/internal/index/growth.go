@@ -73,7 +73,7 @@ func (g *growth) open(x *Index, release catalog.Release) *grown {
 	}
 	u := &grown{Update: catalog.Update{ID: release.ID(), Release: release, Class: catalog.ThirdParty, Severity: catalog.Unrated, Phased: 0, FirstSeen: g.now}, dirty: true}
 	if e, ok := x.updates.byID[release.ID()]; ok {
-		u = &grown{Update: e.Update}
+		u = &grown{Update: *e.Update}
 		u.Items, u.Origins = slices.Clone(u.Items), slices.Clone(u.Origins)
 	}
 	g.updates[purl] = u

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2"
+
 	"assent/approval"
 	"assent/catalog"
 	"assent/fleet"
@@ -39,7 +41,7 @@ func (k known) Update(id catalog.UpdateID) (catalog.Update, bool) {
 	if !ok {
 		return catalog.Update{}, false
 	}
-	return e.Update, true
+	return *e.Update, true
 }
 
 func (k known) Decisions(s catalog.Software) []approval.Decision {
@@ -152,4 +154,18 @@ func (v *View) Exceptions(id catalog.UpdateID) []approval.Exception {
 func decision(seq int64, by string, at time.Time, act ledger.UpdateDecide, u ledger.Decided) approval.Decision {
 	return approval.Decision{Act: seq, Update: u.Update, Release: u.Release, Scope: act.Scope, Status: act.Status, Rev: u.Rev,
 		Digest: u.Digest, Reason: act.Reason, By: by, At: at, Expires: act.Expires, Reach: act.Reach}
+}
+
+// Concerning is the set of devices whose documents speak of a piece of software. It must not be changed.
+func (v *View) Concerning(s catalog.Software) *roaring.Bitmap {
+	set := roaring.New()
+	v.x.concerned(set, s)
+	return set
+}
+
+// PlanInputAt is PlanInput as if the decisions were those of another moment.
+func (v *View) PlanInputAt(d Device, now time.Time, m *Moment) plan.Input {
+	in := v.PlanInput(d, now)
+	in.Known = v.KnownAt(m)
+	return in
 }

@@ -225,7 +225,16 @@ func (b Board) Tally(update uint32) Tally {
 	return Tally{}
 }
 
+// Notable returns the verdicts of a device that ask for something, from the same computation as its plan.
+func (p *Planner) Notable(v *index.View, d index.Device) ([]plan.Verdict, error) {
+	a, err := p.answer(v, d)
+	if err != nil {
+		return nil, err
+	}
+	return a.notable, nil
+}
+
 // Verdicts computes every verdict of a device, with all reasons.
-func Verdicts(v *index.View, d index.Device, x *index.Index) []plan.Verdict {
-	return plan.Compute(v.PlanInput(d, x.Now().UTC())).Verdicts
+func (p *Planner) Verdicts(v *index.View, d index.Device) []plan.Verdict {
+	return plan.Compute(v.PlanInput(d, p.index.Now().UTC())).Verdicts
 }

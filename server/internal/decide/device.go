@@ -1,0 +1,92 @@
+package decide
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"assent/approval"
+	"assent/client"
+	"assent/installation"
+	"assent/plan"
+	"assent/server/internal/index"
+)
+
+// DeviceRow is a device in a list.
+func (m *moment) DeviceRow(d index.Device) client.DeviceRow {
+	row := client.DeviceRow{ID: d.ID, Name: d.Name, Group: m.name(d.Group), GroupID: d.Group, State: d.State, Reason: d.Reason, Connected: d.Connected,
+		LastSeen: d.Contact.LastSeen, LastUseful: lastUseful(d)}
+	if f := d.Facts; f != nil {
+		row.OS, row.Arch, row.Agent = strings.TrimSpace(f.OS+" "+cmp.Or(f.OSVersion, f.Codename)), f.Arch, f.Agent
+		row.Restart = len(f.Restart) > 0
+	}
+	for _, l := range m.board.Lines(d.Number) {
+		switch {
+		case l.State == installation.Blocked:
+			row.Blocked++
+		case l.State == installation.Failed, l.State == installation.RemoveFailed:
+			row.Failed++
+		case l.Action == plan.Install:
+			row.Planned++
+		}
+	}
+	row.Pending = m.pending(d)
+	row.Problem = Problem(d)
+	return row
+}
+
+// pending counts the releases that the device could take and that nobody decided on.
+func (m *moment) pending(d index.Device) (n int) {
+	if d.Available == nil {
+		return 0
+	}
+	for u := range m.Offered(d) {
+		if m.Status(u.Release, d.Group, m.now).Status == approval.Undefined {
+			n++
+		}
+	}
+	return n
+}
+
+// lastUseful is when the device last did something of use, apart from the mere heartbeat.
+func lastUseful(d index.Device) (t time.Time) {
+	t = d.Contact.Progress.LastScan
+	if r := d.Contact.Progress.LastRefresh; r.After(t) {
+		t = r
+	}
+	return t
+}
+
+// Problem says in words what keeps a device from being useful; empty when nothing does.
+func Problem(d index.Device) string {
+	switch {
+	case d.Contact.Progress.Error != "":
+		return printable(d.Contact.Progress.Error)
+	case d.Facts != nil && d.Facts.ManagerHealth != "":
+		return "its package manager is broken: " + d.Facts.ManagerHealth
+	case len(d.Problems) == 1:
+		return d.Problems[0]
+	case len(d.Problems) > 1:
+		return fmt.Sprintf("%s (and %d more)", d.Problems[0], len(d.Problems)-1)
+	}
+	if d.Facts == nil {
+		return ""
+	}
+	for _, o := range d.Facts.Origins {
+		if o.Problem != "" {
+			return fmt.Sprintf("package source %s: %s", strings.TrimSpace(o.Site+" "+o.Suite), strings.ReplaceAll(o.Problem, "_", " "))
+		}
+	}
+	return ""
+}
+
+// printable removes what cannot be shown.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unprintable(r) {
+			return -1
+		}
+		return r
+	}, s)
+}
