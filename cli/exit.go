@@ -1,0 +1,97 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"assent/fault"
+)
+
+// The exit codes: the one place where kinds of refusal become numbers. `assent help exit-codes` is made from it.
+const (
+	exitOK          = 0
+	exitInternal    = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitConflict    = 4
+	exitForbidden   = 5
+	exitSignedOut   = 6
+	exitGone        = 7
+	exitTooLarge    = 8
+	exitUnavailable = 9
+	exitTampered    = 10 // ledger verify: what was verified is not what was signed
+	exitFailed      = 11 // --wait: an update failed or is blocked on some device
+	exitInterrupted = 130
+)
+
+// The kinds of refusal that only the command line knows.
+const (
+	tampered fault.Kind = "tampered"
+	failed   fault.Kind = "failed"
+)
+
+func exitCode(kind fault.Kind) int {
+	switch kind {
+	case fault.Invalid:
+		return exitUsage
+	case fault.NotFound:
+		return exitNotFound
+	case fault.Conflict:
+		return exitConflict
+	case fault.Forbidden:
+		return exitForbidden
+	case fault.Unauthenticated:
+		return exitSignedOut
+	case fault.Gone:
+		return exitGone
+	case fault.TooLarge:
+		return exitTooLarge
+	case fault.Unavailable:
+		return exitUnavailable
+	case tampered:
+		return exitTampered
+	case failed:
+		return exitFailed
+	}
+	return exitInternal
+}
+
+var errSignedOut = fault.New(fault.Unauthenticated, "signed_out", "You are not signed in; run `assent login --server URL --token TOKEN`.")
+
+// usage is a refusal of how the command was called.
+func usage(format string, args ...any) error {
+	return fault.New(fault.Invalid, "usage", format, args...)
+}
+
+// report prints why a command failed and returns its exit code.
+func (a *app) report(err error) int {
+	if errors.Is(err, context.Canceled) {
+		return exitInterrupted
+	}
+	var e *fault.Error
+	if !errors.As(err, &e) {
+		e = fault.New(fault.Internal, "internal", "%v", err) // here there is no server's inside to hide
+	}
+	if a.json {
+		_ = json.NewEncoder(a.Err).Encode(map[string]string{"kind": string(e.Kind), "code": e.Code, "message": e.Message, "field": e.Field})
+		return exitCode(e.Kind)
+	}
+	text := clean(e.Message)
+	if e.Kind == fault.Internal || e.Code == "server_unreachable" || e.Code == "server_not_trusted" || e.Kind == tampered {
+		if e.Cause != nil {
+			text += " (" + clean(e.Cause.Error()) + ")"
+		}
+	}
+	fmt.Fprintf(a.Err, "assent: %s [%s]\n", text, code(e))
+	return exitCode(e.Kind)
+}
+
+// code is what programs and searches go by.
+func code(e *fault.Error) string {
+	if e.Field != "" {
+		return clean(e.Code) + ", " + clean(e.Field)
+	}
+	return clean(e.Code)
+}

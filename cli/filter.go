@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"assent/approval"
+	"assent/catalog"
+	"assent/client"
+	"assent/installation"
+)
+
+// filterFlags are the flags that select updates: the same for lists and for bulk acts.
+type filterFlags struct {
+	search, group, device                  string
+	status, class, severity, origin, state []string
+	security, needed, superseded           bool
+	set                                    func(string) bool // was the flag given?
+}
+
+// addFilter adds the flags. In an act --group is the scope, which the list's counts are seen from too.
+func addFilter(c *cobra.Command, f *filterFlags, groupHelp string) {
+	flags := c.Flags()
+	f.set = flags.Changed
+	flags.StringVar(&f.search, "search", "", "words, each found in name, version, package URL, summary or package names")
+	flags.StringVarP(&f.group, "group", "g", "", groupHelp)
+	flags.StringVar(&f.device, "device", "", "only what this device could take")
+	flags.StringSliceVar(&f.status, "status", nil, "undefined, approved, declined")
+	flags.StringSliceVar(&f.class, "class", nil, "third_party, managed, component, content")
+	flags.StringSliceVar(&f.severity, "severity", nil, "unrated, low, medium, high, critical")
+	flags.StringArrayVar(&f.origin, "origin", nil, "where it comes from, for example Debian:bookworm-security")
+	flags.StringSliceVar(&f.state, "state", nil, "some device has it in this state, for example failed or blocked")
+	flags.BoolVar(&f.security, "security", false, "only security updates (--security=false: only others)")
+	flags.BoolVar(&f.needed, "needed", false, "only what some device needs (--needed=false: only what none needs)")
+	flags.BoolVar(&f.superseded, "superseded", false, "only superseded ones (--superseded=false: only others)")
+}
+
+// filter is what the flags say.
+func (f *filterFlags) filter() client.Filter {
+	tri := func(name string, value bool) *bool {
+		if !f.set(name) {
+			return nil
+		}
+		return &value
+	}
+	return client.Filter{Search: f.search, Status: typed[approval.Status](f.status), Class: typed[catalog.Class](f.class),
+		Severity: typed[catalog.Severity](f.severity), Origin: f.origin, State: typed[installation.State](f.state),
+		Security: tri("security", f.security), Needed: tri("needed", f.needed), Superseded: tri("superseded", f.superseded),
+		Group: f.group, Device: f.device}
+}
+
+// any reports whether a flag other than --group was given.
+func (f *filterFlags) any() bool {
+	for _, name := range []string{"search", "device", "status", "class", "severity", "origin", "state", "security", "needed", "superseded"} {
+		if f.set(name) {
+			return true
+		}
+	}
+	return false
+}
+
+func typed[T ~string](in []string) []T {
+	var out []T
+	for _, s := range in {
+		out = append(out, T(s))
+	}
+	return out
+}
+
+// pageFlags are the flags of lists that come in pages.
+type pageFlags struct {
+	sort  string
+	limit int
+	all   bool
+}
+
+func addPage(c *cobra.Command, p *pageFlags, sort string) {
+	c.Flags().StringVar(&p.sort, "sort", "", "column to sort by, with - before it for descending: "+sort)
+	c.Flags().IntVar(&p.limit, "limit", 100, "rows to show, 1 to 1000")
+	c.Flags().BoolVar(&p.all, "all", false, "show all rows")
+	c.MarkFlagsMutuallyExclusive("limit", "all")
+}
+
+// pages reads one page, or all with --all.
+func pages[T any](ctx context.Context, p pageFlags, read func(context.Context, client.Page) (client.List[T], error)) (client.List[T], error) {
+	if !p.all {
+		if p.limit < 1 || p.limit > 1000 {
+			return client.List[T]{}, usage("--limit must be 1 to 1000, not %s; --all shows everything", strconv.Itoa(p.limit))
+		}
+		return read(ctx, client.Page{Sort: p.sort, Limit: p.limit})
+	}
+	whole, err := read(ctx, client.Page{Sort: p.sort, Limit: 1000})
+	for err == nil && whole.Next != "" {
+		var more client.List[T]
+		more, err = read(ctx, client.Page{Sort: p.sort, Limit: 1000, Cursor: whole.Next})
+		whole.Items = append(whole.Items, more.Items...)
+		whole.Total, whole.Next = more.Total, more.Next
+	}
+	return whole, err
+}
+
+// rest says how many rows were not shown.
+func rest[T any](p *printer, l client.List[T], what string) {
+	if len(l.Items) == 0 {
+		p.line("No %ss.", what)
+	} else if l.Total > len(l.Items) {
+		p.line("%d of %s; --all shows the rest.", len(l.Items), many(l.Total, what))
+	}
+}

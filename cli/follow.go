@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"assent/client"
+	"assent/fault"
+	"assent/installation"
+	"assent/plan"
+)
+
+// follower watches an approval take effect.
+type follower struct {
+	a     *app
+	c     *client.Client
+	act   client.Outcome
+	group string
+	out   *printer
+	seen  map[pair]installation.State // what was printed last
+}
+
+// pair is an update on a device.
+type pair struct{ device, update string }
+
+// end is where a pair has got to.
+type end int
+
+const (
+	pending end = iota
+	reached
+	missed
+	offline // not connected: it will follow, nobody waits
+)
+
+// follow prints progress until every connected device has the approved updates, or one does not get them.
+func (a *app) follow(parent ctx, c *client.Client, d *act, o client.Outcome, seq uint64) error {
+	ctx, cancel := context.WithTimeout(parent, d.timeout)
+	defer cancel()
+	out := a.printerTo(a.Err, a.Width) // the answer proper is on Out already
+	f := &follower{a: a, c: c, act: o, group: d.group, out: out, seen: map[pair]installation.State{}}
+	for {
+		ends, err := f.look(ctx)
+		if err == nil && ends[pending] == 0 {
+			return f.verdict(ends)
+		}
+		if err == nil {
+			seq, err = f.next(ctx, seq)
+		}
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) && parent.Err() == nil {
+			return fault.New(fault.Unavailable, "wait_timeout", "Not finished within %v; it goes on, see `assent queue list`.", d.timeout)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// next waits until something changed.
+func (f *follower) next(ctx ctx, seq uint64) (uint64, error) {
+	changes, err := f.c.Changes(ctx, seq, longPoll)
+	return changes.Seq, err
+}
+
+// longPoll is how long one request waits for a change.
+const longPoll = 50 * time.Second
+
+// look reads where every approved update stands and prints what is new.
+func (f *follower) look(ctx ctx) (map[end]int, error) {
+	connected, err := f.connected(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ends := map[end]int{}
+	for _, ref := range f.act.Changed {
+		u, err := f.c.Update(ctx, string(ref.ID), f.group)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range u.Devices {
+			e := f.judge(d, connected[string(d.Device)])
+			ends[e]++
+			f.show(u, d)
+		}
+	}
+	return ends, f.out.flush()
+}
+
+func (f *follower) connected(ctx ctx) (map[string]bool, error) {
+	rows, err := pages(ctx, pageFlags{all: true}, func(ctx context.Context, p client.Page) (client.List[client.DeviceRow], error) {
+		return f.c.Devices(ctx, client.DeviceQuery{Group: f.group}, p)
+	})
+	out := map[string]bool{}
+	for _, d := range rows.Items {
+		out[string(d.ID)] = d.Connected
+	}
+	return out, err
+}
+
+// judge says where a pair has got to. A failure or block from before the act does not count while the
+// verdict is to install: the device has not tried again yet.
+func (f *follower) judge(d client.DeviceUpdate, connected bool) end {
+	stale := d.Verdict == plan.Install && d.Since.Before(f.act.At)
+	switch d.State {
+	case installation.Installed, installation.RestartRequired:
+		return reached
+	case installation.Failed, installation.Blocked, installation.ResultUnknown, installation.RemoveFailed:
+		if !stale {
+			return missed
+		}
+	case installation.NotApplicable:
+		return reached
+	}
+	switch {
+	case d.Verdict != plan.Install && d.State.Terminal():
+		return missed
+	case !connected:
+		return offline
+	}
+	return pending
+}
+
+func (f *follower) show(u client.UpdateDetail, d client.DeviceUpdate) {
+	key := pair{string(d.Device), string(u.ID)}
+	if f.seen[key] == d.State {
+		return
+	}
+	f.seen[key] = d.State
+	line := fmt.Sprintf("%s  %s %s on %s: ", f.a.Now().In(f.a.zone()).Format("15:04:05"), clean(u.Name), clean(u.Version), clean(d.DeviceName))
+	f.out.raw(line + f.out.paint(toneOf(string(d.State)), clean(string(d.State))))
+	if note := remark(d); note != "" {
+		f.out.raw(" (" + clean(note) + ")")
+	}
+	f.out.raw("\n")
+}
+
+// verdict ends the following.
+func (f *follower) verdict(ends map[end]int) error {
+	p := f.out
+	p.line("Installed on %s.", many(ends[reached], "device"))
+	if ends[offline] > 0 {
+		p.line("%s not connected: the update follows when they are back.", many(ends[offline], "device"))
+	}
+	if err := p.flush(); err != nil {
+		return err
+	}
+	if ends[missed] > 0 {
+		return fault.New(failed, "not_installed", "Not installed in %s; `assent why DEVICE UPDATE` says why.", many(ends[missed], "case"))
+	}
+	return nil
+}

@@ -1,0 +1,172 @@
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"assent/client"
+	"assent/fault"
+)
+
+func (a *app) login() *cobra.Command {
+	var token, note string
+	c := &cobra.Command{
+		Use:   "login",
+		Short: "Sign in to a server",
+		Long: `Sign in to a server with a one-time sign-in token, which the server's first start prints and
+administrators make with "assent access create --sign-in". It is exchanged for an access token that is kept in
+$XDG_CONFIG_HOME/assent/config.json, readable only by you. An access token is accepted too.
+
+Without --token, or with --token -, the token is read from the standard input.`,
+		Example: `  assent login --server http://127.0.0.1:8480 --token assent_…
+  assent login --server https://assent.example:8480 --ca FINGERPRINT < token-file`,
+		Args: args(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.signIn(cmd, token, note) },
+	}
+	c.Flags().StringVar(&token, "token", "", "sign-in token or access token")
+	c.Flags().StringVar(&note, "note", "", "where the access token is used (the host's name by default)")
+	return c
+}
+
+func (a *app) signIn(cmd *cobra.Command, token, note string) error {
+	if token == "" || token == "-" {
+		var err error
+		if token, err = a.readToken(); err != nil {
+			return err
+		}
+	}
+	settings, err := a.settings()
+	if err != nil {
+		return err
+	}
+	if note == "" {
+		note, _ = os.Hostname()
+	}
+	settings.Token = ""
+	me, text, err := a.exchange(cmd, settings, token, note)
+	if err != nil {
+		return err
+	}
+	settings.Token = text
+	path, err := a.save(settings)
+	if err != nil {
+		return err
+	}
+	return a.answer(me, func(p *printer) {
+		p.line("Signed in to %s as %s (%s) until %s; kept in %s.", settings.Server, me.Name, string(me.Role), a.when(me.Expires), path)
+	})
+}
+
+// exchange tries the text as a sign-in token, then as an access token.
+func (a *app) exchange(cmd *cobra.Command, settings config, token, note string) (client.Me, string, error) {
+	c, err := a.dial(settings)
+	if err != nil {
+		return client.Me{}, "", err
+	}
+	signed, refused := c.SignIn(cmd.Context(), client.SignIn{Token: token, Note: note})
+	if !errors.Is(refused, fault.Unauthenticated) {
+		return signed.Me, signed.Text, refused
+	}
+	settings.Token = token
+	if c, err = a.dial(settings); err != nil {
+		return client.Me{}, "", err
+	}
+	me, err := c.Me(cmd.Context())
+	if errors.Is(err, fault.Unauthenticated) {
+		err = refused
+	}
+	return me, token, err
+}
+
+// readToken reads one line.
+func (a *app) readToken() (string, error) {
+	if a.Ask {
+		fmt.Fprint(a.Err, "Token: ")
+	}
+	line, err := bufio.NewReader(io.LimitReader(a.In, 1000)).ReadString('\n')
+	token := strings.TrimSpace(line)
+	if token == "" || err != nil && !errors.Is(err, io.EOF) {
+		return "", usage("give a token with --token, or on the standard input")
+	}
+	return token, nil
+}
+
+func (a *app) logout() *cobra.Command {
+	return &cobra.Command{
+		Use: "logout", Short: "End the access token and forget it", Args: args(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			file, err := a.load()
+			if err != nil {
+				return err
+			}
+			if file.Token == "" {
+				return errSignedOut
+			}
+			c, err := a.dial(file)
+			if err != nil {
+				return err
+			}
+			_, ended := c.SignOut(cmd.Context())
+			token := file.Token
+			file.Token = ""
+			if _, err := a.save(file); err != nil {
+				return err
+			}
+			if ended != nil && !errors.Is(ended, fault.Unauthenticated) {
+				return fault.New(fault.Unavailable, "not_ended", "The token is forgotten here, but %s did not end it; end it with `assent access revoke %s`.", file.Server, tokenID(token)).Because(ended)
+			}
+			return a.answer(struct{}{}, func(p *printer) { p.line("Signed out of %s.", file.Server) })
+		},
+	}
+}
+
+// tokenID is the part of a token that is no secret.
+func tokenID(token string) string {
+	if p := strings.Split(token, "_"); len(p) == 4 {
+		return p[1]
+	}
+	return "ID"
+}
+
+func (a *app) status() *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Show the state of the whole, and what needs you", Args: args(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			s, err := c.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.answer(s, func(p *printer) { a.showStatus(p, s) })
+		},
+	}
+}
+
+func (a *app) showStatus(p *printer, s client.Status) {
+	compliance := "no approved update applies to any device yet"
+	if s.Compliance.Approved > 0 {
+		compliance = fmt.Sprintf("%d of %d approved installs are in place", s.Compliance.Installed, s.Compliance.Approved)
+	}
+	if s.Compliance.Risk > 0 {
+		compliance += fmt.Sprintf("; accepted risk: %d declined", s.Compliance.Risk)
+	}
+	p.fields("Server", "Assent "+s.Version+", "+s.Engine, "Time", a.exactly(s.Now),
+		"Devices", counts(s.Devices), "Updates", counts(s.Updates), "Queue", counts(s.Queue), "Blocked", counts(s.Blocked),
+		"Compliance", compliance, "Ledger", fmt.Sprintf("%d entries", s.Ledger))
+	if len(s.Attention) == 0 {
+		return
+	}
+	p.title("Needs you")
+	for _, line := range s.Attention {
+		p.line("- %s", line)
+	}
+}
