@@ -69,10 +69,10 @@ func (g *Gateway) readBody(c *call, limit int64, within time.Duration, buf *byte
 	}
 	_ = c.io.SetReadDeadline(time.Now().Add(within)) // fails only on a closed connection; the read will tell
 	err := decompress(http.MaxBytesReader(c.w, c.r.Body, limit), limit, buf)
-	_ = c.io.SetReadDeadline(time.Time{})
 	var big *http.MaxBytesError
 	switch {
-	case err == nil:
+	case err == nil: // else the deadline stays: net/http must not wait for the rest of the body
+		_ = c.io.SetReadDeadline(time.Time{})
 		return nil
 	case errors.As(err, &big):
 		return errBodySize

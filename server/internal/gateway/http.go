@@ -172,7 +172,9 @@ func (g *Gateway) problem(w http.ResponseWriter, r *http.Request, route string, 
 		h.Set("Retry-After", strconv.Itoa(after))
 	}
 	body, _ := json.Marshal(problem{Status: status(f.Kind), Code: f.Code, Detail: f.Message, Field: f.Field}) // plain fields: cannot fail
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(g.Limits.WriteTimeout))
+	rc := http.NewResponseController(w) // deadlines cannot be set only on a closed connection
+	_ = rc.SetWriteDeadline(time.Now().Add(g.Limits.WriteTimeout))
+	_ = rc.SetReadDeadline(time.Now().Add(time.Second)) // net/http reads on what is left of the body
 	w.WriteHeader(status(f.Kind))
 	_, _ = w.Write(body) // the peer may be gone
 }
