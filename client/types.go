@@ -360,16 +360,25 @@ type Status struct {
 	Updates map[string]int `json:"updates"` // total, undefined, approved, declined, security_undecided, changed
 	Queue   map[string]int `json:"queue"`   // by installation state
 	Blocked map[string]int `json:"blocked"` // by cause
-	// Compliance is the share of approved, applicable (device, update) pairs that are installed. Declines
-	// count beside it as accepted risk and never improve it (A4). Without any pair there is no figure.
+	// Compliance counts (device, update) pairs that apply and that somebody decided on. Compliance.Share is
+	// the figure: declined ones stay in it as accepted risk and never improve it (A4).
 	Compliance Compliance `json:"compliance"`
 	Ledger     int64      `json:"ledger"`    // entries
 	Attention  []string   `json:"attention"` // what needs the administrator, in sentences
 }
 
-// Compliance holds the two counts and never only a percentage: zero of zero is not 100 %.
+// Compliance holds the counts and never only a percentage: zero of zero is not 100 %.
 type Compliance struct {
-	Installed int `json:"installed"`
-	Approved  int `json:"approved"`
-	Risk      int `json:"accepted_risk"` // (device, update) pairs that are declined and would apply
+	Installed int `json:"installed"`     // approved and there
+	Approved  int `json:"approved"`      // approved, there or not
+	Risk      int `json:"accepted_risk"` // declined, there or not
+}
+
+// Share is the part of the decided pairs that is approved and there, from 0 to 1; false when there is no
+// pair and so no figure. Declining an update never raises it (A4).
+func (c Compliance) Share() (share float64, ok bool) {
+	if c.Approved+c.Risk == 0 {
+		return 0, false
+	}
+	return float64(c.Installed) / float64(c.Approved+c.Risk), true
 }
