@@ -1,8 +1,11 @@
 package apt
 
 import (
+	gocmp "cmp"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -62,7 +65,7 @@ func (r *realRoot) aptChoices(native string, keys []string) map[string]choice {
 	return out
 }
 
-func newer(t *testing.T, versions []versionAt, installed string) []versionAt {
+func newer(t testing.TB, versions []versionAt, installed string) []versionAt {
 	var out []versionAt
 	for _, v := range versions {
 		if compareVersions(t, v.Version, installed) > 0 {
@@ -72,7 +75,7 @@ func newer(t *testing.T, versions []versionAt, installed string) []versionAt {
 	return out
 }
 
-func compareVersions(t *testing.T, a, b string) int {
+func compareVersions(t testing.TB, a, b string) int {
 	t.Helper()
 	c, err := pkgver.Compare("deb", a, b)
 	if err != nil {
@@ -84,7 +87,9 @@ func compareVersions(t *testing.T, a, b string) int {
 // sorted brings the newer versions of all choices into one order, because offers are not listed by package.
 func sorted(choices map[string]choice) map[string]choice {
 	for key, c := range choices {
-		slices.SortFunc(c.Newer, func(a, b versionAt) int { return strings.Compare(a.Version, b.Version)*10 + a.Pin - b.Pin })
+		slices.SortFunc(c.Newer, func(a, b versionAt) int {
+			return gocmp.Or(gocmp.Compare(a.Version, b.Version), gocmp.Compare(a.Pin, b.Pin))
+		})
 		choices[key] = c
 	}
 	return choices
@@ -112,16 +117,16 @@ func TestScanEqualsAptOnRealRootsWithRealPendingUpdates(t *testing.T) {
 	}{
 		{"bookworm", func(a lab.Archive) string {
 			return fmt.Sprintf("deb %[1]s bookworm main\ndeb %[1]s bookworm-updates main\ndeb %[2]s bookworm-security main\ndeb %[1]s bookworm-backports main\ndeb [arch=amd64] %[1]s trixie main\n", a.Main, a.Security)
-		}, 100},
+		}, 50},
 		{"trixie", func(a lab.Archive) string {
 			return fmt.Sprintf("deb %[1]s trixie main\ndeb %[1]s trixie-updates main\ndeb %[2]s trixie-security main\ndeb %[1]s trixie-backports main\ndeb %[1]s sid main\n", a.Main, a.Security)
 		}, 50},
 		{"bullseye", func(a lab.Archive) string {
 			return fmt.Sprintf("deb %[1]s bullseye main\ndeb %[2]s bullseye-security main\ndeb %[1]s bookworm main\n", a.Main, a.Security)
-		}, 100},
+		}, 50},
 	} {
 		t.Run(c.suite, func(t *testing.T) {
-			r := newRealRoot(t, lab.BaseSpec{Suite: c.suite, Include: lab.StandardBase().Include[:7]})
+			r := newRealRoot(t, suiteBase(c.suite))
 			r.refresh(c.sources)
 			s := r.scan()
 			native := strings.TrimSpace(r.output("dpkg", "--print-architecture"))
@@ -161,4 +166,104 @@ func archOf(arch, native string) string {
 		return native
 	}
 	return arch
+}
+
+// simulatedUpgrade is what apt would do; lines may end in a state such as "[apt-utils:amd64 ]", which the parsers
+// of other tools stumble over.
+func (r *realRoot) simulatedUpgrade(args ...string) []string {
+	r.t.Helper()
+	var out []string
+	inst := regexp.MustCompile(`^Inst (\S+) \[\S+\] \((\S+) .*\[(\S+)\]\)`)
+	all := append([]string{"apt-get", "-s", "-o", "Debug::NoLocking=1"}, args...)
+	for line := range strings.Lines(r.output(all...)) {
+		if m := inst.FindStringSubmatch(line); m != nil {
+			name, _, _ := strings.Cut(m[1], ":")
+			out = append(out, name+":"+m[3]+"="+m[2])
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestScanFindsEveryUpdateThatDistUpgradeWouldInstallWhateverItsInstLineEndsIn(t *testing.T) {
+	r := newRealRoot(t, suiteBase("bullseye"))
+	r.refresh(func(a lab.Archive) string {
+		return fmt.Sprintf("deb %[1]s bullseye main\ndeb %[2]s bullseye-security main\ndeb %[1]s bookworm main\n", a.Main, a.Security)
+	})
+	text := r.output("apt-get", "-s", "-o", "Debug::NoLocking=1", "dist-upgrade")
+	if !regexp.MustCompile(`(?m)^Inst \S+ \[.*\) \[.*\]$`).MatchString(text) {
+		t.Error("no line of the transcript ends in a state: the slip that this test is for could not show")
+	}
+	have := map[string]bool{}
+	for _, it := range items(r.scan().Available.Updates) {
+		if it.Candidate {
+			have[it.Name+":"+it.Arch+"="+it.Version] = true
+		}
+	}
+	upgrades := r.simulatedUpgrade("dist-upgrade")
+	for _, u := range upgrades {
+		if !have[u] {
+			t.Errorf("dist-upgrade would install %s, the scan does not know it as a candidate", u)
+		}
+	}
+	if len(upgrades) < 50 {
+		t.Errorf("only %d upgrades: this proves little", len(upgrades))
+	}
+}
+
+func TestPhasingPicksTheDevicesThatAptPicks(t *testing.T) {
+	for _, suite := range []string{"bookworm", "trixie", "bullseye"} {
+		t.Run(suite, func(t *testing.T) {
+			t.Parallel()
+			r := newRealRoot(t, suiteBase(suite))
+			w := &fakeWorld{files: map[string]string{"etc/apt/sources.list": "deb http://a.example/pub s main\n"}}
+			whole, err := os.ReadFile(filepath.Join(r.base, statusFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			status, list := string(whole)+"\n", ""
+			for i := range 60 {
+				p := fmt.Sprintf("Package: phased%d\nArchitecture: amd64\nInstalled-Size: 1\nDescription: x\n", i)
+				status += p + "Version: 1.0\nMaintainer: x\nStatus: install ok installed\n\n"
+				list += p + fmt.Sprintf("Version: 2.%d\nSource: src%d (2.%d-x)\nFilename: x.deb\nSize: 9\nSHA256: %064x\nPhased-Update-Percentage: %d\n\n", i, i, i, i, i*100/60)
+			}
+			w.files["var/lib/dpkg/status"] = status
+			base := "var/lib/apt/lists/a.example_pub_dists_s_"
+			w.files[base+"Release"] = "Origin: A\nSuite: s\nDate: Thu, 01 Jan 2026 00:00:00 UTC\n"
+			w.files[base+"main_binary-amd64_Packages"] = list
+			w.applyTo(r)
+			tree := newTree(r.apt().fsys)
+			l, err := loadLists(tree, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all, err := l.collect(t.Context(), tree, l.installedNames(), false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var ours []string
+			for _, versions := range all {
+				for _, v := range versions {
+					if v.Phased < notPhased && !l.phasing.excludes(v) {
+						ours = append(ours, v.Name+":"+v.Arch+"="+v.Version)
+					}
+				}
+			}
+			slices.Sort(ours)
+			if diff := cmp.Diff(r.simulatedUpgrade("upgrade"), ours); diff != "" {
+				t.Errorf("apt (-) and we (+) differ:\n%s", diff)
+			}
+			if len(ours) < 10 || len(ours) > 50 {
+				t.Errorf("%d of 60 are for this device: this proves little", len(ours))
+			}
+			got := scanChoices(r.scan(), "amd64")
+			want := r.aptChoices("amd64", slices.Sorted(maps.Keys(got)))
+			if diff := cmp.Diff(sorted(want), sorted(got)); diff != "" {
+				t.Errorf("policy: apt (-) and the scan (+) differ:\n%s", diff)
+			}
+			if n := len(items(r.scan().Available.Updates)); n < 60 {
+				t.Errorf("%d of 60 phased updates are offered", n)
+			}
+		})
+	}
 }

@@ -17,7 +17,7 @@ import (
 // realRoot is a device's package manager without the device: the real apt of a suite, run in a sandbox over
 // directories that the test may change and the scan reads.
 type realRoot struct {
-	t    *testing.T
+	t    testing.TB
 	dir  string // what the scan sees
 	base string
 }
@@ -27,7 +27,15 @@ var changeable = []string{"etc", "var/lib/dpkg", "var/lib/apt", "var/cache/apt",
 
 const machineID = "0123456789abcdef0123456789abcdef"
 
-func newRealRoot(t *testing.T, spec lab.BaseSpec) *realRoot {
+// suiteBase is the base that other tests use too, so that it is built once.
+func suiteBase(suite string) lab.BaseSpec {
+	if standard := lab.StandardBase(); standard.Suite == suite {
+		return standard
+	}
+	return lab.MinimalBase(suite)
+}
+
+func newRealRoot(t testing.TB, spec lab.BaseSpec) *realRoot {
 	t.Helper()
 	base, err := lab.Base(t.Context(), spec)
 	if err != nil {
