@@ -167,7 +167,7 @@ func reopen(t *testing.T, fresh func(testing.TB) store.Config) {
 
 	db = open(t, cfg)
 	same(t, "engine", db.Engine(), cfg.Engine)
-	same(t, "state", consistent(t, db), s)
+	same(t, "state", Consistent(t, db), s)
 	same(t, "catalog", loadCatalog(t, db), map[string]catalog.Update{"pkg": update("pkg", 1)})
 	same(t, "installs", rows(t, db), map[string]store.InstallRow{"d u": *row.Row})
 	if _, err := db.Document(t.Context(), wire.KindFacts, "digest"); err != nil {

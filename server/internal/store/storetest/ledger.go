@@ -32,7 +32,7 @@ func tablesEqualReplay(t *testing.T, fresh func(testing.TB) store.Config) {
 				return db.Append(t.Context(), e, after)
 			})
 			must(t, err)
-			same(t, "tables against the state in memory", consistent(t, db), want)
+			same(t, "tables against the state in memory", Consistent(t, db), want)
 		})
 	}
 	if want := 18; len(kinds) != want {
@@ -58,7 +58,7 @@ func appendOnlyNext(t *testing.T, fresh func(testing.TB) store.Config) {
 	if err := db.Append(t.Context(), e, s); err == nil {
 		t.Error("an entry was taken with the state before it")
 	}
-	same(t, "state after refused acts", consistent(t, db), s)
+	same(t, "state after refused acts", Consistent(t, db), s)
 }
 
 // appendRace lets four writers on two servers add tokens; each reloads when another was first.
@@ -83,7 +83,7 @@ func appendRace(t *testing.T, fresh func(testing.TB) store.Config) {
 		})
 	}
 	wg.Wait()
-	s := consistent(t, servers[1])
+	s := Consistent(t, servers[1])
 	if len(s.Tokens) != 1+writers*each || s.Seq != int64(2+writers*each) {
 		t.Errorf("%d tokens in %d entries, want %d in %d", len(s.Tokens), s.Seq, 1+writers*each, 2+writers*each)
 	}
@@ -119,9 +119,9 @@ func appendAtomic(t *testing.T, fresh func(testing.TB) store.Config) {
 	if err := db.Append(t.Context(), e, wrong); err == nil || errors.Is(err, store.ErrMoved) {
 		t.Fatalf("a device in a group that is not there: %v, want the database's refusal", err)
 	}
-	same(t, "state after the failed act", consistent(t, db), s)
+	same(t, "state after the failed act", Consistent(t, db), s)
 	must(t, act(t.Context(), db, s, "admin", ledger.TokenRevoke{ID: "token"}))
-	same(t, "state after the next act", consistent(t, db), s)
+	same(t, "state after the next act", Consistent(t, db), s)
 }
 
 func appendCancelled(t *testing.T, fresh func(testing.TB) store.Config) {
@@ -132,7 +132,7 @@ func appendCancelled(t *testing.T, fresh func(testing.TB) store.Config) {
 	if err := act(ctx, db, s.Clone(), "admin", ledger.TokenRevoke{ID: "token"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled act: %v, want context.Canceled", err)
 	}
-	same(t, "state after the cancelled act", consistent(t, db), s)
+	same(t, "state after the cancelled act", Consistent(t, db), s)
 }
 
 // raw opens the database past the store.
@@ -160,7 +160,7 @@ func writtenOnce(t *testing.T, fresh func(testing.TB) store.Config) {
 			t.Errorf("%s: %v, want a refusal", q, err)
 		}
 	}
-	same(t, "state", consistent(t, db), s)
+	same(t, "state", Consistent(t, db), s)
 }
 
 func exports(t *testing.T, fresh func(testing.TB) store.Config) {
@@ -219,7 +219,7 @@ func bulk(t *testing.T, fresh func(testing.TB) store.Config) {
 		if s.Seq != before+1 {
 			t.Errorf("%d entries, want 1", s.Seq-before)
 		}
-		same(t, "state", consistent(t, db), s)
+		same(t, "state", Consistent(t, db), s)
 	}
 	if len(s.Decisions) != 0 {
 		t.Errorf("%d decisions are left after all were set back to undefined (A1)", len(s.Decisions))
@@ -233,5 +233,5 @@ func huge(t *testing.T, fresh func(testing.TB) store.Config) {
 		ID: fleet.GroupID(strings.Repeat("g", 100_000)), Name: strings.Repeat("name\x00", 1<<20), Parent: fleet.Root}}))
 	must(t, act(t.Context(), db, s, "admin", ledger.GroupCreate{Group: fleet.Group{
 		ID: fleet.GroupID(strings.Repeat("g", 100_001)), Name: "other", Parent: fleet.GroupID(strings.Repeat("g", 100_000))}}))
-	same(t, "state", consistent(t, db), s)
+	same(t, "state", Consistent(t, db), s)
 }

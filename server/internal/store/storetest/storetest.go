@@ -132,8 +132,8 @@ func entries(t testing.TB, db *store.DB) func(func([]byte, error) bool) {
 	}
 }
 
-// consistent checks that tables, ledger and hashes say the same, and returns the state.
-func consistent(t testing.TB, db *store.DB) *ledger.State {
+// Consistent checks that tables, ledger and hashes say the same, and returns the state.
+func Consistent(t testing.TB, db *store.DB) *ledger.State {
 	t.Helper()
 	tables, err := db.LoadState(t.Context())
 	must(t, err)

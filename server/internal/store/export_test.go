@@ -1,0 +1,9 @@
+package store
+
+import "context"
+
+// SetSynchronous changes how SQLite waits for the disk, to prove that tests of power cuts can fail.
+func (d *DB) SetSynchronous(ctx context.Context, mode string) error {
+	_, err := d.writer.ExecContext(ctx, "PRAGMA synchronous="+mode) // there is one connection, so it lasts
+	return err
+}
