@@ -2,8 +2,11 @@ package api_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"sync"
+	"testing"
 	"time"
 
 	"assent/client"
@@ -57,6 +60,7 @@ func (b *book) apply(by string, body ledger.Body) error {
 type services struct {
 	mu    sync.Mutex
 	calls []string
+	all   [][]any // the arguments of each call
 	err   error
 }
 
@@ -76,100 +80,103 @@ func (s *services) last() string {
 	return s.calls[len(s.calls)-1]
 }
 
-func answer[T any](s *services, name string) (T, error) {
+func answer[T any](s *services, name string, args ...any) (T, error) {
 	var zero T
+	s.mu.Lock()
+	s.all = append(s.all, args)
+	s.mu.Unlock()
 	return zero, s.called(name)
 }
 
-func (s *services) List(context.Context, auth.Actor, client.Filter, client.Page) (client.List[client.UpdateRow], error) {
-	return answer[client.List[client.UpdateRow]](s, "List")
+func (s *services) List(_ context.Context, x0 auth.Actor, x1 client.Filter, x2 client.Page) (client.List[client.UpdateRow], error) {
+	return answer[client.List[client.UpdateRow]](s, "List", x0, x1, x2)
 }
-func (s *services) Get(context.Context, auth.Actor, string, string) (client.UpdateDetail, error) {
-	return answer[client.UpdateDetail](s, "Get")
+func (s *services) Get(_ context.Context, x0 auth.Actor, x1 string, x2 string) (client.UpdateDetail, error) {
+	return answer[client.UpdateDetail](s, "Get", x0, x1, x2)
 }
-func (s *services) Decide(context.Context, auth.Actor, client.Decide) (client.Outcome, error) {
-	return answer[client.Outcome](s, "Decide")
+func (s *services) Decide(_ context.Context, x0 auth.Actor, x1 client.Decide) (client.Outcome, error) {
+	return answer[client.Outcome](s, "Decide", x0, x1)
 }
-func (s *services) Rollback(context.Context, auth.Actor, client.RollbackRequest) (client.RollbackOutcome, error) {
-	return answer[client.RollbackOutcome](s, "Rollback")
+func (s *services) Rollback(_ context.Context, x0 auth.Actor, x1 client.RollbackRequest) (client.RollbackOutcome, error) {
+	return answer[client.RollbackOutcome](s, "Rollback", x0, x1)
 }
-func (s *services) Exceptions(context.Context, auth.Actor) (client.List[client.ExceptionRow], error) {
-	return answer[client.List[client.ExceptionRow]](s, "Exceptions")
+func (s *services) Exceptions(_ context.Context, x0 auth.Actor) (client.List[client.ExceptionRow], error) {
+	return answer[client.List[client.ExceptionRow]](s, "Exceptions", x0)
 }
-func (s *services) Except(context.Context, auth.Actor, client.ExceptionRequest) (client.Act, error) {
-	return answer[client.Act](s, "Except")
+func (s *services) Except(_ context.Context, x0 auth.Actor, x1 client.ExceptionRequest) (client.Act, error) {
+	return answer[client.Act](s, "Except", x0, x1)
 }
-func (s *services) Unexcept(context.Context, auth.Actor, int64) (client.Act, error) {
-	return answer[client.Act](s, "Unexcept")
+func (s *services) Unexcept(_ context.Context, x0 auth.Actor, x1 int64) (client.Act, error) {
+	return answer[client.Act](s, "Unexcept", x0, x1)
 }
-func (s *services) Why(context.Context, auth.Actor, string, string) (client.Why, error) {
-	return answer[client.Why](s, "Why")
+func (s *services) Why(_ context.Context, x0 auth.Actor, x1 string, x2 string) (client.Why, error) {
+	return answer[client.Why](s, "Why", x0, x1, x2)
 }
-func (s *services) Queue(context.Context, auth.Actor, client.QueueQuery, client.Page) (client.List[client.QueueRow], error) {
-	return answer[client.List[client.QueueRow]](s, "Queue")
+func (s *services) Queue(_ context.Context, x0 auth.Actor, x1 client.QueueQuery, x2 client.Page) (client.List[client.QueueRow], error) {
+	return answer[client.List[client.QueueRow]](s, "Queue", x0, x1, x2)
 }
-func (s *services) Status(context.Context, auth.Actor) (client.Status, error) {
-	return answer[client.Status](s, "Status")
+func (s *services) Status(_ context.Context, x0 auth.Actor) (client.Status, error) {
+	return answer[client.Status](s, "Status", x0)
 }
-func (s *services) Devices(context.Context, auth.Actor, client.DeviceQuery, client.Page) (client.List[client.DeviceRow], error) {
-	return answer[client.List[client.DeviceRow]](s, "Devices")
+func (s *services) Devices(_ context.Context, x0 auth.Actor, x1 client.DeviceQuery, x2 client.Page) (client.List[client.DeviceRow], error) {
+	return answer[client.List[client.DeviceRow]](s, "Devices", x0, x1, x2)
 }
-func (s *services) Device(context.Context, auth.Actor, string) (client.DeviceDetail, error) {
-	return answer[client.DeviceDetail](s, "Device")
+func (s *services) Device(_ context.Context, x0 auth.Actor, x1 string) (client.DeviceDetail, error) {
+	return answer[client.DeviceDetail](s, "Device", x0, x1)
 }
-func (s *services) ChangeDevices(context.Context, auth.Actor, client.DeviceChange) (client.Act, error) {
-	return answer[client.Act](s, "ChangeDevices")
+func (s *services) ChangeDevices(_ context.Context, x0 auth.Actor, x1 client.DeviceChange) (client.Act, error) {
+	return answer[client.Act](s, "ChangeDevices", x0, x1)
 }
-func (a audit) Events(context.Context, auth.Actor, client.EventQuery) (client.List[client.Event], error) {
-	return answer[client.List[client.Event]](a.services, "Events")
+func (a audit) Events(_ context.Context, x0 auth.Actor, x1 client.EventQuery) (client.List[client.Event], error) {
+	return answer[client.List[client.Event]](a.services, "Events", x0, x1)
 }
-func (s *services) Groups(context.Context, auth.Actor) (client.List[client.GroupRow], error) {
-	return answer[client.List[client.GroupRow]](s, "Groups")
+func (s *services) Groups(_ context.Context, x0 auth.Actor) (client.List[client.GroupRow], error) {
+	return answer[client.List[client.GroupRow]](s, "Groups", x0)
 }
-func (s *services) CreateGroup(context.Context, auth.Actor, client.GroupRequest) (client.GroupRow, error) {
-	return answer[client.GroupRow](s, "CreateGroup")
+func (s *services) CreateGroup(_ context.Context, x0 auth.Actor, x1 client.GroupRequest) (client.GroupRow, error) {
+	return answer[client.GroupRow](s, "CreateGroup", x0, x1)
 }
-func (s *services) ChangeGroup(context.Context, auth.Actor, string, client.GroupRequest) (client.GroupRow, error) {
-	return answer[client.GroupRow](s, "ChangeGroup")
+func (s *services) ChangeGroup(_ context.Context, x0 auth.Actor, x1 string, x2 client.GroupRequest) (client.GroupRow, error) {
+	return answer[client.GroupRow](s, "ChangeGroup", x0, x1, x2)
 }
-func (s *services) DeleteGroup(context.Context, auth.Actor, string) (client.Act, error) {
-	return answer[client.Act](s, "DeleteGroup")
+func (s *services) DeleteGroup(_ context.Context, x0 auth.Actor, x1 string) (client.Act, error) {
+	return answer[client.Act](s, "DeleteGroup", x0, x1)
 }
-func (s *services) Tokens(context.Context, auth.Actor) (client.List[client.TokenRow], error) {
-	return answer[client.List[client.TokenRow]](s, "Tokens")
+func (s *services) Tokens(_ context.Context, x0 auth.Actor) (client.List[client.TokenRow], error) {
+	return answer[client.List[client.TokenRow]](s, "Tokens", x0)
 }
-func (s *services) CreateToken(context.Context, auth.Actor, client.TokenRequest) (client.TokenRow, error) {
-	return answer[client.TokenRow](s, "CreateToken")
+func (s *services) CreateToken(_ context.Context, x0 auth.Actor, x1 client.TokenRequest) (client.TokenRow, error) {
+	return answer[client.TokenRow](s, "CreateToken", x0, x1)
 }
-func (s *services) RevokeToken(context.Context, auth.Actor, string) (client.Act, error) {
-	return answer[client.Act](s, "RevokeToken")
+func (s *services) RevokeToken(_ context.Context, x0 auth.Actor, x1 string) (client.Act, error) {
+	return answer[client.Act](s, "RevokeToken", x0, x1)
 }
-func (s *services) Operators(context.Context, auth.Actor) (client.List[client.OperatorRow], error) {
-	return answer[client.List[client.OperatorRow]](s, "Operators")
+func (s *services) Operators(_ context.Context, x0 auth.Actor) (client.List[client.OperatorRow], error) {
+	return answer[client.List[client.OperatorRow]](s, "Operators", x0)
 }
-func (s *services) SetOperator(context.Context, auth.Actor, client.OperatorRequest) (client.OperatorRow, error) {
-	return answer[client.OperatorRow](s, "SetOperator")
+func (s *services) SetOperator(_ context.Context, x0 auth.Actor, x1 client.OperatorRequest) (client.OperatorRow, error) {
+	return answer[client.OperatorRow](s, "SetOperator", x0, x1)
 }
-func (s *services) RemoveOperator(context.Context, auth.Actor, string) (client.Act, error) {
-	return answer[client.Act](s, "RemoveOperator")
+func (s *services) RemoveOperator(_ context.Context, x0 auth.Actor, x1 string) (client.Act, error) {
+	return answer[client.Act](s, "RemoveOperator", x0, x1)
 }
-func (s *services) Accesses(context.Context, auth.Actor) (client.List[client.AccessRow], error) {
-	return answer[client.List[client.AccessRow]](s, "Accesses")
+func (s *services) Accesses(_ context.Context, x0 auth.Actor) (client.List[client.AccessRow], error) {
+	return answer[client.List[client.AccessRow]](s, "Accesses", x0)
 }
-func (s *services) CreateAccess(context.Context, auth.Actor, client.AccessRequest) (client.AccessRow, error) {
-	return answer[client.AccessRow](s, "CreateAccess")
+func (s *services) CreateAccess(_ context.Context, x0 auth.Actor, x1 client.AccessRequest) (client.AccessRow, error) {
+	return answer[client.AccessRow](s, "CreateAccess", x0, x1)
 }
-func (s *services) RevokeAccess(context.Context, auth.Actor, string) (client.Act, error) {
-	return answer[client.Act](s, "RevokeAccess")
+func (s *services) RevokeAccess(_ context.Context, x0 auth.Actor, x1 string) (client.Act, error) {
+	return answer[client.Act](s, "RevokeAccess", x0, x1)
 }
 
 // audit is apart because its Entries would clash with nothing but reads better so.
 type audit struct{ *services }
 
-func (a audit) Entries(context.Context, client.LedgerQuery) (client.List[client.LedgerRow], error) {
-	return answer[client.List[client.LedgerRow]](a.services, "Entries")
+func (a audit) Entries(_ context.Context, x0 client.LedgerQuery) (client.List[client.LedgerRow], error) {
+	return answer[client.List[client.LedgerRow]](a.services, "Entries", x0)
 }
-func (a audit) Checkpoint(context.Context) (client.Checkpoint, error) {
+func (a audit) Checkpoint(_ context.Context) (client.Checkpoint, error) {
 	return answer[client.Checkpoint](a.services, "Checkpoint")
 }
 func (a audit) Export(_ context.Context, w io.Writer, live func() error) error {
@@ -188,9 +195,10 @@ type pulse struct {
 	mu   sync.Mutex
 	seq  uint64
 	more chan struct{}
+	wait chan struct{} // one value for each call that began to wait
 }
 
-func newPulse() *pulse { return &pulse{more: make(chan struct{})} }
+func newPulse() *pulse { return &pulse{more: make(chan struct{}), wait: make(chan struct{}, 100)} }
 
 func (p *pulse) Seq() uint64 {
 	p.mu.Lock()
@@ -214,6 +222,7 @@ func (p *pulse) WaitChange(ctx context.Context, seen uint64) (uint64, error) {
 		if seq > seen {
 			return seq, nil
 		}
+		p.wait <- struct{}{}
 		select {
 		case <-more:
 		case <-ctx.Done():
@@ -221,5 +230,16 @@ func (p *pulse) WaitChange(ctx context.Context, seen uint64) (uint64, error) {
 		}
 	}
 }
+
+func (p *pulse) awaitWaiter(t *testing.T) {
+	t.Helper()
+	select {
+	case <-p.wait:
+	case <-time.After(10 * time.Second):
+		t.Fatal("nobody waits for a change")
+	}
+}
+
+func digest(data []byte) string { sum := sha256.Sum256(data); return hex.EncodeToString(sum[:]) }
 
 const testGroup fleet.GroupID = "g-test"
