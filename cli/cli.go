@@ -9,6 +9,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"time"
@@ -73,7 +74,8 @@ Sign in first: assent login --server URL --token TOKEN`,
 	f.StringVar(&a.server, "server", "", "address of the server (or ASSENT_SERVER)")
 	f.StringVar(&a.ca, "ca", "", "SHA-256 fingerprint of the server's certificate authority (or ASSENT_CA)")
 	root.AddCommand(a.login(), a.logout(), a.status(), a.update(), a.why(), a.queue(), a.device(), a.group(), a.token(),
-		a.operator(), a.access(), a.ledger(), a.event(), a.version())
+		a.operator(), a.access(), a.ledger(), a.event(), a.version(), exitCodes())
+	strict(root)
 	for _, c := range root.Commands() {
 		strict(c)
 	}
@@ -83,14 +85,38 @@ Sign in first: assent login --server URL --token TOKEN`,
 // strict makes a group of commands refuse a verb that it does not have, where cobra would print help and succeed.
 func strict(c *cobra.Command) {
 	if c.HasSubCommands() && c.Run == nil && c.RunE == nil {
-		c.Args = cobra.ArbitraryArgs
+		c.Args, c.SuggestionsMinimumDistance = cobra.ArbitraryArgs, 2
 		c.RunE = func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cmd.Help()
 			}
-			return usage("there is no command %q; see %s --help", cmd.CommandPath()+" "+clean(args[0]), cmd.CommandPath())
+			meant := ""
+			if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
+				meant = ", did you mean " + s[0] + "?"
+			}
+			return usage("there is no command %q%s; see %s --help", cmd.CommandPath()+" "+clean(args[0]), meant, cmd.CommandPath())
 		}
 	}
+}
+
+// exitCodes is a help topic: assent help exit-codes.
+func exitCodes() *cobra.Command {
+	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: fmt.Sprintf(`The exit code says what sort of refusal it was; the code in brackets behind the message says which.
+
+%3d  done
+%3d  internal error
+%3d  the call or its input is wrong
+%3d  no such thing
+%3d  the state of things forbids it now
+%3d  not allowed
+%3d  not signed in
+%3d  was there, is not any more
+%3d  too large
+%3d  try again later: no answer, or out of time
+%3d  ledger verify: not what was signed
+%3d  --wait: an update was not installed on some device
+%3d  interrupted`, exitOK, exitInternal, exitUsage, exitNotFound, exitConflict, exitForbidden, exitSignedOut, exitGone, exitTooLarge,
+		exitUnavailable, exitTampered, exitFailed, exitInterrupted)}
 }
 
 func (a *app) version() *cobra.Command {

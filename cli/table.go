@@ -32,9 +32,9 @@ func flex(head string, least int) column { return column{head: head, least: leas
 func num(head string) column             { return column{head: head, right: true} }
 
 // word is a cell coloured by what it says; text one that is not.
-func word(s string) cell          { return cell{text: clean(s), tone: toneOf(s)} }
-func text(s string) cell          { return cell{text: clean(s)} }
-func toned(s string, t tone) cell { return cell{text: clean(s), tone: t} }
+func word(s string) cell          { return toned(s, toneOf(s)) }
+func text(s string) cell          { return toned(s, plain) }
+func toned(s string, t tone) cell { return cell{text: strings.TrimRight(clean(s), " "), tone: t} }
 
 func (t *table) add(cells ...cell) { t.rows = append(t.rows, cells) }
 
@@ -122,7 +122,7 @@ func cut(s string, width int) string {
 	if utf8.RuneCountInString(s) <= width {
 		return s
 	}
-	return string([]rune(s)[:width-1]) + "…"
+	return strings.TrimRight(string([]rune(s)[:width-1]), " ") + "…"
 }
 
 // field prints "name: value" lines of a detail, aligned; empty values are left out.
