@@ -117,7 +117,10 @@ func (d disk) cut(t *testing.T, synchronous string, before int64) (path string, 
 	t.Helper()
 	acks := filepath.Join(filepath.Dir(d.image), "acks")
 	writer := start(t, order{Engine: store.SQLite, DSN: filepath.Join(d.mount, "assent.db"), Synchronous: synchronous, Acks: acks})
-	for acknowledged(t, acks) < before+20 {
+	for deadline := time.Now().Add(time.Minute); acknowledged(t, acks) < before+20; {
+		if time.Now().After(deadline) {
+			t.Fatal("the writer does not get on")
+		}
 		time.Sleep(5 * time.Millisecond) // the file has no signal to wait on
 	}
 	time.Sleep(rand.N(60 * time.Millisecond)) // the moment is what is random

@@ -1,9 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +22,7 @@ type AppliedReport struct {
 
 // Event is something a device reported that is not a state.
 type Event struct {
-	ID     int64     // grows with arrival
+	ID     int64     // tells events of one time apart; for EventQuery.BeforeID
 	At     time.Time // the device's time, but never after the report arrived
 	Device fleet.DeviceID
 	Event  string
@@ -101,6 +103,8 @@ func (d *DB) reportRows(device fleet.DeviceID, reports []AppliedReport) ([][]any
 		at := min(r.Report.At.UnixMicro(), now.UnixMicro())
 		rows[i] = []any{key(string(device)), key(r.Report.ID), at, key(string(r.Report.Update)), key(r.Report.Event), b}
 	}
+	// One order for all, or two servers that got the same reports could wait for each other.
+	slices.SortFunc(rows, func(a, b []any) int { return cmp.Compare(a[1].(string), b[1].(string)) })
 	return rows, nil
 }
 

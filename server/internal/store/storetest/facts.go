@@ -118,10 +118,57 @@ func catalogGrows(t *testing.T, fresh func(testing.TB) store.Config) {
 	if !errors.Is(err, store.ErrMoved) {
 		t.Errorf("an update with fewer items: %v, want ErrMoved", err)
 	}
-	same(t, "catalog after a refused write", loadCatalog(t, db), want)
+	// As many items, but another one: two servers saw the update grow at the same time.
+	other := update("pkg3", 9)
+	other.Items[8].Name = "seen by the other server only"
+	if err := db.SaveCatalog(t.Context(), []catalog.Update{update("newer", 1), other}); !errors.Is(err, store.ErrMoved) {
+		t.Errorf("an update with another item: %v, want ErrMoved", err)
+	}
+	same(t, "catalog after refused writes", loadCatalog(t, db), want)
+	moved := update("pkg3", 9)
+	moved.Severity, moved.Items[0].Origin = catalog.High, "Debian:bookworm-security"
+	must(t, db.SaveCatalog(t.Context(), []catalog.Update{moved}))
+	want["pkg3"] = moved
+	same(t, "catalog after a change of what is not identity", loadCatalog(t, db), want)
 	stop := errors.New("stop")
 	if err := db.LoadCatalog(t.Context(), func(catalog.Update) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("an error of the callback: %v, want it back", err)
+	}
+}
+
+// catalogRace lets two servers grow one update at the same time; each rereads when the other was first.
+func catalogRace(t *testing.T, fresh func(testing.TB) store.Config) {
+	cfg := fresh(t)
+	servers := []*store.DB{open(t, cfg), open(t, cfg)}
+	const writers, each = 4, 10
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				if err := addItem(t.Context(), servers[w%2], fmt.Sprintf("bin-%d-%d", w, i)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(loadCatalog(t, servers[0])["pkg"].Items); n != writers*each {
+		t.Errorf("the update has %d items, want %d: a server overwrote what another had seen", n, writers*each)
+	}
+}
+
+func addItem(ctx context.Context, db *store.DB, name string) error {
+	for {
+		u := update("pkg", 0)
+		err := db.LoadCatalog(ctx, func(known catalog.Update) error { u = known; return nil })
+		if err != nil {
+			return err
+		}
+		u.Items = append(u.Items, catalog.Bound{Item: catalog.Item{Name: name}, Rev: u.Rev() + 1})
+		if err := db.SaveCatalog(ctx, []catalog.Update{u}); !errors.Is(err, store.ErrMoved) {
+			return err
+		}
 	}
 }
 

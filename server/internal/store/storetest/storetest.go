@@ -39,6 +39,7 @@ func Run(t *testing.T, fresh func(testing.TB) store.Config) {
 		{"DocumentsAreKeptUnderTheirDigest", documents},
 		{"OnlyUnusedOldDocumentsArePruned", prune},
 		{"TheCatalogOnlyGrows", catalogGrows},
+		{"TheCatalogOfTwoServersLosesNoItem", catalogRace},
 		{"ContactsAreReplaced", contacts},
 		{"EverythingIsThereAfterReopening", reopen},
 		{"TwoServersMayStartOnAnEmptyDatabase", startTogether},

@@ -91,10 +91,15 @@ CREATE TABLE documents (
 ALTER TABLE documents ALTER COLUMN body SET STORAGE EXTERNAL;
 
 CREATE TABLE updates (
-    id    TEXT COLLATE "C" PRIMARY KEY,
-    items BIGINT NOT NULL, -- how many the body has; never shrinks
-    body  TEXT NOT NULL
+    id   TEXT COLLATE "C" PRIMARY KEY,
+    body TEXT NOT NULL
 );
+
+CREATE TABLE catalog_version (
+    one     BIGINT PRIMARY KEY CHECK (one = 1),
+    version BIGINT NOT NULL
+);
+INSERT INTO catalog_version (one, version) VALUES (1, 0);
 
 CREATE TABLE contacts (
     device TEXT COLLATE "C" PRIMARY KEY,

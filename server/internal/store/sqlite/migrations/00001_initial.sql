@@ -96,10 +96,15 @@ CREATE TABLE documents (
 ) STRICT;
 
 CREATE TABLE updates (
-    id    TEXT PRIMARY KEY,
-    items INTEGER NOT NULL, -- how many the body has; never shrinks
-    body  TEXT NOT NULL
+    id   TEXT PRIMARY KEY,
+    body TEXT NOT NULL
 ) STRICT;
+
+CREATE TABLE catalog_version (
+    one     INTEGER PRIMARY KEY CHECK (one = 1),
+    version INTEGER NOT NULL
+) STRICT;
+INSERT INTO catalog_version (one, version) VALUES (1, 0);
 
 CREATE TABLE contacts (
     device TEXT PRIMARY KEY,
