@@ -13,8 +13,8 @@ import (
 	"assent/server/internal/index"
 )
 
-// DeviceRow is a device in a list.
-func (m *moment) DeviceRow(d index.Device) client.DeviceRow {
+// deviceRow is a device in a list.
+func (m *moment) deviceRow(d index.Device) client.DeviceRow {
 	row := client.DeviceRow{ID: d.ID, Name: d.Name, Group: m.name(d.Group), GroupID: d.Group, State: d.State, Reason: d.Reason, Connected: d.Connected,
 		LastSeen: d.Contact.LastSeen, LastUseful: lastUseful(d)}
 	if f := d.Facts; f != nil {

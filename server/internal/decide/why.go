@@ -34,7 +34,7 @@ func (s *Service) Why(_ context.Context, who auth.Actor, device, update string) 
 			return err
 		}
 		verdict := m.verdict(d, u)
-		out = client.Why{Device: m.DeviceRow(d), Update: ref(u), Verdict: verdict, State: m.standing(d, u, verdict)}
+		out = client.Why{Device: m.deviceRow(d), Update: ref(u), Verdict: verdict, State: m.standing(d, u, verdict)}
 		out.Sentence = m.sentence(d, u, verdict, out.State)
 		return nil
 	})

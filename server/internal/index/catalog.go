@@ -3,6 +3,7 @@ package index
 import (
 	"cmp"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -195,13 +196,7 @@ func (v *View) Newer(u Update) []Update {
 			}
 		}
 	}
-	slices.SortStableFunc(out, func(a, b Update) int {
-		order, err := pkgver.Compare(u.Ecosystem, b.Version, a.Version)
-		if err != nil {
-			return cmp.Compare(b.Version, a.Version)
-		}
-		return order
-	})
+	newestFirst(u.Ecosystem, out)
 	return out
 }
 
@@ -282,4 +277,32 @@ func filter(entries []*entry, keep func(*entry) bool) []*entry {
 		}
 	}
 	return out
+}
+
+// Releases lists the known releases of a software, the newest first.
+func (v *View) Releases(s catalog.Software) []Update {
+	var out []Update
+	for _, e := range v.x.updates.byName[s.Name] {
+		if e.Software == s {
+			out = append(out, e.view())
+		}
+	}
+	newestFirst(s.Ecosystem, out)
+	return out
+}
+
+// newestFirst sorts releases; what cannot be compared goes by its letters.
+func newestFirst(ecosystem string, list []Update) {
+	slices.SortStableFunc(list, func(a, b Update) int {
+		order, err := pkgver.Compare(ecosystem, b.Version, a.Version)
+		if err != nil {
+			return cmp.Compare(b.Version, a.Version)
+		}
+		return order
+	})
+}
+
+// DecidedSoftware iterates over the software that somebody decided on, in no order.
+func (v *View) DecidedSoftware() iter.Seq[catalog.Software] {
+	return maps.Keys(v.x.decisions.bySoftware)
 }

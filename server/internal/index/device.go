@@ -26,6 +26,7 @@ type device struct {
 	number  uint32
 	contact atomic.Pointer[store.Contact]
 	polls   atomic.Int32 // open long polls
+	illegal atomic.Int64 // when it last reported what V1 does not allow, Unix seconds; 0: never
 
 	rows     sync.Mutex // held while its installation states change
 	installs map[catalog.UpdateID]*store.InstallRow
@@ -65,6 +66,7 @@ type Device struct {
 	Available *wire.Available // nil: not known yet
 	Connected bool            // a long poll is open now, or was a moment ago
 	Problems  []string        // what was wrong with its documents
+	Illegal   time.Time       // when it last reported a step that V1 does not allow; zero: never
 	record    *device
 }
 
@@ -78,6 +80,9 @@ func (v *View) view(rec *device) Device {
 		d.Contact = *c
 	}
 	d.Connected = rec.polls.Load() > 0 || !d.Contact.LastSeen.IsZero() && v.x.now().Sub(d.Contact.LastSeen) < connectedGrace
+	if at := rec.illegal.Load(); at != 0 {
+		d.Illegal = time.Unix(at, 0).UTC()
+	}
 	if rec.facts != nil {
 		d.Facts = rec.facts.facts
 	}
@@ -284,3 +289,7 @@ func (v *View) Offered(d Device) iter.Seq[Update] {
 		}
 	}
 }
+
+// Own is the set of devices in the very group, retired ones left out; nil when there are none. It must not
+// be changed.
+func (v *View) Own(g fleet.GroupID) *roaring.Bitmap { return v.x.groups[g] }

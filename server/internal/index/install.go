@@ -77,6 +77,10 @@ func (x *Index) publishReports(ctx context.Context, rec *device, reports []store
 		if r.Row != nil && slices.Contains(fresh, r.Report.ID) {
 			rows = append(rows, *r.Row)
 		}
+		if r.Report.Event == EventIllegal && slices.Contains(fresh, r.Report.ID) {
+			rec.illegal.Store(x.now().Unix())
+			x.log.Warn("a device reported a step that V1 does not allow", "device", rec.id, "update", r.Report.Update, "detail", r.Report.Detail)
+		}
 		rec.recent = append(rec.recent, r.Report.ID)
 	}
 	rec.recent = slices.Clone(rec.recent[max(0, len(rec.recent)-rememberIDs):])
@@ -322,4 +326,9 @@ func (x *Index) Record(ctx context.Context, id fleet.DeviceID, event, detail str
 		return errors.New("record an event: no device " + string(id))
 	}
 	return x.saveEvents(ctx, id, []store.AppliedReport{{Report: wire.Report{ID: "server-" + rand.Text(), At: x.now().UTC(), Event: text(event), Detail: text(detail)}}})
+}
+
+// Events reads events, the newest first.
+func (x *Index) Events(ctx context.Context, q store.EventQuery) ([]store.Event, error) {
+	return x.store.Events(ctx, q)
 }

@@ -37,7 +37,24 @@ func (x *Index) load(ctx context.Context) error {
 	if err := x.loadDocuments(ctx); err != nil {
 		return err
 	}
+	if err := x.loadIllegal(ctx); err != nil {
+		return err
+	}
 	return x.loadRollbacks(ctx)
+}
+
+// loadIllegal remembers which devices lately reported what cannot be.
+func (x *Index) loadIllegal(ctx context.Context) error {
+	events, err := x.store.Events(ctx, store.EventQuery{Event: EventIllegal, Limit: 1000})
+	if err != nil {
+		return fmt.Errorf("read illegal transitions: %w", err)
+	}
+	for _, e := range slices.Backward(events) {
+		if n, ok := x.numbers[e.Device]; ok {
+			x.devices[n].illegal.Store(e.At.Unix())
+		}
+	}
+	return nil
 }
 
 func (x *Index) loadDecisions() {

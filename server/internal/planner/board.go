@@ -20,7 +20,11 @@ type Line struct {
 	Cause    installation.Cause
 	Against  bool // installed though declined
 	Download int64
+	Deadline time.Time // when the state is overdue; zero: never
 }
+
+// Overdue reports whether the state lasts longer than it may (V1).
+func (l Line) Overdue(now time.Time) bool { return !l.Deadline.IsZero() && !now.Before(l.Deadline) }
 
 // board keeps, for all devices, the updates that ask for something: planned, held, under way, failed, or
 // installed though declined. Everything else follows from the index's bitmaps. It is brought up to date
@@ -124,7 +128,7 @@ func (p *Planner) lines(v *index.View, d index.Device) ([]Line, error) {
 		judged[verdict.Update] = true
 		if u, ok := v.Update(verdict.Update); ok {
 			s := Standing(d, u, verdict)
-			out = append(out, Line{Update: u.Number, Action: verdict.Action, State: s.State, Cause: s.Cause, Against: Against(verdict), Download: verdict.Download})
+			out = append(out, Line{Update: u.Number, Action: verdict.Action, State: s.State, Cause: s.Cause, Against: Against(verdict), Download: verdict.Download, Deadline: s.Deadline})
 		}
 	}
 	for row := range d.Installs() {
@@ -133,7 +137,7 @@ func (p *Planner) lines(v *index.View, d index.Device) ([]Line, error) {
 			continue
 		}
 		if s := Standing(d, u, plan.Verdict{Action: plan.None}); notableState(s.State) {
-			out = append(out, Line{Update: u.Number, Action: plan.None, State: s.State, Cause: s.Cause})
+			out = append(out, Line{Update: u.Number, Action: plan.None, State: s.State, Cause: s.Cause, Deadline: s.Deadline})
 		}
 	}
 	return out, nil

@@ -1,0 +1,221 @@
+package decide
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+
+	"assent/client"
+	"assent/fault"
+	"assent/fleet"
+	"assent/ledger"
+	"assent/server/internal/auth"
+	"assent/server/internal/index"
+	"assent/server/internal/store"
+	"assent/wire"
+)
+
+// Devices lists the devices of a group and below (the actor's own scope by default), retired ones too.
+func (s *Service) Devices(_ context.Context, who auth.Actor, q client.DeviceQuery, p client.Page) (client.List[client.DeviceRow], error) {
+	out := client.List[client.DeviceRow]{Items: []client.DeviceRow{}}
+	err := s.look(func(m *moment) error {
+		rows, err := m.devices(who, q)
+		if err != nil {
+			return err
+		}
+		keys := m.deviceColumns()
+		key, ok := keys[strings.TrimPrefix(cmp.Or(p.Sort, "name"), "-")]
+		if !ok {
+			return unknownColumn(p.Sort, keys)
+		}
+		page, err := paginate(rows, key, compareKeys, func(d index.Device) string { return string(d.ID) }, p, "name")
+		if err != nil {
+			return err
+		}
+		out.Total, out.Next = page.total, page.next
+		for _, d := range page.items {
+			out.Items = append(out.Items, m.deviceRow(d))
+		}
+		return nil
+	})
+	return out, err
+}
+
+// devices selects devices.
+func (m *moment) devices(who auth.Actor, q client.DeviceQuery) ([]index.Device, error) {
+	if q.State != "" && !slices.Contains(deviceStates(), q.State) {
+		return nil, unknownValue("state", string(q.State), joined(deviceStates()))
+	}
+	g, err := scope(m.View, who, ledger.Viewer, q.Group, who.Scope)
+	if err != nil {
+		return nil, err
+	}
+	inside := map[fleet.GroupID]bool{}
+	for _, id := range m.Tree().Subtree(g.ID) {
+		inside[id] = true
+	}
+	words := strings.Fields(strings.ToLower(q.Search))
+	var out []index.Device
+	for d := range m.All() {
+		if inside[d.Group] && (q.State == "" || d.State == q.State) && m.found(d, words) {
+			out = append(out, d)
+		}
+	}
+	return out, nil
+}
+
+func deviceStates() []fleet.DeviceState {
+	return []fleet.DeviceState{fleet.Active, fleet.Quarantined, fleet.Retired}
+}
+
+// found reports whether every word is in what describes the device.
+func (m *moment) found(d index.Device, words []string) bool {
+	if len(words) == 0 {
+		return true
+	}
+	text := string(d.ID) + "\n" + d.Name + "\n" + m.name(d.Group)
+	if f := d.Facts; f != nil {
+		text += "\n" + f.OS + " " + f.OSVersion + " " + f.Codename + "\n" + f.Arch + "\n" + f.Kernel
+	}
+	text = strings.ToLower(text)
+	return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) })
+}
+
+// deviceColumns are the columns that devices can be sorted by.
+func (m *moment) deviceColumns() map[string]func(index.Device) sortKey {
+	number := func(of func(client.DeviceRow) int) func(index.Device) sortKey {
+		return func(d index.Device) sortKey { return sortKey{N: int64(of(m.deviceRow(d)))} }
+	}
+	text := func(of func(client.DeviceRow) string) func(index.Device) sortKey {
+		return func(d index.Device) sortKey { return sortKey{S: of(m.deviceRow(d))} }
+	}
+	return map[string]func(index.Device) sortKey{
+		"id":          func(d index.Device) sortKey { return sortKey{S: string(d.ID)} },
+		"name":        func(d index.Device) sortKey { return sortKey{S: strings.ToLower(d.Name)} },
+		"group":       func(d index.Device) sortKey { return sortKey{S: strings.ToLower(m.name(d.Group))} },
+		"state":       func(d index.Device) sortKey { return sortKey{S: string(d.State)} },
+		"last_seen":   func(d index.Device) sortKey { return sortKey{N: d.Contact.LastSeen.UnixMicro()} },
+		"last_useful": func(d index.Device) sortKey { return sortKey{N: lastUseful(d).UnixMicro()} },
+		"connected":   func(d index.Device) sortKey { return sortKey{N: truth(d.Connected)} },
+		"os":          text(func(r client.DeviceRow) string { return r.OS }),
+		"arch":        text(func(r client.DeviceRow) string { return r.Arch }),
+		"agent":       text(func(r client.DeviceRow) string { return r.Agent }),
+		"problem":     text(func(r client.DeviceRow) string { return r.Problem }),
+		"pending":     number(func(r client.DeviceRow) int { return r.Pending }),
+		"planned":     number(func(r client.DeviceRow) int { return r.Planned }),
+		"blocked":     number(func(r client.DeviceRow) int { return r.Blocked }),
+		"failed":      number(func(r client.DeviceRow) int { return r.Failed }),
+		"restart":     number(func(r client.DeviceRow) int { return int(truth(r.Restart)) }),
+	}
+}
+
+// maxEvents is how many events a device's page shows.
+const maxEvents = 50
+
+// Device returns everything about one device.
+func (s *Service) Device(ctx context.Context, who auth.Actor, reference string) (client.DeviceDetail, error) {
+	var out client.DeviceDetail
+	err := s.look(func(m *moment) error {
+		if _, err := scope(m.View, who, ledger.Viewer, "", who.Scope); err != nil {
+			return err
+		}
+		d, err := m.FindDevice(reference, who.Scope)
+		if err != nil {
+			return err
+		}
+		out = m.deviceDetail(d)
+		return nil
+	})
+	if err != nil {
+		return client.DeviceDetail{}, err
+	}
+	events, err := s.Events(ctx, who, client.EventQuery{Device: string(out.ID), Limit: maxEvents})
+	out.Events = events.Items
+	return out, err
+}
+
+func (m *moment) deviceDetail(d index.Device) client.DeviceDetail {
+	out := client.DeviceDetail{DeviceRow: m.deviceRow(d), EnrolledAt: d.EnrolledAt, Progress: progressOf(d), Guard: m.Tree().Guard(d.Group), Updates: []client.DeviceUpdate{}}
+	if d.Facts != nil {
+		out.Facts = *d.Facts
+	}
+	if d.Inventory != nil {
+		out.Packages = len(d.Inventory.Packages)
+	}
+	for _, verdict := range m.planner.Verdicts(m.View, d) {
+		if u, ok := m.Update(verdict.Update); ok {
+			out.Updates = append(out.Updates, m.standing(d, u, verdict))
+		}
+	}
+	return out
+}
+
+// progressOf is the device's progress, made harmless to show.
+func progressOf(d index.Device) wire.Progress {
+	p := d.Contact.Progress
+	p.Doing, p.Error = printable(p.Doing), printable(p.Error)
+	return p
+}
+
+// Events lists what devices of the actor's scope reported, the newest first.
+func (s *Service) Events(ctx context.Context, who auth.Actor, q client.EventQuery) (client.List[client.Event], error) {
+	out := client.List[client.Event]{Items: []client.Event{}}
+	if q.Limit < 0 || q.Limit > maxLimit {
+		return out, fault.New(fault.Invalid, "limit_invalid", "A page has 1 to %d rows.", maxLimit).On("limit")
+	}
+	query := store.EventQuery{Event: q.Event, Before: q.Before, Limit: cmp.Or(q.Limit, defaultLimit)}
+	var err error
+	s.index.View(func(v *index.View) { err = resolveEvents(v, who, q, &query) })
+	if err != nil {
+		return out, err
+	}
+	for len(out.Items) < cmp.Or(q.Limit, defaultLimit) {
+		events, err := s.index.Events(ctx, query)
+		if err != nil {
+			return out, err
+		}
+		s.index.View(func(v *index.View) { out.Items = append(out.Items, visible(v, who, events)...) })
+		if len(events) < query.Limit {
+			break
+		}
+		query.Before, query.BeforeID = events[len(events)-1].At, events[len(events)-1].ID
+	}
+	out.Items = out.Items[:min(len(out.Items), cmp.Or(q.Limit, defaultLimit))]
+	out.Total = len(out.Items)
+	return out, nil
+}
+
+// resolveEvents turns references into ids.
+func resolveEvents(v *index.View, who auth.Actor, q client.EventQuery, query *store.EventQuery) error {
+	if _, err := scope(v, who, ledger.Viewer, "", who.Scope); err != nil {
+		return err
+	}
+	if q.Device != "" {
+		d, err := v.FindDevice(q.Device, who.Scope)
+		if err != nil {
+			return err
+		}
+		query.Device = d.ID
+	}
+	if q.Update != "" {
+		u, err := v.Resolve(q.Update)
+		if err != nil {
+			return err
+		}
+		query.Update = u.ID
+	}
+	return nil
+}
+
+// visible keeps the events of devices that the actor may see.
+func visible(v *index.View, who auth.Actor, events []store.Event) []client.Event {
+	var out []client.Event
+	for _, e := range events {
+		d, ok := v.State().Devices[e.Device]
+		if ok && v.Tree().Contains(who.Scope, d.Group) {
+			out = append(out, client.Event{At: e.At, Device: e.Device, DeviceName: d.Name, Event: e.Event, Update: e.Update, Detail: printable(e.Detail)})
+		}
+	}
+	return out
+}
