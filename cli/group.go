@@ -31,7 +31,11 @@ func (a *app) groupList() *cobra.Command {
 				t := newTable(flex("NAME", 16), col("ID"), num("DEVICES"), num("WITH BELOW"), num("DECISIONS"), col("GUARD"))
 				for _, g := range list.Items {
 					guard := strings.ReplaceAll(string(g.GuardHere), "_", " ")
-					if g.Guard == fleet.Inherit {
+					switch {
+					case g.Guard != fleet.Inherit:
+					case g.Parent == "":
+						guard += " (default)"
+					default:
 						guard += " (inherited)"
 					}
 					t.add(toned(strings.Repeat("  ", g.Depth)+g.Name, strong), text(string(g.ID)), text(count(g.Devices)), text(count(g.Below)), text(count(g.Decisions)), text(guard))

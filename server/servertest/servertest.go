@@ -1,0 +1,136 @@
+// Package servertest is a whole server in the test's process, with devices that are simulated at the
+// boundary where the gateway hands over what they send: real database, index, planner, services, API and
+// tokens; no agents, no package managers. The command line and the API are tested against it.
+package servertest
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"assent/catalog"
+	"assent/fleet"
+	"assent/ledger"
+	"assent/server/internal/api"
+	"assent/server/internal/audit"
+	"assent/server/internal/auth"
+	"assent/server/internal/decide"
+	"assent/server/internal/index"
+	"assent/server/internal/planner"
+	"assent/server/internal/roster"
+	"assent/server/internal/store"
+)
+
+// Org is the installation's id in every World.
+const Org = "acme"
+
+// World is a running server.
+type World struct {
+	URL     string // of the API, on loopback
+	Key     string // the ledger's verifier key
+	Handler http.Handler
+
+	t     testing.TB
+	index *index.Index
+	auth  *auth.Service
+}
+
+// New starts a server with an empty installation. It ends with the test.
+func New(t testing.TB) *World {
+	t.Helper()
+	w := &World{t: t}
+	db, err := store.Open(t.Context(), store.Config{DSN: filepath.Join(t.TempDir(), "assent.db")})
+	w.must(err)
+	t.Cleanup(func() { _ = db.Close() })
+	w.index, err = index.Open(t.Context(), db, index.Config{})
+	w.must(err)
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize))
+	plans, err := planner.New(planner.Config{Index: w.index, Signer: key})
+	w.must(err)
+	t.Cleanup(plans.Close)
+	w.auth, err = auth.New(auth.Config{Book: auth.IndexBook{Index: w.index}})
+	w.must(err)
+	w.Act("server", ledger.ServerInit{Org: Org})
+	w.Handler = w.api(db, plans, key)
+	server := httptest.NewServer(w.Handler)
+	t.Cleanup(server.Close)
+	w.URL = server.URL
+	return w
+}
+
+// api builds the services and the API over them.
+func (w *World) api(db *store.DB, plans *planner.Planner, key ed25519.PrivateKey) http.Handler {
+	w.t.Helper()
+	signer, err := ledger.NewSigner(Org, key)
+	w.must(err)
+	w.Key, err = ledger.VerifierKey(Org, key.Public().(ed25519.PublicKey))
+	w.must(err)
+	read, err := audit.New(audit.Config{Store: db, Fleet: audit.IndexFleet{Index: w.index}, Signer: signer, Key: w.Key})
+	w.must(err)
+	updates, err := decide.New(decide.Config{Index: w.index, Planner: plans, Version: "test", Engine: db.Engine()})
+	w.must(err)
+	people, err := roster.New(roster.Config{Index: w.index, Reader: updates, CA: []byte("no real certificate"), Server: "https://assent.test:8443"})
+	w.must(err)
+	h, err := api.New(api.Config{Auth: w.auth, Decide: updates, Roster: people, Audit: read, Changes: w.index, Log: slog.New(slog.DiscardHandler), Version: "test"})
+	w.must(err)
+	return h
+}
+
+func (w *World) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Act puts an act into the ledger, past all permission checks.
+func (w *World) Act(by string, body ledger.Body) ledger.Entry {
+	w.t.Helper()
+	e, err := w.index.Act(w.t.Context(), by, func(*index.View) (ledger.Body, error) { return body, nil })
+	w.must(err)
+	return e
+}
+
+// Group adds a group.
+func (w *World) Group(id fleet.GroupID, name string, parent fleet.GroupID) {
+	w.t.Helper()
+	w.Act("server", ledger.GroupCreate{Group: fleet.Group{ID: id, Name: name, Parent: parent}})
+}
+
+// Operator adds an operator and returns the text of an access token for it.
+func (w *World) Operator(name string, role ledger.Role, scope fleet.GroupID) string {
+	w.t.Helper()
+	w.Act("server", ledger.OperatorSet{Operator: ledger.Operator{Name: name, Role: role, Scope: scope}})
+	return w.Access(name, time.Hour, false)
+}
+
+// Access makes an access token, or a one-time sign-in token, and returns its text.
+func (w *World) Access(operator string, life time.Duration, oneTime bool) string {
+	w.t.Helper()
+	access, text := auth.NewAccess(operator, "", time.Now().Add(life), oneTime)
+	w.Act("server", ledger.AccessCreate{Access: access})
+	return text
+}
+
+// AwaitDecision waits until somebody decided on the update.
+func (w *World) AwaitDecision(id catalog.UpdateID) {
+	w.t.Helper()
+	for {
+		seq, found := w.index.Seq(), false
+		w.index.View(func(v *index.View) {
+			for key := range v.State().Decisions {
+				found = found || key.Update == id
+			}
+		})
+		if found {
+			return
+		}
+		_, err := w.index.WaitChange(w.t.Context(), seq)
+		w.must(err)
+	}
+}
