@@ -7,24 +7,10 @@ import (
 	"time"
 
 	"assent/server/internal/store"
-	"assent/server/internal/store/pgtest"
 )
 
-func TestN47_KillingTheServerAtAnyMomentLosesNoAcknowledgedAct_SQLite(t *testing.T) {
+func TestN47_KillingTheServerAtAnyMomentLosesNoAcknowledgedAct(t *testing.T) {
 	killRepeatedly(t, sqliteConfig(t))
-}
-
-func TestN47_KillingTheServerAtAnyMomentLosesNoAcknowledgedAct_Postgres(t *testing.T) {
-	server, err := pgtest.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	killRepeatedly(t, store.Config{Engine: store.Postgres, DSN: server.Database(t)})
 }
 
 // killRepeatedly lets one writer after the other go on with the same database and kills each at a random

@@ -18,7 +18,9 @@ func TestPostgres(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	storetest.Run(t, func(t testing.TB) store.Config {
+	fresh := func(t testing.TB) store.Config {
 		return store.Config{Engine: store.Postgres, DSN: server.Database(t)}
-	})
+	}
+	storetest.Run(t, fresh)
+	t.Run("KillingTheServerAtAnyMomentLosesNoAcknowledgedAct_N47", func(t *testing.T) { killRepeatedly(t, fresh(t)) })
 }

@@ -23,7 +23,7 @@ import (
 func documents(t *testing.T, fresh func(testing.TB) store.Config) {
 	db := open(t, fresh(t))
 	bodies := map[string][]byte{"empty": {}, "json": []byte(`{"a":"b"}`), "bytes": {0, 255, 10, 0}, "big": bytes.Repeat([]byte("package "), 1<<20),
-		"d\x00": []byte("x"), "d\xff": []byte("y"), strings.Repeat("d", 10_000): []byte("z")}
+		"d\x00": []byte("x"), "d\xff": []byte("y"), long(10_000): []byte("z")}
 	for _, round := range []string{"first", "again"} {
 		for digest, body := range bodies {
 			must(t, db.PutDocument(t.Context(), wire.KindInventory, digest, body))

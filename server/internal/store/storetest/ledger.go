@@ -229,9 +229,9 @@ func bulk(t *testing.T, fresh func(testing.TB) store.Config) {
 func huge(t *testing.T, fresh func(testing.TB) store.Config) {
 	db := open(t, fresh(t))
 	s := begin(t, db)
-	must(t, act(t.Context(), db, s, strings.Repeat("o", 10_000), ledger.GroupCreate{Group: fleet.Group{
-		ID: fleet.GroupID(strings.Repeat("g", 100_000)), Name: strings.Repeat("name\x00", 1<<20), Parent: fleet.Root}}))
+	must(t, act(t.Context(), db, s, long(10_000), ledger.GroupCreate{Group: fleet.Group{
+		ID: fleet.GroupID(long(100_000)), Name: strings.Repeat("name\x00", 1<<20), Parent: fleet.Root}}))
 	must(t, act(t.Context(), db, s, "admin", ledger.GroupCreate{Group: fleet.Group{
-		ID: fleet.GroupID(strings.Repeat("g", 100_001)), Name: "other", Parent: fleet.GroupID(strings.Repeat("g", 100_000))}}))
+		ID: fleet.GroupID(long(100_001)), Name: "other", Parent: fleet.GroupID(long(100_000))}}))
 	same(t, "state", Consistent(t, db), s)
 }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -102,11 +103,20 @@ func reportsRace(t *testing.T, fresh func(testing.TB) store.Config) {
 	}
 }
 
+// long is text of n characters that no index can compress below its limit.
+func long(n int) string {
+	var b strings.Builder
+	for i := 0; b.Len() < n; i++ {
+		fmt.Fprintf(&b, "%x", sha256.Sum256([]byte{byte(i), byte(i >> 8)}))
+	}
+	return b.String()[:n]
+}
+
 func reportsHostile(t *testing.T, fresh func(testing.TB) store.Config) {
 	cfg := fresh(t)
 	db := open(t, cfg)
 	var reports []store.AppliedReport
-	texts := []string{"\x00", "a\x00b", "a\x00c", `\`, `\x00`, "\xff", "\xfe", "'); DROP TABLE reports; --", "\u202e\r\n\x1b[2J", strings.Repeat("x", 100_000), strings.Repeat("x", 100_001), ""}
+	texts := []string{"\x00", "a\x00b", "a\x00c", `\`, `\x00`, "\xff", "\xfe", "'); DROP TABLE reports; --", "\u202e\r\n\x1b[2J", long(100_000), long(100_001), ""}
 	for _, s := range texts {
 		r := event(s, s, 0)
 		r.Report.Event += "event"
