@@ -211,7 +211,9 @@ func (a *app) showOutcome(p *printer, d *act, o client.Outcome) {
 	default:
 		p.line("%s %s in %s.", done, refs(o.Changed), where(d.group))
 	}
-	a.showPreview(p, o.Preview)
+	if len(o.Changed) > 0 {
+		a.showPreview(p, o.Preview)
+	}
 	if len(o.Skipped) > 0 {
 		p.title("Left alone")
 		t := newTable(col("ID"), flex("NAME", 10), flex("VERSION", 8), col("CODE"), flex("WHY", 20))
@@ -239,8 +241,12 @@ func refs(all []client.UpdateRef) string {
 
 // undo is the command that takes an act back.
 func undo(d *act, changed []client.UpdateRef) string {
+	verb := "undefine"
+	if d.lift {
+		verb = "decline" // what stood there before
+	}
 	var b strings.Builder
-	b.WriteString("assent update undefine")
+	b.WriteString("assent update " + verb)
 	for _, u := range changed[:min(len(changed), 20)] {
 		b.WriteString(" " + string(u.ID))
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unicode"
+	"unicode/utf8"
 
 	"assent/fault"
 )
@@ -60,9 +62,13 @@ func exitCode(kind fault.Kind) int {
 
 var errSignedOut = fault.New(fault.Unauthenticated, "signed_out", "You are not signed in; run `assent login --server URL --token TOKEN`.")
 
-// usage is a refusal of how the command was called.
+// usage is a refusal of how the command was called. It makes a sentence of what it is given.
 func usage(format string, args ...any) error {
-	return fault.New(fault.Invalid, "usage", format, args...)
+	text := fmt.Sprintf(format, args...)
+	if first, size := utf8.DecodeRuneInString(text); size > 0 {
+		text = string(unicode.ToUpper(first)) + text[size:] + "."
+	}
+	return fault.New(fault.Invalid, "usage", "%s", text)
 }
 
 // report prints why a command failed and returns its exit code.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -55,7 +56,7 @@ func (a *app) showUpdates(p *printer, list client.List[client.UpdateRow]) {
 			num("NEEDED"), num("HAVE"), col("FIRST SEEN"), flex("FLAGS", 8))
 		for _, u := range list.Items {
 			t.add(text(string(u.ID)), word(string(u.Status)), text(string(u.Class)), word(string(u.Severity)), toned(u.Name, strong), text(u.Version),
-				text(strings.Join(u.Origins, " ")), text(count(u.Needed)), text(count(u.Installed)), text(a.when(u.FirstSeen)), toned(flags(u), warn))
+				text(strings.Join(u.Origins, " ")), text(strconv.Itoa(u.Needed)), text(strconv.Itoa(u.Installed)), text(a.when(u.FirstSeen)), toned(flags(u), warn))
 		}
 		p.table(t)
 	}
