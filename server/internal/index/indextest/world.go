@@ -39,10 +39,7 @@ type World struct {
 
 // machine is a simulated device.
 type machine struct {
-	packages map[string]wire.Package // by name
-	offers   []wire.Offer
-	restore  []wire.RestoreItem
-	facts    wire.Facts
+	Said
 	sequence int64
 }
 
@@ -123,7 +120,7 @@ func (w *World) Device(id fleet.DeviceID, group fleet.GroupID) {
 	w.T.Helper()
 	w.Act("device:"+string(id), ledger.DeviceEnrol{Token: "test", Device: fleet.Device{ID: id, Name: string(id), Group: group,
 		State: fleet.Active, Key: "key-" + string(id), EnrolledAt: w.Now()}})
-	w.devices[id] = &machine{packages: map[string]wire.Package{}, facts: wire.Facts{Hostname: string(id), OS: "debian", Arch: "amd64", Agent: "test"}}
+	w.devices[id] = &machine{Said: Said{Packages: map[string]wire.Package{}, Facts: wire.Facts{Hostname: string(id), OS: "debian", Arch: "amd64", Agent: "test"}}}
 }
 
 // Digest is the made-up SHA-256 of a file.
@@ -176,20 +173,25 @@ func ID(name, version string) catalog.UpdateID { return Release(name, version).I
 func (w *World) Has(id fleet.DeviceID, packages ...string) {
 	for _, p := range packages {
 		name, version, _ := strings.Cut(p, " ")
-		w.devices[id].packages[name] = Package(name, version)
+		w.devices[id].Packages[name] = Package(name, version)
 	}
 }
 
-// Machine lets a test change what a device will report.
-func (w *World) Machine(id fleet.DeviceID, change func(packages map[string]wire.Package, offers *[]wire.Offer, restore *[]wire.RestoreItem, facts *wire.Facts)) {
-	m := w.devices[id]
-	change(m.packages, &m.offers, &m.restore, &m.facts)
+// Said is what a device will say of itself with its next scan.
+type Said struct {
+	Packages map[string]wire.Package // by name
+	Offers   []wire.Offer
+	Restore  []wire.RestoreItem
+	Facts    wire.Facts
 }
+
+// Machine lets a test change what a device will say with its next scan.
+func (w *World) Machine(id fleet.DeviceID, change func(*Said)) { change(&w.devices[id].Said) }
 
 // Offered sets what a device is offered and reports a scan.
 func (w *World) Offered(id fleet.DeviceID, offers ...wire.Offer) {
 	w.T.Helper()
-	w.devices[id].offers = offers
+	w.devices[id].Offers = offers
 	w.Scan(id)
 }
 
@@ -198,12 +200,12 @@ func (w *World) Scan(id fleet.DeviceID) {
 	w.T.Helper()
 	m := w.devices[id]
 	inventory := wire.Inventory{Ecosystem: "deb"}
-	for _, p := range m.packages {
+	for _, p := range m.Packages {
 		inventory.Packages = append(inventory.Packages, p)
 	}
 	slices.SortFunc(inventory.Packages, func(a, b wire.Package) int { return strings.Compare(a.Name, b.Name) })
-	available := wire.Available{Ecosystem: "deb", Updates: m.offers, Restore: m.restore}
-	w.Upload(id, map[wire.Kind]any{wire.KindFacts: m.facts, wire.KindInventory: inventory, wire.KindAvailable: available})
+	available := wire.Available{Ecosystem: "deb", Updates: m.Offers, Restore: m.Restore}
+	w.Upload(id, map[wire.Kind]any{wire.KindFacts: m.Facts, wire.KindInventory: inventory, wire.KindAvailable: available})
 }
 
 // Upload gives the server documents and checks in with their digests.
@@ -241,14 +243,14 @@ func (w *World) Obey(id fleet.DeviceID, p wire.Plan) {
 		for _, it := range slices.Concat(in.Items, in.Extras) {
 			m.install(in.Update, it)
 		}
-		m.offers = slices.DeleteFunc(slices.Clone(m.offers), func(o wire.Offer) bool { return o.Name == in.Release.Name && o.Version == in.Release.Version })
+		m.Offers = slices.DeleteFunc(slices.Clone(m.Offers), func(o wire.Offer) bool { return o.Name == in.Release.Name && o.Version == in.Release.Version })
 	}
 	for _, rb := range p.Rollback {
 		say(rb.Update, "removing", "removed")
 		for _, it := range rb.Items {
-			m.packages[it.Name] = Package(it.Name, it.Version)
-			m.restore = slices.DeleteFunc(m.restore, func(r wire.RestoreItem) bool { return r.Update == rb.Update })
-			m.offers = append(m.offers, Offer(it.Name, it.Current, it.Version))
+			m.Packages[it.Name] = Package(it.Name, it.Version)
+			m.Restore = slices.DeleteFunc(m.Restore, func(r wire.RestoreItem) bool { return r.Update == rb.Update })
+			m.Offers = append(m.Offers, Offer(it.Name, it.Current, it.Version))
 		}
 	}
 	w.Report(id, reports...)
@@ -257,13 +259,13 @@ func (w *World) Obey(id fleet.DeviceID, p wire.Plan) {
 }
 
 func (m *machine) install(update catalog.UpdateID, it catalog.Item) {
-	if old, ok := m.packages[it.Name]; ok {
-		m.restore = append(m.restore, wire.RestoreItem{Update: update, Name: it.Name, Arch: it.Arch, Version: old.Version, Current: it.Version,
+	if old, ok := m.Packages[it.Name]; ok {
+		m.Restore = append(m.Restore, wire.RestoreItem{Update: update, Name: it.Name, Arch: it.Arch, Version: old.Version, Current: it.Version,
 			SHA256: Digest(it.Name + "=" + old.Version), Size: 1000, From: "repository"})
 	}
 	p := Package(it.Name, it.Version)
 	p.How = "assent"
-	m.packages[it.Name] = p
+	m.Packages[it.Name] = p
 }
 
 // Report sends reports; their ids are made up where they have none.
