@@ -2,50 +2,70 @@ package server
 
 import (
 	"context"
-	"crypto/subtle"
-	"net/http"
-	"time"
+	"crypto/ed25519"
+	"fmt"
+	"net"
 
-	"assent/fault"
-	"assent/fleet"
 	"assent/ledger"
+	"assent/server/internal/api"
+	"assent/server/internal/audit"
 	"assent/server/internal/auth"
-	"assent/server/internal/index"
-	"assent/wire"
+	"assent/server/internal/decide"
+	"assent/server/internal/roster"
 )
 
 // openServices builds what stands between the listeners and the index.
 func (r *running) openServices(ctx context.Context) error {
-	var err error
 	var watch observer
+	var err error
 	if r.registry, watch, err = register(r.index, r.Version); err != nil {
 		return err
 	}
-	_ = watch
 	who, err := auth.New(auth.Config{Book: auth.IndexBook{Index: r.index}, Log: r.Log})
 	if err != nil {
 		return err
 	}
-	if err := r.openGateway(ctx, admission{r.index}); err != nil {
+	decisions, err := decide.New(decide.Config{Index: r.index, Planner: r.planner, Version: r.Version, Engine: r.db.Engine(), Log: r.Log})
+	if err != nil {
 		return err
 	}
-	r.face = face{api: http.NotFoundHandler(), auth: who, registry: r.registry, ping: r.db.Ping, ready: r.started.Load,
+	people, err := r.newRoster(decisions, who)
+	if err != nil {
+		return err
+	}
+	book, err := r.newAudit()
+	if err != nil {
+		return err
+	}
+	handler, err := api.New(api.Config{Auth: who, Decide: decisions, Roster: people, Audit: book, Changes: r.index,
+		Log: r.Log, Observe: watch.observe, Version: r.Version})
+	if err != nil {
+		return err
+	}
+	r.face = face{api: handler, auth: who, registry: r.registry, ping: r.db.Ping, ready: r.started.Load,
 		local: loopback(r.people.Addr().String()), pprof: r.Pprof, log: r.Log}
-	return nil
+	return r.openGateway(ctx, people)
 }
 
-// admission admits devices until package roster is there.
-type admission struct{ index *index.Index }
+func (r *running) newRoster(reader roster.Reader, who *auth.Service) (*roster.Service, error) {
+	_, port, err := net.SplitHostPort(r.agents.Addr().String())
+	if err != nil {
+		return nil, fmt.Errorf("find the port for devices: %w", err)
+	}
+	return roster.New(roster.Config{Index: r.index, Reader: reader, CA: r.keys.ca.Certificate(),
+		Server: r.agentURL(port), LastUsed: who.LastUsed, Log: r.Log})
+}
 
-func (a admission) Enrol(ctx context.Context, token wire.Token, key, hostname string) (fleet.Device, error) {
-	var d fleet.Device
-	_, err := a.index.Act(ctx, "device:d"+key[:12], func(v *index.View) (ledger.Body, error) {
-		t, ok := v.State().Tokens[token.ID]
-		if !ok || subtle.ConstantTimeCompare([]byte(t.Secret), []byte(token.SecretHash())) != 1 {
-			return nil, fault.New(fault.Unauthenticated, "token_unknown", "The enrolment token is not known.").On("token")
-		}
-		d = fleet.Device{ID: fleet.DeviceID("d" + key[:12]), Name: hostname, Group: t.Group, State: fleet.Active, Key: key, EnrolledAt: time.Now().UTC()}
-		return ledger.DeviceEnrol{Device: d, Token: token.ID}, nil
-	})
-	return d, err
+// newAudit builds the reader of the ledger with the key that signs its checkpoints.
+func (r *running) newAudit() (*audit.Service, error) {
+	names := audit.IndexFleet{Index: r.index}
+	signer, err := ledger.NewSigner(names.Org(), r.keys.ledger)
+	if err != nil {
+		return nil, err
+	}
+	key, err := ledger.VerifierKey(names.Org(), r.keys.ledger.Public().(ed25519.PublicKey))
+	if err != nil {
+		return nil, err
+	}
+	return audit.New(audit.Config{Store: r.db, Fleet: names, Signer: signer, Key: key})
 }

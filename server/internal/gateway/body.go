@@ -39,9 +39,24 @@ var decoders = sync.Pool{}
 // buffers keeps the buffers of small messages.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// readJSON reads a message of at most limit bytes, compressed or not, into v. Unknown fields are ignored:
-// newer agents may say more.
+// readJSON reads a message of at most limit bytes, compressed or not, into v.
 func (g *Gateway) readJSON(c *call, limit int64, v any) error {
+	return g.readMessage(c, limit, func(body []byte) error { return decode(body, v) })
+}
+
+// decode reads JSON into v. Unknown fields are ignored: newer agents may say more.
+func decode(body []byte, v any) error {
+	if !shallow(body, maxDepth) {
+		return errBodyDepth
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return errBodyJSON.Because(err)
+	}
+	return nil
+}
+
+// readMessage reads a message and hands it to use, which must not keep it.
+func (g *Gateway) readMessage(c *call, limit int64, use func(body []byte) error) error {
 	buf := buffers.Get().(*bytes.Buffer)
 	buf.Reset()
 	defer func() {
@@ -52,27 +67,26 @@ func (g *Gateway) readJSON(c *call, limit int64, v any) error {
 	if err := g.readBody(c, limit, g.Limits.BodyTimeout, buf); err != nil {
 		return err
 	}
-	if !shallow(buf.Bytes(), maxDepth) {
-		return errBodyDepth
-	}
-	if err := json.Unmarshal(buf.Bytes(), v); err != nil {
-		return errBodyJSON.Because(err)
-	}
-	return nil
+	return use(buf.Bytes())
 }
 
 // readBody reads the request's body into buf: at most limit bytes as sent and after decompression, within
-// the time given. The deadline is on the connection and is lifted again, because a long poll may follow.
+// the time given. The deadline on the connection stays: net/http sets a new one for the next request, and
+// park lifts it. After a failure net/http must not wait for the rest of the body.
 func (g *Gateway) readBody(c *call, limit int64, within time.Duration, buf *bytes.Buffer) error {
 	if c.r.ContentLength > limit {
 		return errBodySize
 	}
 	_ = c.io.SetReadDeadline(time.Now().Add(within)) // fails only on a closed connection; the read will tell
-	err := decompress(http.MaxBytesReader(c.w, c.r.Body, limit), limit, buf)
+	var err error
+	if n := c.r.ContentLength; n >= 0 && n <= 64<<10 {
+		err = readSmall(c.r.Body, n, limit, buf)
+	} else {
+		err = decompress(http.MaxBytesReader(c.w, c.r.Body, limit), limit, buf)
+	}
 	var big *http.MaxBytesError
 	switch {
-	case err == nil: // else the deadline stays: net/http must not wait for the rest of the body
-		_ = c.io.SetReadDeadline(time.Time{})
+	case err == nil:
 		return nil
 	case errors.As(err, &big):
 		return errBodySize
@@ -83,20 +97,39 @@ func (g *Gateway) readBody(c *call, limit int64, within time.Duration, buf *byte
 	return err
 }
 
-// decompress copies r to buf, through zstd if it begins like a zstd frame (JSON never does).
+// readSmall reads a body of n bytes in one go.
+func readSmall(r io.Reader, n, limit int64, buf *bytes.Buffer) error {
+	buf.Grow(int(n))
+	raw := buf.AvailableBuffer()[:n]
+	if _, err := io.ReadFull(r, raw); err != nil {
+		return fmt.Errorf("read a body: %w", err)
+	}
+	if isZstdFrame(raw) {
+		return unpack(bytes.NewReader(bytes.Clone(raw)), limit, buf)
+	}
+	buf.Write(raw) // in place: it is the buffer's own space
+	return nil
+}
+
+// decompress copies r to buf, through zstd if it begins like a zstd frame.
 func decompress(r io.Reader, limit int64, buf *bytes.Buffer) error {
-	br := bufio.NewReaderSize(r, 512)
+	br := bufio.NewReaderSize(r, 4<<10)
 	head, err := br.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read a body: %w", err)
 	}
-	if !bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}) {
-		if _, err := buf.ReadFrom(br); err != nil {
-			return fmt.Errorf("read a body: %w", err)
-		}
-		return nil
+	if isZstdFrame(head) {
+		return unpack(br, limit, buf)
 	}
-	dec, err := decoder(br)
+	if _, err := buf.ReadFrom(br); err != nil {
+		return fmt.Errorf("read a body: %w", err)
+	}
+	return nil
+}
+
+// unpack decompresses r to buf and stops at the limit.
+func unpack(r io.Reader, limit int64, buf *bytes.Buffer) error {
+	dec, err := decoder(r)
 	if err != nil {
 		return errBodyZstd.Because(err)
 	}

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
-	"regexp"
-	"slices"
 	"time"
 
 	"assent/fault"
@@ -18,16 +15,19 @@ import (
 // maxWait is the longest that a reply is held.
 const maxWait = 300 * time.Second
 
-// runForm is what a boot id, a run and a report's id look like.
-var runForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-
 var errCheckIn = fault.New(fault.Invalid, "checkin_invalid", "The check-in lacks a boot id, a run or a sequence, or one of its digests is none.")
 
 // checkIn answers a device's steady message: what it shall upload, a new statement, or nothing, held
 // back until there is something if the device asked for that.
 func (g *Gateway) checkIn(c *call) error {
 	var in wire.CheckIn
-	if err := g.readJSON(c, wire.MaxMessage, &in); err != nil {
+	if err := g.readMessage(c, wire.MaxMessage, func(body []byte) error {
+		if scanCheckIn(body, &in) {
+			return nil
+		}
+		in = wire.CheckIn{}
+		return decode(body, &in)
+	}); err != nil {
 		return err
 	}
 	if err := tidy(&in); err != nil {
@@ -64,21 +64,26 @@ func (g *Gateway) checkIn(c *call) error {
 
 // tidy checks a check-in's form and cuts what is too long.
 func tidy(in *wire.CheckIn) error {
-	if !runForm.MatchString(in.BootID) || !runForm.MatchString(in.Run) || in.Sequence < 1 || in.Sequence > 1<<62 {
+	if !isName(in.BootID) || !isName(in.Run) || in.Sequence < 1 || in.Sequence > 1<<62 {
 		return errCheckIn
 	}
-	for _, k := range wire.Kinds() {
-		if d, ok := in.Digests[k]; ok && d == "" {
+	for k, d := range in.Digests {
+		switch {
+		case d == "" || !isKind(k):
 			delete(in.Digests, k)
-		} else if ok && !isDigest(d) {
+		case !isDigest(d):
 			return errCheckIn.On("digests")
 		}
 	}
-	maps.DeleteFunc(in.Digests, func(k wire.Kind, _ string) bool { return !slices.Contains(wire.Kinds(), k) })
 	cut(&in.Plan, 64)
 	cut(&in.Progress.Doing, 512)
 	cut(&in.Progress.Error, wire.MaxString)
 	return nil
+}
+
+// isKind reports whether this build knows the kind of document; newer agents may have more.
+func isKind(k wire.Kind) bool {
+	return k == wire.KindFacts || k == wire.KindInventory || k == wire.KindAvailable
 }
 
 // isDigest reports whether s is a SHA-256 in hex.
@@ -167,6 +172,7 @@ func (g *Gateway) wait(poll context.Context, c *call, held wire.Statement, lacks
 // next long poll, with the wait, or when the server stops.
 func (g *Gateway) park(c *call, left time.Duration) (context.Context, context.CancelFunc) {
 	c.release()
+	_ = c.io.SetReadDeadline(time.Time{}) // of the body; a long poll listens for the device hanging up
 	poll, cancel := c.session.poll(c.r.Context(), left)
 	g.mu.Lock()
 	stopping := g.stopping
@@ -178,7 +184,7 @@ func (g *Gateway) park(c *call, left time.Duration) (context.Context, context.Ca
 // nothing is the answer of a steady check-in.
 func (g *Gateway) nothing(c *call) error {
 	g.metrics.checkIns.steady.Inc()
-	return g.reply(c, wire.CheckInReply{Now: g.Now(), Next: g.next()})
+	return g.write(c, appendNothing(make([]byte, 0, 64), g.Now(), g.next()))
 }
 
 // next tells agents when to come again. While the server stops, that is soon, but not all at once.

@@ -20,7 +20,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -113,8 +115,9 @@ type Gateway struct {
 	metrics  *metrics
 	plans    *planCache
 	uploads  chan struct{} // one token per document being received
-	inFlight chan struct{} // one token per request being worked on
+	inFlight atomic.Int64  // requests being worked on
 	refused  *quiet
+	steady   route // of check-ins
 
 	mu       sync.Mutex
 	sessions map[fleet.DeviceID]*session
@@ -130,7 +133,7 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 	}
 	c.defaults()
 	g := &Gateway{Config: c, conns: newConns(c.Limits), attempts: newAttempts(c.Limits), plans: newPlanCache(),
-		uploads: make(chan struct{}, c.Limits.Uploads), inFlight: make(chan struct{}, c.Limits.Requests),
+		uploads: make(chan struct{}, c.Limits.Uploads),
 		refused: newQuiet(), sessions: map[fleet.DeviceID]*session{}, stopping: context.Background()}
 	m, err := newMetrics(c.Metrics, g)
 	if err != nil {
@@ -139,6 +142,7 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 	g.metrics = m
 	g.tls = g.tlsConfig()
 	g.mux = g.routes()
+	g.steady = table()[slices.IndexFunc(table(), func(r route) bool { return r.name == "checkin" })]
 	err = c.Contacts.LoadContacts(ctx, func(k store.Contact) error {
 		g.sessions[k.Device] = newSession(k)
 		return nil

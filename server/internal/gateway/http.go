@@ -65,6 +65,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		w.Header().Set("Connection", "close") // strangers keep no connection
 	}
+	if r.URL.Path == wire.PathCheckIn && r.Method == http.MethodPost && r.URL.RawPath == "" {
+		g.handle(g.steady, w, r) // the path of nearly all requests
+		return
+	}
 	if r.URL.RawPath != "" || path.Clean(r.URL.Path) != r.URL.Path {
 		g.problem(w, r, "unknown", errNotFound) // no redirects for spellings of a path
 		return
@@ -114,16 +118,15 @@ func (g *Gateway) run(rt route, c *call) error {
 
 // enter takes one of the places for requests that are worked on.
 func (g *Gateway) enter() (release func(), ok bool) {
-	select {
-	case g.inFlight <- struct{}{}:
-	default:
+	if g.inFlight.Add(1) > int64(g.Limits.Requests) {
+		g.inFlight.Add(-1)
 		return nil, false
 	}
 	held := true
 	return func() {
 		if held {
 			held = false
-			<-g.inFlight
+			g.inFlight.Add(-1)
 		}
 	}, true
 }
@@ -172,7 +175,7 @@ func (g *Gateway) problem(w http.ResponseWriter, r *http.Request, route string, 
 		h.Set("Retry-After", strconv.Itoa(after))
 	}
 	body, _ := json.Marshal(problem{Status: status(f.Kind), Code: f.Code, Detail: f.Message, Field: f.Field}) // plain fields: cannot fail
-	rc := http.NewResponseController(w) // deadlines cannot be set only on a closed connection
+	rc := http.NewResponseController(w)                                                                       // deadlines cannot be set only on a closed connection
 	_ = rc.SetWriteDeadline(time.Now().Add(g.Limits.WriteTimeout))
 	_ = rc.SetReadDeadline(time.Now().Add(time.Second)) // net/http reads on what is left of the body
 	w.WriteHeader(status(f.Kind))

@@ -35,7 +35,7 @@ func (g *Gateway) reports(c *call) error {
 		return errManyReports
 	}
 	for i := range in.Reports {
-		if !runForm.MatchString(in.Reports[i].ID) {
+		if !isName(in.Reports[i].ID) {
 			return errReportID
 		}
 		trim(&in.Reports[i])
