@@ -104,7 +104,7 @@ func (l *lists) find(code string, details []string) {
 }
 
 func (l *lists) native() string {
-	if a := l.config.find("APT::Architecture"); a != "" {
+	if a := l.config.find("APT::Architecture"); validArch([]byte(a)) {
 		return a
 	}
 	return l.status.Native
@@ -189,10 +189,10 @@ func (l *lists) walk(ctx context.Context, t *tree, want func(name []byte) bool, 
 		if ix.release == nil {
 			continue
 		}
+		problem := walkList(ctx, t, ix, want, f)
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("read package lists: %w", err)
 		}
-		problem := walkList(ctx, t, ix, want, f)
 		switch {
 		case errors.Is(problem, fs.ErrNotExist):
 			if detail := l.missing(t, ix); detail != "" {

@@ -3,6 +3,7 @@ package apt
 import (
 	gocmp "cmp"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -156,6 +157,40 @@ func TestScanEqualsAptOnRealRootsWithRealPendingUpdates(t *testing.T) {
 			t.Logf("%d packages, %d offers, %d pending", len(got), len(s.Available.Updates), len(upgradable))
 			for _, f := range s.Posture {
 				t.Logf("posture: %s: %s", f.Code, f.Detail)
+			}
+		})
+	}
+}
+
+func TestScanReadsListsThatAptKeepsCompressed(t *testing.T) {
+	for _, suite := range []string{"bookworm", "trixie", "bullseye"} {
+		t.Run(suite, func(t *testing.T) {
+			t.Parallel()
+			r := newRealRoot(t, suiteBase(suite))
+			r.write("etc/apt/apt.conf.d/docker-gzip-indexes", "Acquire::GzipIndexes \"true\";\n")
+			r.refresh(func(a lab.Archive) string { return "deb " + a.Security + " " + suite + "-security main\n" })
+			compressed, err := filepath.Glob(filepath.Join(r.dir, listsDir, "*_Packages.lz4"))
+			if err != nil || len(compressed) == 0 {
+				t.Errorf("no list is compressed with lz4 (%v): this proves nothing", err)
+			}
+			got := scanChoices(r.scan(), "amd64")
+			want := r.aptChoices("amd64", slices.Sorted(maps.Keys(got)))
+			if diff := cmp.Diff(sorted(want), sorted(got)); diff != "" {
+				t.Errorf("apt (-) and the scan (+) differ:\n%s", diff)
+			}
+			for _, name := range compressed {
+				tree := newTree(r.apt().fsys)
+				list, err := openList(tree, strings.TrimSuffix(filepath.Base(name), ".lz4"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				ours, err := io.ReadAll(list)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if theirs := r.output("/usr/lib/apt/apt-helper", "cat-file", "/"+listsDir+filepath.Base(name)); theirs != string(ours) {
+					t.Errorf("%s: %d bytes, apt reads %d others", filepath.Base(name), len(ours), len(theirs))
+				}
 			}
 		})
 	}

@@ -1,7 +1,11 @@
 package apt
 
 import (
+	"bytes"
+	"compress/gzip"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -12,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 )
 
 // fakeWorld is a generated device: everything that apt's policy looks at, in small numbers of similar things, so
@@ -146,12 +151,49 @@ func (w *fakeWorld) writeLists() {
 		field("Components", "main contrib")
 		field("SHA256", fmt.Sprintf("\n %064x 10 main/binary-amd64/Packages", 1))
 		w.files[base+pick(w.rand, "InRelease", "Release")] = release
-		for key, entries := range s.entries {
+		for _, key := range slices.Sorted(maps.Keys(s.entries)) {
+			entries := s.entries[key]
 			component, arch, _ := strings.Cut(key, "/")
-			w.files[base+component+"_binary-"+arch+"_Packages"] = strings.Join(entries, "\n")
+			ext, data := w.compressed(strings.Join(entries, "\n"))
+			w.files[base+component+"_binary-"+arch+"_Packages"+ext] = data
 		}
 	}
 	w.files["etc/apt/sources.list"] = list.String()
+	if w.rand.IntN(3) == 0 {
+		w.files["etc/apt/sources.list"] = "# moved\n"
+		w.files["etc/apt/sources.list.d/moved.sources"] = w.paragraphSources()
+	}
+}
+
+// paragraphSources says the same as the one-line form.
+func (w *fakeWorld) paragraphSources() string {
+	options := map[string]string{"[arch=amd64] ": "Architectures: amd64\n", "[arch-=i386] ": "Architectures-Remove: i386\n",
+		"[ trusted=yes arch+=i386 ] ": "Trusted: yes\nArchitectures-Add: i386\n"}
+	out := "# comment\n\n"
+	for _, s := range w.suite {
+		out += fmt.Sprintf("Types: deb\n%s# comment\nURIs: http://%s/pub\nSuites:\n %s\nComponents: main\n contrib\n\n", options[s.sourceOptions], s.host, s.dist)
+	}
+	return out + "Enabled: no\nTypes: deb\nURIs: http://a.example/pub\nSuites: s9\nComponents: main\n"
+}
+
+// compressed gives a list in one of the forms in which apt may keep it.
+func (w *fakeWorld) compressed(text string) (ext, data string) {
+	var b bytes.Buffer
+	var z io.WriteCloser
+	switch w.rand.IntN(4) {
+	case 0:
+		ext, z = ".gz", gzip.NewWriter(&b)
+	case 1:
+		ext = ".zst"
+		z, _ = zstd.NewWriter(&b) // fails only for wrong options
+	default:
+		return "", text
+	}
+	_, err := io.WriteString(z, text)
+	if err := errors.Join(err, z.Close()); err != nil {
+		panic(err) // into memory
+	}
+	return ext, b.String()
 }
 
 func (w *fakeWorld) addPreferences() {

@@ -51,16 +51,25 @@ func packageKey(name, arch, native string) string {
 	return name + ":" + arch
 }
 
-// abbrev is dpkg's status abbreviation, trimmed: "ii", "hi", "iF", "iU".
+// abbrev is dpkg's status abbreviation, trimmed: "ii", "hi", "iF", "iU". It is shorter than two letters if
+// the words are none of dpkg's.
 func (p *installed) abbrev() string {
-	want := map[string]string{"unknown": "u", "install": "i", "hold": "h", "deinstall": "r", "purge": "p"}
-	state := map[string]string{"not-installed": "n", "config-files": "c", "half-installed": "H", "unpacked": "U",
-		"half-configured": "F", "triggers-awaited": "W", "triggers-pending": "t", "installed": "i"}
-	s := want[p.Want] + state[p.State]
-	if strings.Contains(p.Flag, "reinstreq") {
+	s := letter(p.Want, "unknown u", "install i", "hold h", "deinstall r", "purge p") +
+		letter(p.State, "not-installed n", "config-files c", "half-installed H", "unpacked U", "half-configured F",
+			"triggers-awaited W", "triggers-pending t", "installed i")
+	if len(s) == 2 && strings.Contains(p.Flag, "reinstreq") {
 		s += "R"
 	}
 	return s
+}
+
+func letter(word string, table ...string) string {
+	for _, line := range table {
+		if name, abbrev, _ := strings.Cut(line, " "); name == word {
+			return abbrev
+		}
+	}
+	return ""
 }
 
 // present says whether files of the package are on the device.
@@ -114,6 +123,7 @@ func (s *status) read(r io.Reader, whole bool) error {
 		}
 		pkg, problem := readInstalled(para, in, whole)
 		switch {
+		case problem != "" && len(s.findings) >= maxFindings:
 		case problem != "":
 			s.findings = append(s.findings, wire.Finding{Code: problem, Detail: "/" + statusFile + ": " + cleanText(packageName(para), maxField)})
 		case pkg.present():
@@ -129,8 +139,19 @@ func (s *status) read(r io.Reader, whole bool) error {
 	if p.err != nil {
 		return fmt.Errorf("read dpkg's database: %w", p.err)
 	}
-	slices.SortFunc(s.Packages, func(a, b *installed) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Arch, b.Arch)) })
+	s.sort()
 	return nil
+}
+
+// sort orders the packages by name and architecture. Of entries for one package the last counts, as for dpkg.
+func (s *status) sort() {
+	slices.Reverse(s.Packages)
+	slices.SortStableFunc(s.Packages, func(a, b *installed) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Arch, b.Arch)) })
+	n := len(s.Packages)
+	s.Packages = slices.CompactFunc(s.Packages, func(a, b *installed) bool { return a.Name == b.Name && a.Arch == b.Arch })
+	if len(s.Packages) < n {
+		s.findings = append(s.findings, wire.Finding{Code: "database_malformed", Detail: "/" + statusFile + ": a package is listed twice"})
+	}
 }
 
 // readInstalled reads one paragraph; problem is the code of a finding.
@@ -180,7 +201,7 @@ func (p *installed) finish(valid bool) (problem string) {
 	if !valid || p.Name == "" || p.Arch == "" {
 		return "invalid_name"
 	}
-	if p.State == "" || p.abbrev()[0] == p.State[0] && len(p.abbrev()) < 2 {
+	if len(p.abbrev()) < 2 {
 		return "invalid_status"
 	}
 	var err error
