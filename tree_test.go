@@ -53,11 +53,12 @@ var planMay = []string{"assent/approval", "assent/catalog", "assent/fleet", "ass
 
 // mayExec lists the trees that may start processes, besides tests.
 var mayExec = map[string]string{
-	"agent/internal/command":       "the agent's only door to other programs",
-	"lab":                          "builds devices",
-	"e2e":                          "plays the story on devices",
-	"bench":                        "measures other programs",
-	"server/internal/store/pgtest": "starts PostgreSQL for tests",
+	"agent/internal/command":           "the agent's only door to other programs",
+	"lab":                              "builds devices",
+	"e2e":                              "plays the story on devices",
+	"bench":                            "measures other programs",
+	"server/internal/store/pgtest":     "starts PostgreSQL for tests",
+	"agent/internal/pkgmgr/pkgmgrtest": "runs the behaviour suite on devices",
 }
 
 type source struct {

@@ -145,11 +145,8 @@ func (s *Stage) layer(ctx context.Context, base string, sources []lab.Source) ([
 	if err := d.Install(filepath.Join(s.cfg.Bin, "assent-agent"), "/usr/bin/assent-agent"); err != nil {
 		return nil, err
 	}
-	frozen, err := d.Freeze(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return []string{frozen}, d.Destroy(ctx)
+	frozen, err := d.Freeze(ctx) // the device becomes the layer
+	return []string{frozen}, err
 }
 
 func (s *Stage) addDevice(ctx context.Context, spec DeviceSpec, base string, layers []string) error {
