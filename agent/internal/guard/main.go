@@ -121,7 +121,8 @@ const maxExplained = 20
 // explain tells the person at the keyboard what was refused, why, by whom, and what to do.
 func explain(findings []Finding) string {
 	var b strings.Builder
-	b.WriteString("\nassent: this transaction is refused. Nothing has been changed.\n\n")
+	// The code in parentheses is for the agent, which reads it in the output of its own runs.
+	fmt.Fprintf(&b, "\nassent: this transaction is refused (%s). Nothing has been changed.\n\n", findings[0].Code)
 	for _, f := range findings[:min(len(findings), maxExplained)] {
 		fmt.Fprintf(&b, "  %s\n", f.sentence())
 	}

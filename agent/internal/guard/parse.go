@@ -40,6 +40,10 @@ type Transaction struct {
 // OwnOption is the apt option by which Assent's own runs name themselves.
 const OwnOption = "Assent::Transaction"
 
+// RecoveryPrefix starts the ids of runs that repair an interrupted package manager. No plan orders those, so they are
+// judged as anybody's.
+const RecoveryPrefix = "recover-"
+
 // Caps on what is read from the hook.
 const (
 	maxLines    = 400_000
@@ -90,7 +94,9 @@ func (tx *Transaction) option(line string) {
 	key, value, _ := strings.Cut(line, "=")
 	switch {
 	case strings.EqualFold(key, OwnOption):
-		tx.Own = unescape(value)
+		if id := unescape(value); !strings.HasPrefix(id, RecoveryPrefix) {
+			tx.Own = id
+		}
 	case strings.EqualFold(key, "CommandLine::AsString"):
 		tx.Command = unescape(value)
 	}
