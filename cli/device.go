@@ -10,7 +10,7 @@ import (
 )
 
 func (a *app) device() *cobra.Command {
-	c := sub("device", "See, move and retire devices", a.deviceList(), a.deviceShow(), a.deviceMove(),
+	c := sub("device", "See, move and retire devices", a.deviceList(), a.deviceShow(), a.deviceRefresh(), a.deviceMove(),
 		a.deviceState("retire", "Refuse devices from now on: they get no plans and cannot connect", fleet.Retired, "Retired"),
 		a.deviceState("quarantine", "Keep devices from getting plans until they are released", fleet.Quarantined, "Quarantined"),
 		a.deviceState("release", "Let quarantined devices take part again", fleet.Active, "Released"))
@@ -49,7 +49,7 @@ func (a *app) deviceList() *cobra.Command {
 
 func (a *app) showDevices(p *printer, list client.List[client.DeviceRow]) {
 	if len(list.Items) > 0 {
-		t := newTable(flex("NAME", 8), col("ID"), flex("GROUP", 8), col("STATE"), col("SEEN"), flex("SYSTEM", 8), num("PENDING"), num("PLANNED"), num("BLOCKED"), num("FAILED"), flex("PROBLEM", 12))
+		t := newTable(flex("NAME", 8), flex("ID", 6), flex("GROUP", 6), col("STATE"), col("SEEN"), flex("SYSTEM", 6), num("PENDING"), num("PLANNED"), num("BLOCKED"), num("FAILED"), flex("PROBLEM", 12))
 		for _, d := range list.Items {
 			seen := toned(a.ago(d.LastSeen), faint)
 			if d.Connected {
@@ -124,6 +124,38 @@ func (a *app) showDevice(p *printer, d client.DeviceDetail) {
 		p.title("Events")
 		a.showEvents(p, d.Events)
 	}
+}
+
+func (a *app) deviceRefresh() *cobra.Command {
+	var r client.RefreshRequest
+	c := &cobra.Command{
+		Use: "refresh [DEVICE…]", Short: "Ask devices to look for updates now",
+		Long: `Ask devices to fetch their package lists and report what they could take now. Without devices and without --group,
+all devices that you may act on are asked. Those that are not connected are asked when they are back.`,
+		Example: `  assent device refresh web1
+  assent device refresh --group Test`,
+		ValidArgsFunction: a.completeDevices(0),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			if len(names) > 0 && r.Group != "" {
+				return usage("name devices, or give --group, and not both")
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			r.Devices = names
+			done, err := c.RefreshDevices(cmd.Context(), r)
+			if err != nil {
+				return err
+			}
+			return a.answer(done, func(p *printer) {
+				p.line("Asked %s; %d connected now.", many(done.Devices, "device"), done.Connected)
+			})
+		},
+	}
+	c.Flags().StringVarP(&r.Group, "group", "g", "", "the group (id or name), with all below")
+	a.completeGroup(c, "group")
+	return c
 }
 
 func (a *app) deviceMove() *cobra.Command {

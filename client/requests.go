@@ -110,3 +110,15 @@ type OperatorRow struct {
 	ScopeName string `json:"scope_name"`
 	Accesses  int    `json:"accesses"` // live access tokens
 }
+
+// RefreshRequest asks devices to fetch their package lists and look again now. Either Devices or Group.
+type RefreshRequest struct {
+	Devices []string `json:"devices,omitempty"` // ids or unambiguous names
+	Group   string   `json:"group,omitempty"`   // with all below; everything the caller may act on by default
+}
+
+// Refreshed says how many devices were asked. The others hear of it when they connect.
+type Refreshed struct {
+	Devices   int `json:"devices"`
+	Connected int `json:"connected"` // of these, reached at once
+}

@@ -165,6 +165,11 @@ func (c *Client) ChangeDevices(ctx context.Context, d DeviceChange) (Act, error)
 	return send[Act](ctx, c, http.MethodPost, "/devices/changes", d)
 }
 
+// RefreshDevices asks devices to fetch their package lists now.
+func (c *Client) RefreshDevices(ctx context.Context, r RefreshRequest) (Refreshed, error) {
+	return send[Refreshed](ctx, c, http.MethodPost, "/devices/refresh", r)
+}
+
 // Groups lists the tree, parents before children.
 func (c *Client) Groups(ctx context.Context) (List[GroupRow], error) {
 	return get[List[GroupRow]](ctx, c, "/groups", nil)

@@ -10,7 +10,9 @@ import (
 func (s *server) accesses(ctx context.Context, who auth.Session, _ *none) (client.List[client.AccessRow], error) {
 	all, err := s.Roster.Accesses(ctx, who.Actor)
 	for i := range all.Items {
-		all.Items[i].LastUsed, _ = s.Auth.LastUsed(all.Items[i].ID)
+		if at, ok := s.Auth.LastUsed(all.Items[i].ID); ok {
+			all.Items[i].LastUsed = at
+		}
 	}
 	return all, err
 }

@@ -82,6 +82,7 @@ func TestEveryClientMethodReachesItsServiceWithEverythingItWasGiven(t *testing.T
 		{"Devices", first(c.Devices(ctx, client.DeviceQuery{Group: "Web", Search: "s", State: "retired"}, page)), []any{who, client.DeviceQuery{Group: "Web", Search: "s", State: "retired"}, page}},
 		{"Device", first(c.Device(ctx, odd)), []any{who, odd}},
 		{"ChangeDevices", first(c.ChangeDevices(ctx, change)), []any{who, change}},
+		{"RefreshDevices", first(c.RefreshDevices(ctx, client.RefreshRequest{Devices: []string{"d1"}, Group: "Web"})), []any{who, client.RefreshRequest{Devices: []string{"d1"}, Group: "Web"}}},
 		{"Groups", first(c.Groups(ctx)), []any{who}},
 		{"CreateGroup", first(c.CreateGroup(ctx, group)), []any{who, group}},
 		{"ChangeGroup", first(c.ChangeGroup(ctx, odd, group)), []any{who, odd, group}},

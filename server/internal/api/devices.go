@@ -43,3 +43,7 @@ func (s *server) changeDevices(ctx context.Context, who auth.Session, in *in[cli
 	}
 	return s.Roster.ChangeDevices(ctx, who.Actor, c)
 }
+
+func (s *server) refreshDevices(ctx context.Context, who auth.Session, in *in[client.RefreshRequest]) (client.Refreshed, error) {
+	return s.Roster.RefreshDevices(ctx, who.Actor, in.Body)
+}

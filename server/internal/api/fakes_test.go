@@ -127,6 +127,9 @@ func (s *services) Device(_ context.Context, x0 auth.Actor, x1 string) (client.D
 func (s *services) ChangeDevices(_ context.Context, x0 auth.Actor, x1 client.DeviceChange) (client.Act, error) {
 	return answer[client.Act](s, "ChangeDevices", x0, x1)
 }
+func (s *services) RefreshDevices(_ context.Context, x0 auth.Actor, x1 client.RefreshRequest) (client.Refreshed, error) {
+	return answer[client.Refreshed](s, "RefreshDevices", x0, x1)
+}
 func (a audit) Events(_ context.Context, x0 auth.Actor, x1 client.EventQuery) (client.List[client.Event], error) {
 	return answer[client.List[client.Event]](a.services, "Events", x0, x1)
 }

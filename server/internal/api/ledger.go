@@ -30,7 +30,7 @@ func (s *server) checkpoint(ctx context.Context, _ auth.Session, _ *none) (clien
 // export never looks whole; and VerifyExport would notice.
 func (s *server) export(_ context.Context, who auth.Session) (*huma.StreamResponse, error) {
 	return &huma.StreamResponse{Body: func(h huma.Context) {
-		h.SetHeader("Content-Type", "application/x-ndjson")
+		h.SetHeader("Content-Type", linesType)
 		h.SetHeader("Content-Disposition", `attachment; filename="assent-ledger.jsonl"`)
 		err := s.Audit.Export(h.Context(), h.BodyWriter(), func() error { return s.Auth.Live(who) })
 		if err != nil {

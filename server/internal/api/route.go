@@ -109,7 +109,9 @@ func hasBody[I any]() bool {
 // stream makes a line of the table whose handler writes its answer itself.
 func stream(need Need, method, path, id, summary string, handle func(context.Context, auth.Session) (*huma.StreamResponse, error)) Route {
 	register := func(r Route, s *server, h huma.API) {
-		huma.Register(h, s.operation(r), func(ctx context.Context, _ *none) (*huma.StreamResponse, error) {
+		op := s.operation(r)
+		op.Responses["200"] = &huma.Response{Description: "JSON lines", Content: map[string]*huma.MediaType{linesType: {}}}
+		huma.Register(h, op, func(ctx context.Context, _ *none) (*huma.StreamResponse, error) {
 			answer, err := handle(ctx, caller(ctx))
 			if err != nil {
 				return nil, s.fail(ctx, r, err)
@@ -126,7 +128,10 @@ func patient(r Route) Route {
 	return r
 }
 
-const bearerScheme = "access_token"
+const (
+	bearerScheme = "access_token"
+	linesType    = "application/x-ndjson"
+)
 
 // operation is what huma needs to know of a route. The policy is its first middleware: it runs before
 // parameters and body are read.

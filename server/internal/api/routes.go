@@ -30,6 +30,7 @@ func (s *server) routes() []Route {
 		route(Viewer, http.MethodGet, "/devices", "list-devices", "List devices", s.devices),
 		route(Viewer, http.MethodGet, "/devices/{device}", "get-device", "Show a device", s.device),
 		route(Administrator, http.MethodPost, "/devices/changes", "change-devices", "Move, retire, quarantine or release devices", s.changeDevices),
+		route(Approver, http.MethodPost, "/devices/refresh", "refresh-devices", "Ask devices to look for updates now", s.refreshDevices),
 		route(Viewer, http.MethodGet, "/groups", "list-groups", "List the tree of groups", s.groups),
 		route(Administrator, http.MethodPost, "/groups", "create-group", "Create a group", s.createGroup),
 		route(Administrator, http.MethodPatch, "/groups/{group}", "change-group", "Rename, move or guard a group", s.changeGroup),

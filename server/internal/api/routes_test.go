@@ -115,6 +115,7 @@ func table() []row {
 		{"GET", "/devices", readers, "", "Devices", 200},
 		{"GET", "/devices/d1", readers, "", "Device", 200},
 		{"POST", "/devices/changes", admins, `{"devices":["d1"],"group":"Test"}`, "ChangeDevices", 200},
+		{"POST", "/devices/refresh", approvers, `{"group":"Test"}`, "RefreshDevices", 200},
 		{"GET", "/groups", readers, "", "Groups", 200},
 		{"POST", "/groups", admins, `{"name":"New"}`, "CreateGroup", 200},
 		{"PATCH", "/groups/g1", admins, `{"name":"Newer"}`, "ChangeGroup", 200},
