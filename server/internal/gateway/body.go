@@ -33,11 +33,12 @@ var (
 	errBodyBroken = fault.New(fault.Invalid, "body_incomplete", "The message did not arrive whole or not in time.")
 )
 
-// decoders keeps zstd decoders between requests: each costs far more to make than a check-in to answer.
-var decoders = sync.Pool{}
-
-// buffers keeps the buffers of small messages.
-var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+// codec keeps what reading bodies needs between requests: a zstd decoder costs far more to make than a
+// check-in to answer.
+type codec struct {
+	decoders sync.Pool // of *zstd.Decoder; empty ones are made by decoder
+	buffers  sync.Pool // of *bytes.Buffer, for small messages
+}
 
 // readJSON reads a message of at most limit bytes, compressed or not, into v.
 func (g *Gateway) readJSON(c *call, limit int64, v any) error {
@@ -57,11 +58,14 @@ func decode(body []byte, v any) error {
 
 // readMessage reads a message and hands it to use, which must not keep it.
 func (g *Gateway) readMessage(c *call, limit int64, use func(body []byte) error) error {
-	buf := buffers.Get().(*bytes.Buffer)
+	buf, ok := g.codec.buffers.Get().(*bytes.Buffer)
+	if !ok {
+		buf = new(bytes.Buffer)
+	}
 	buf.Reset()
 	defer func() {
 		if buf.Cap() <= 64<<10 {
-			buffers.Put(buf)
+			g.codec.buffers.Put(buf)
 		}
 	}()
 	if err := g.readBody(c, limit, g.Limits.BodyTimeout, buf); err != nil {
@@ -80,9 +84,9 @@ func (g *Gateway) readBody(c *call, limit int64, within time.Duration, buf *byte
 	_ = c.io.SetReadDeadline(time.Now().Add(within)) // fails only on a closed connection; the read will tell
 	var err error
 	if n := c.r.ContentLength; n >= 0 && n <= 64<<10 {
-		err = readSmall(c.r.Body, n, limit, buf)
+		err = g.codec.readSmall(c.r.Body, n, limit, buf)
 	} else {
-		err = decompress(http.MaxBytesReader(c.w, c.r.Body, limit), limit, buf)
+		err = g.codec.decompress(http.MaxBytesReader(c.w, c.r.Body, limit), limit, buf)
 	}
 	var big *http.MaxBytesError
 	switch {
@@ -98,28 +102,28 @@ func (g *Gateway) readBody(c *call, limit int64, within time.Duration, buf *byte
 }
 
 // readSmall reads a body of n bytes in one go.
-func readSmall(r io.Reader, n, limit int64, buf *bytes.Buffer) error {
+func (k *codec) readSmall(r io.Reader, n, limit int64, buf *bytes.Buffer) error {
 	buf.Grow(int(n))
 	raw := buf.AvailableBuffer()[:n]
 	if _, err := io.ReadFull(r, raw); err != nil {
 		return fmt.Errorf("read a body: %w", err)
 	}
 	if isZstdFrame(raw) {
-		return unpack(bytes.NewReader(bytes.Clone(raw)), limit, buf)
+		return k.unpack(bytes.NewReader(bytes.Clone(raw)), limit, buf)
 	}
 	buf.Write(raw) // in place: it is the buffer's own space
 	return nil
 }
 
 // decompress copies r to buf, through zstd if it begins like a zstd frame.
-func decompress(r io.Reader, limit int64, buf *bytes.Buffer) error {
+func (k *codec) decompress(r io.Reader, limit int64, buf *bytes.Buffer) error {
 	br := bufio.NewReaderSize(r, 4<<10)
 	head, err := br.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read a body: %w", err)
 	}
 	if isZstdFrame(head) {
-		return unpack(br, limit, buf)
+		return k.unpack(br, limit, buf)
 	}
 	if _, err := buf.ReadFrom(br); err != nil {
 		return fmt.Errorf("read a body: %w", err)
@@ -128,14 +132,14 @@ func decompress(r io.Reader, limit int64, buf *bytes.Buffer) error {
 }
 
 // unpack decompresses r to buf and stops at the limit.
-func unpack(r io.Reader, limit int64, buf *bytes.Buffer) error {
-	dec, err := decoder(r)
+func (k *codec) unpack(r io.Reader, limit int64, buf *bytes.Buffer) error {
+	dec, err := k.decoder(r)
 	if err != nil {
 		return errBodyZstd.Because(err)
 	}
 	defer func() {
 		_ = dec.Reset(nil) // lets go of the body; cannot fail
-		decoders.Put(dec)
+		k.decoders.Put(dec)
 	}()
 	n, err := buf.ReadFrom(io.LimitReader(dec, limit+1))
 	switch {
@@ -155,8 +159,8 @@ func isZstd(err error) bool {
 	return !errors.As(err, &big) && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-func decoder(r io.Reader) (*zstd.Decoder, error) {
-	if d, ok := decoders.Get().(*zstd.Decoder); ok {
+func (k *codec) decoder(r io.Reader) (*zstd.Decoder, error) {
+	if d, ok := k.decoders.Get().(*zstd.Decoder); ok {
 		return d, d.Reset(r)
 	}
 	return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),

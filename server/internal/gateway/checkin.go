@@ -22,7 +22,7 @@ var errCheckIn = fault.New(fault.Invalid, "checkin_invalid", "The check-in lacks
 func (g *Gateway) checkIn(c *call) error {
 	var in wire.CheckIn
 	if err := g.readMessage(c, wire.MaxMessage, func(body []byte) error {
-		if scanCheckIn(body, &in) {
+		if scanCheckIn(body, c.session.before(), &in) {
 			return nil
 		}
 		in = wire.CheckIn{}
@@ -59,7 +59,7 @@ func (g *Gateway) checkIn(c *call) error {
 		g.metrics.checkIns.incomplete.Inc()
 		return g.reply(c, wire.CheckInReply{Now: now, Resend: true, Next: 1})
 	}
-	return g.answer(c, &in)
+	return g.answer(c, &in, now)
 }
 
 // tidy checks a check-in's form and cuts what is too long.
@@ -69,7 +69,7 @@ func tidy(in *wire.CheckIn) error {
 	}
 	for k, d := range in.Digests {
 		switch {
-		case d == "" || !isKind(k):
+		case d == "" || !isKind(k): // never so in a map that is shared with the check-in before
 			delete(in.Digests, k)
 		case !isDigest(d):
 			return errCheckIn.On("digests")
@@ -121,8 +121,8 @@ func (g *Gateway) contact(c *call, digests map[wire.Kind]string) ([]wire.Kind, e
 }
 
 // answer gives the device its statement, at once or as soon as there is a new one within its wait.
-func (g *Gateway) answer(c *call, in *wire.CheckIn) error {
-	until := g.Now().Add(min(time.Duration(max(in.Wait, 0))*time.Second, maxWait))
+func (g *Gateway) answer(c *call, in *wire.CheckIn, now time.Time) error {
+	until := now.Add(min(time.Duration(max(in.Wait, 0))*time.Second, maxWait))
 	closed := func() {}
 	defer func() { closed() }()
 	var poll context.Context
@@ -131,13 +131,13 @@ func (g *Gateway) answer(c *call, in *wire.CheckIn) error {
 		if err != nil {
 			return fmt.Errorf("plan for a device: %w", err)
 		}
-		if c.session.due(stmt, plan, in.Plan, g.Now()) {
+		if c.session.due(stmt, plan, in.Plan, now) {
 			g.metrics.checkIns.statement.Inc()
-			return g.reply(c, wire.CheckInReply{Now: g.Now(), Statement: &stmt, Next: g.next()})
+			return g.reply(c, wire.CheckInReply{Now: now, Statement: &stmt, Next: g.next(), Refresh: c.session.takeRefresh()})
 		}
-		left := until.Sub(g.Now())
+		left := until.Sub(now)
 		if left <= 0 {
-			return g.nothing(c)
+			return g.nothing(c, now)
 		}
 		if first {
 			var cancel context.CancelFunc
@@ -151,8 +151,9 @@ func (g *Gateway) answer(c *call, in *wire.CheckIn) error {
 		} else if d.State != fleet.Active {
 			return errQuarantined
 		}
+		now = g.Now()
 		if poll.Err() != nil {
-			return g.nothing(c)
+			return g.nothing(c, now)
 		}
 	}
 }
@@ -182,9 +183,13 @@ func (g *Gateway) park(c *call, left time.Duration) (context.Context, context.Ca
 }
 
 // nothing is the answer of a steady check-in.
-func (g *Gateway) nothing(c *call) error {
+func (g *Gateway) nothing(c *call, now time.Time) error {
 	g.metrics.checkIns.steady.Inc()
-	return g.write(c, appendNothing(make([]byte, 0, 64), g.Now(), g.next()))
+	if c.session.takeRefresh() {
+		return g.reply(c, wire.CheckInReply{Now: now, Next: g.next(), Refresh: true})
+	}
+	c.w.Header()["Content-Type"] = []string{"application/json"}
+	return g.write(c, appendNothing(make([]byte, 0, 64), now, g.next()))
 }
 
 // next tells agents when to come again. While the server stops, that is soon, but not all at once.
@@ -228,5 +233,13 @@ func (g *Gateway) Forget(ids []fleet.DeviceID) {
 func (g *Gateway) Interrupt(ids []fleet.DeviceID) {
 	for _, id := range ids {
 		g.session(id).interrupt()
+	}
+}
+
+// Refresh has devices look for updates now: those that wait hear of it at once, the others with their
+// next check-in.
+func (g *Gateway) Refresh(ids []fleet.DeviceID) {
+	for _, id := range ids {
+		g.session(id).askRefresh()
 	}
 }

@@ -118,6 +118,7 @@ type Gateway struct {
 	inFlight atomic.Int64  // requests being worked on
 	refused  *quiet
 	steady   route // of check-ins
+	codec    codec
 
 	mu       sync.Mutex
 	sessions map[fleet.DeviceID]*session

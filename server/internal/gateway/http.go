@@ -141,11 +141,19 @@ func (g *Gateway) reply(c *call, v any) error {
 	return g.write(c, body)
 }
 
-// write sends an answer within the time limit. An error of the connection is the peer's affair: there is
-// nobody left to tell.
+// small is the size up to which net/http buffers an answer and counts its length itself. One that is as
+// small also fits into the kernel's buffer, so writing it waits only for a device that does not read at
+// all; that holds up nothing but its own few connections, and a deadline would cost more than it saves.
+const small = 2 << 10
+
+// write sends an answer. An error of the connection is the peer's affair: there is nobody left to tell.
 func (g *Gateway) write(c *call, body []byte) error {
-	c.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
-	_ = c.io.SetWriteDeadline(time.Now().Add(g.Limits.WriteTimeout)) // fails only on a closed connection
+	if len(body) > small {
+		c.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
+	if len(body) > small || c.device.ID == "" {
+		_ = c.io.SetWriteDeadline(time.Now().Add(g.Limits.WriteTimeout)) // fails only on a closed connection
+	}
 	if _, err := c.w.Write(body); err != nil {
 		g.Log.Debug("an answer did not reach its device", "device", c.device.ID, "err", err)
 	}

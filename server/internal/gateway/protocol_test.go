@@ -130,7 +130,7 @@ func TestDeviceGetsOnlyItsOwnPlan(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	var body bytes.Buffer
-	if err := decompress(resp.Body, 1<<20, &body); err != nil || wire.Digest(body.Bytes()) != a.plan {
+	if err := new(codec).decompress(resp.Body, 1<<20, &body); err != nil || wire.Digest(body.Bytes()) != a.plan {
 		t.Errorf("own plan: %v, digest %s; want %s (%v)", err, wire.Digest(body.Bytes()), a.plan, plan)
 	}
 	told := a.plan

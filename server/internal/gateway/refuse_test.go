@@ -641,7 +641,7 @@ func FuzzDecompress(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var buf bytes.Buffer
 		const limit = 1 << 16
-		if err := decompress(bytes.NewReader(data), limit, &buf); err == nil && len(data) <= limit && buf.Len() > limit {
+		if err := new(codec).decompress(bytes.NewReader(data), limit, &buf); err == nil && len(data) <= limit && buf.Len() > limit {
 			t.Errorf("%d bytes came out; the limit is %d", buf.Len(), limit)
 		}
 		shallow(buf.Bytes(), maxDepth)

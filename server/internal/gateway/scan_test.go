@@ -19,7 +19,7 @@ func usual() wire.CheckIn {
 func TestUsualCheckInTakesTheFastWay(t *testing.T) {
 	body := mustJSON(t, usual())
 	var got wire.CheckIn
-	if !scanCheckIn(body, &got) {
+	if !scanCheckIn(body, nil, &got) {
 		t.Fatalf("gave up on %s", body)
 	}
 	if d := cmp.Diff(usual(), got); d != "" {
@@ -48,9 +48,12 @@ func FuzzScanCheckIn(f *testing.F) {
 	}
 	f.Add(body)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var fast, slow wire.CheckIn
-		if !scanCheckIn(data, &fast) {
+		var fast, again, slow wire.CheckIn
+		if !scanCheckIn(data, nil, &fast) {
 			return
+		}
+		if !scanCheckIn(data, fast.Digests, &again) || !cmp.Equal(fast, again) {
+			t.Errorf("%q: with its own digests known it is read as %+v; want %+v", data, again, fast)
 		}
 		if err := json.Unmarshal(data, &slow); err != nil {
 			t.Fatalf("accepted what encoding/json refuses (%v): %q", err, data)

@@ -22,6 +22,7 @@ type session struct {
 	flight    int                  // requests under way
 	endPoll   context.CancelFunc   // ends the long poll that is open; nil when none is
 	sent      sent
+	refresh   bool // the next reply asks the device to look for updates
 }
 
 // sent is the last statement that a device was given.
@@ -109,6 +110,13 @@ func (s *session) counts(digests map[wire.Kind]string) {
 	s.contact.Digests = digests
 }
 
+// before returns the digests of the check-in before this one. They must not be changed.
+func (s *session) before() map[wire.Kind]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.announced
+}
+
 // announces reports whether the device's last check-in named this document.
 func (s *session) announces(kind wire.Kind, digest string) bool {
 	s.mu.Lock()
@@ -125,6 +133,9 @@ func (s *session) poll(ctx context.Context, wait time.Duration) (context.Context
 		s.endPoll()
 	}
 	s.endPoll = cancel
+	if s.refresh {
+		cancel() // it was asked while nobody listened
+	}
 	return ctx, cancel
 }
 
@@ -164,4 +175,21 @@ func (s *session) given() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sent.plan
+}
+
+// askRefresh has the next reply ask for a refresh, at once if the device waits for one.
+func (s *session) askRefresh() {
+	s.mu.Lock()
+	s.refresh = true
+	s.mu.Unlock()
+	s.interrupt()
+}
+
+// takeRefresh reports, once, whether a refresh was asked for.
+func (s *session) takeRefresh() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	asked := s.refresh
+	s.refresh = false
+	return asked
 }
