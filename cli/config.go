@@ -18,6 +18,7 @@ type config struct {
 	Server string `json:"server"`
 	Token  string `json:"token,omitempty"`
 	CA     string `json:"ca,omitempty"`
+	Ledger string `json:"ledger,omitempty"` // the ledger's verifier key as the server gave it at the first sign-in
 }
 
 // defaultServer is where assentd listens unless told otherwise.
@@ -32,7 +33,7 @@ func (a *app) settings() (config, error) {
 	}
 	c := config{Server: first(a.server, a.Getenv("ASSENT_SERVER"), file.Server, defaultServer), CA: first(a.ca, a.Getenv("ASSENT_CA")), Token: a.Getenv("ASSENT_TOKEN")}
 	if strings.TrimRight(c.Server, "/") == strings.TrimRight(file.Server, "/") {
-		c.CA, c.Token = first(c.CA, file.CA), first(c.Token, file.Token)
+		c.CA, c.Token, c.Ledger = first(c.CA, file.CA), first(c.Token, file.Token), file.Ledger
 	}
 	return c, nil
 }

@@ -88,8 +88,9 @@ func (a *app) ledgerVerify() *cobra.Command {
 and that every entry can be replayed. FILE may be - for the standard input.
 
 KEY is the ledger's verifier key, or the name of a file that holds it. Get it from the server's host
-(assentd ledger-key) and keep it apart: a key that comes with the export proves nothing.`,
-		Example: `  assent ledger export ledger.jsonl
+(assentd ledger-key) and keep it apart: a key that comes with the export proves nothing. Without --key, the
+key that the server showed at your first sign-in counts.`,
+		Example: `  assent ledger export --output ledger.jsonl
   assent ledger verify ledger.jsonl --key ledger.key`,
 		Args: args(1, 1, "the file of an export"),
 		RunE: func(_ *cobra.Command, files []string) error { return a.verify(files[0], key) },
@@ -99,8 +100,15 @@ KEY is the ledger's verifier key, or the name of a file that holds it. Get it fr
 }
 
 func (a *app) verify(file, key string) error {
+	origin := "given"
 	if key == "" {
-		return usage("give the ledger's verifier key with --key; `assentd ledger-key` on the server's host prints it")
+		settings, err := a.settings()
+		if err != nil {
+			return err
+		}
+		if key, origin = settings.Ledger, "of your first sign-in at "+settings.Server; key == "" {
+			return usage("give the ledger's verifier key with --key; `assentd ledger-key` on the server's host prints it")
+		}
 	}
 	if data, err := os.ReadFile(key); err == nil && len(data) < 4096 {
 		key = strings.TrimSpace(string(data))
@@ -124,7 +132,7 @@ func (a *app) verify(file, key string) error {
 	}
 	return a.answer(verified(s), func(p *printer) {
 		p.raw(p.paint(good, "Verified.") + "\n")
-		p.fields("Organisation", s.Checkpoint.Org, "Entries", fmt.Sprint(s.Checkpoint.Size), "First", a.exactly(s.First), "Last", a.exactly(s.Last))
+		p.fields("Organisation", s.Checkpoint.Org, "Entries", fmt.Sprint(s.Checkpoint.Size), "First", a.exactly(s.First), "Last", a.exactly(s.Last), "Key", origin)
 	})
 }
 
@@ -139,27 +147,30 @@ func verified(s ledger.Summary) any {
 }
 
 func (a *app) ledgerExport() *cobra.Command {
-	return &cobra.Command{
-		Use: "export [FILE]", Short: "Write the whole ledger for keeping and verifying",
-		Long:    `Write every entry byte for byte as it was hashed, under a signed checkpoint. Without FILE, or with -, to the standard output.`,
-		Example: "  assent ledger export ledger.jsonl",
-		Args:    args(0, 1, ""),
-		RunE: func(cmd *cobra.Command, files []string) error {
+	var file string
+	c := &cobra.Command{
+		Use: "export", Short: "Write the whole ledger for keeping and verifying",
+		Long:    `Write every entry byte for byte as it was hashed, under a signed checkpoint.`,
+		Example: "  assent ledger export --output ledger.jsonl",
+		Args:    args(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.connect()
 			if err != nil {
 				return err
 			}
-			if len(files) == 0 || files[0] == "-" {
+			if file == "" || file == "-" {
 				return c.Export(cmd.Context(), a.Out)
 			}
-			if err := exportTo(cmd.Context(), c, files[0]); err != nil {
+			if err := exportTo(cmd.Context(), c, file); err != nil {
 				return err
 			}
-			return a.answer(map[string]string{"file": files[0]}, func(p *printer) {
-				p.line("Wrote %s. Verify it: assent ledger verify %s --key KEY", files[0], quote(files[0]))
+			return a.answer(map[string]string{"file": file}, func(p *printer) {
+				p.line("Wrote %s. Verify it: assent ledger verify %s --key KEY", file, quote(file))
 			})
 		},
 	}
+	c.Flags().StringVarP(&file, "output", "o", "", "the file; the standard output by default")
+	return c
 }
 
 // exportTo writes the file whole or not at all.

@@ -54,13 +54,40 @@ func (a *app) signIn(cmd *cobra.Command, token, note string) error {
 		return err
 	}
 	settings.Token = text
-	path, err := a.save(settings)
+	path, err := a.save(settings) // first of all: the token is spent
 	if err != nil {
+		return err
+	}
+	if err := a.remember(cmd.Context(), settings); err != nil {
 		return err
 	}
 	return a.answer(me, func(p *printer) {
 		p.line("Signed in to %s as %s (%s) until %s; kept in %s.", settings.Server, me.Name, string(me.Role), a.when(me.Expires), path)
 	})
+}
+
+// remember keeps the ledger's verifier key of the first sign-in. A server that shows another one later has
+// another ledger: the new key is not taken.
+func (a *app) remember(ctx ctx, c config) error {
+	api, err := a.dial(c)
+	if err != nil {
+		return err
+	}
+	cp, err := api.Checkpoint(ctx)
+	switch {
+	case errors.Is(err, fault.Forbidden):
+		return nil // the ledger is not for this operator
+	case err != nil:
+		return err
+	case c.Ledger == "":
+		c.Ledger = cp.Key
+		_, err = a.save(c)
+		return err
+	case c.Ledger != cp.Key:
+		fmt.Fprintf(a.Err, "assent: The ledger of %s is signed with another key than at your first sign-in. If that was not announced, it may be another ledger. The first key is kept: %s [ledger_key_changed]\n",
+			clean(c.Server), clean(c.Ledger))
+	}
+	return nil
 }
 
 // exchange tries the text as a sign-in token, then as an access token.
