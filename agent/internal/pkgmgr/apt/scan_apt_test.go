@@ -257,10 +257,10 @@ func TestPhasingPicksTheDevicesThatAptPicks(t *testing.T) {
 				t.Fatal(err)
 			}
 			status, list := string(whole)+"\n", ""
-			for i := range 60 {
+			for i := range 400 {
 				p := fmt.Sprintf("Package: phased%d\nArchitecture: amd64\nInstalled-Size: 1\nDescription: x\n", i)
 				status += p + "Version: 1.0\nMaintainer: x\nStatus: install ok installed\n\n"
-				list += p + fmt.Sprintf("Version: 2.%d\nSource: src%d (2.%d-x)\nFilename: x.deb\nSize: 9\nSHA256: %064x\nPhased-Update-Percentage: %d\n\n", i, i, i, i, i*100/60)
+				list += p + fmt.Sprintf("Version: 2.%d\nSource: src%d (2.%d-x)\nFilename: x.deb\nSize: 9\nSHA256: %064x\nPhased-Update-Percentage: %d\n\n", i, i, i, i, i*100/400)
 			}
 			w.files["var/lib/dpkg/status"] = status
 			base := "var/lib/apt/lists/a.example_pub_dists_s_"
@@ -288,16 +288,16 @@ func TestPhasingPicksTheDevicesThatAptPicks(t *testing.T) {
 			if diff := cmp.Diff(r.simulatedUpgrade("upgrade"), ours); diff != "" {
 				t.Errorf("apt (-) and we (+) differ:\n%s", diff)
 			}
-			if len(ours) < 10 || len(ours) > 50 {
-				t.Errorf("%d of 60 are for this device: this proves little", len(ours))
+			if len(ours) < 50 || len(ours) > 350 {
+				t.Errorf("%d of 400 are for this device: this proves little", len(ours))
 			}
 			got := scanChoices(r.scan(), "amd64")
 			want := r.aptChoices("amd64", slices.Sorted(maps.Keys(got)))
 			if diff := cmp.Diff(sorted(want), sorted(got)); diff != "" {
 				t.Errorf("policy: apt (-) and the scan (+) differ:\n%s", diff)
 			}
-			if n := len(items(r.scan().Available.Updates)); n < 60 {
-				t.Errorf("%d of 60 phased updates are offered", n)
+			if n := len(items(r.scan().Available.Updates)); n < 400 {
+				t.Errorf("%d of 400 phased updates are offered", n)
 			}
 		})
 	}

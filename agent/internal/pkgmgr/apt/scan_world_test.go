@@ -100,8 +100,10 @@ func (w *fakeWorld) stanza(name, arch, version, source string, same bool) string
 	if source != "" {
 		s += "Source: " + source + "\n"
 	}
-	if same {
+	if same && arch != "all" {
 		s += "Multi-Arch: same\n"
+	} else if w.rand.IntN(4) == 0 {
+		s += "Multi-Arch: foreign\n"
 	}
 	return s + pick(w.rand, "", "", "Depends: delta (>= 0:1.0)\n", "Depends: delta (>=1.0)\n")
 }
@@ -114,7 +116,7 @@ func (w *fakeWorld) addEntry(s *fakeSuite, name, arch, source string, same bool)
 	text += fmt.Sprintf("Filename: pool/%s_%s_%s.deb\nSize: %d\nSHA256: %064x\nDescription: x\n", name, version, arch, size, size)
 	indexes := []string{"main/" + arch}
 	if arch == "all" {
-		indexes = []string{"main/amd64", "main/i386"}
+		indexes = pick(r, []string{"main/amd64", "main/i386"}, []string{"main/all"})
 	}
 	if r.IntN(5) == 0 {
 		indexes[0] = strings.Replace(indexes[0], "main", "contrib", 1)
@@ -207,7 +209,10 @@ func (w *fakeWorld) addPreferences() {
 			"origin a.example", "origin \"b.example\"", "origin \"\"", "origin *.example", "release o=Acme Corp", "release a=st[aeiou]ble",
 			"version 1.0*", "version 2.0", "version *+deb12u1", "version /^1[.:]/", "version 1:*", "Version 1.1~rc1")
 		priority := pick(r, "-10", "1", "99", "100", "101", "500", "501", "990", "1000", "1001", "-1", "never")
-		if priority == "never" && name != "*" {
+		switch {
+		case name == "*" && r.IntN(4) == 0:
+			priority = "never"
+		case name != "*" && priority == "never":
 			priority = "-5"
 		}
 		all = append(all, fmt.Sprintf("Explanation: x\nPackage: %s\nPin: %s\nPin-Priority: %s\n", name, pin, priority))
