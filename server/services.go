@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 
+	"assent/fleet"
 	"assent/ledger"
 	"assent/server/internal/api"
 	"assent/server/internal/audit"
@@ -53,7 +54,8 @@ func (r *running) newRoster(reader roster.Reader, who *auth.Service) (*roster.Se
 		return nil, fmt.Errorf("find the port for devices: %w", err)
 	}
 	return roster.New(roster.Config{Index: r.index, Reader: reader, CA: r.keys.ca.Certificate(),
-		Server: r.agentURL(port), LastUsed: who.LastUsed, Log: r.Log})
+		Server: r.agentURL(port), LastUsed: who.LastUsed, Log: r.Log,
+		Refresh: func(ids []fleet.DeviceID) { r.gateway.Refresh(ids) }})
 }
 
 // newAudit builds the reader of the ledger with the key that signs its checkpoints.

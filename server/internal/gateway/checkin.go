@@ -151,8 +151,7 @@ func (g *Gateway) answer(c *call, in *wire.CheckIn, now time.Time) error {
 		} else if d.State != fleet.Active {
 			return errQuarantined
 		}
-		now = g.Now()
-		if poll.Err() != nil {
+		if now = g.Now(); poll.Err() != nil {
 			return g.nothing(c, now)
 		}
 	}

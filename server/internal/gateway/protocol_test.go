@@ -59,6 +59,27 @@ func TestLongPollEndsAtOnceWhenThePlanChanges(t *testing.T) {
 	}
 }
 
+func TestRefreshReachesADeviceThatListensAtOnceAndAnotherWithItsNextCheckInOnce(t *testing.T) {
+	b := newBench(t, Limits{})
+	listening, away := b.agent(), b.agent()
+	listening.settle()
+	away.settle()
+	listening.wait = 60
+	got := make(chan wire.CheckInReply, 1)
+	go func() { reply, _, _ := listening.once(); got <- reply }()
+	<-b.w.polled
+	b.gw.Refresh([]fleet.DeviceID{listening.id, away.id})
+	if reply := <-got; !reply.Refresh {
+		t.Errorf("the device that listens got %+v; want refresh", reply)
+	}
+	if reply, _, _ := away.once(); !reply.Refresh {
+		t.Errorf("the other device's next check-in got %+v; want refresh", reply)
+	}
+	if reply, _, _ := away.once(); reply.Refresh {
+		t.Error("it was asked twice")
+	}
+}
+
 func TestNewerCheckInEndsTheDevicesEarlierLongPoll(t *testing.T) {
 	b := newBench(t, Limits{})
 	a := b.agent()
