@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -28,10 +29,11 @@ func TestPromise2_WhateverTheOrderOfActsADeclinedUpdateIsNeverInAPlan(t *testing
 		o := newOffice(t)
 		h := &chaos{office: o, r: r, devices: []fleet.DeviceID{"d1", "d2", "d3"}, groups: []string{"root", "a", "b", "c"}}
 		h.found()
-		for range rapid.IntRange(1, 25).Draw(r, "steps") {
+		for range rapid.IntRange(1, 15).Draw(r, "steps") {
 			h.step()
 			h.check()
 		}
+		h.checkList()
 		before := h.plans()
 		o.planner.Close()
 		o.Restart()
@@ -49,9 +51,10 @@ func TestPromise2_WhateverTheOrderOfActsADeclinedUpdateIsNeverInAPlan(t *testing
 // chaos makes random acts.
 type chaos struct {
 	*office
-	r       *rapid.T
-	devices []fleet.DeviceID
-	groups  []string
+	r         *rapid.T
+	devices   []fleet.DeviceID // that report the software the acts are about
+	strangers []fleet.DeviceID
+	groups    []string
 }
 
 func (h *chaos) found() {
@@ -63,7 +66,14 @@ func (h *chaos) found() {
 		h.Has(id, "tool 1", "lib 1")
 		h.scan(id)
 	}
+	h.Device("d4", "b") // knows nothing of the software, but stands behind its walls
+	h.Has("d4", "other 1")
+	h.Offered("d4")
+	h.strangers = []fleet.DeviceID{"d4"}
 }
+
+// all are the devices of the world.
+func (h *chaos) all() []fleet.DeviceID { return slices.Concat(h.devices, h.strangers) }
 
 // scan reports a random set of offers.
 func (h *chaos) scan(id fleet.DeviceID) {
@@ -107,7 +117,7 @@ func (h *chaos) step() {
 	case "except":
 		_, err = h.decide.Except(context.Background(), h.admin, client.ExceptionRequest{Update: update, Scope: scope, Reason: "trial", Expires: h.Now().Add(time.Hour)})
 	case "move":
-		h.Act("ada", ledger.DeviceMove{IDs: []fleet.DeviceID{rapid.SampledFrom(h.devices).Draw(h.r, "device")}, Group: fleet.GroupID(scope)})
+		h.Act("ada", ledger.DeviceMove{IDs: []fleet.DeviceID{rapid.SampledFrom(h.all()).Draw(h.r, "device")}, Group: fleet.GroupID(scope)})
 	case "scan":
 		h.scan(rapid.SampledFrom(h.devices).Draw(h.r, "device"))
 	case "time":
@@ -158,7 +168,7 @@ func (h *chaos) declines() map[ledger.DecisionKey]approval.Decision {
 }
 
 func (h *chaos) plans() (out []string) {
-	for _, id := range h.devices {
+	for _, id := range h.all() {
 		_, digest, err := h.planner.For(id)
 		if err != nil {
 			h.r.Fatal(err)
@@ -169,7 +179,7 @@ func (h *chaos) plans() (out []string) {
 }
 
 func (h *chaos) check() {
-	for _, id := range h.devices {
+	for _, id := range h.all() {
 		given := h.plan(id)
 		h.Index.View(func(v *index.View) {
 			d, _ := v.Device(id)
@@ -184,7 +194,6 @@ func (h *chaos) check() {
 			}
 		})
 	}
-	h.checkList()
 }
 
 // checkList compares the board's counts, which are kept up to date bit by bit, with a count from scratch.
