@@ -58,32 +58,16 @@ func (a *Agent) loadFloor() {
 // loadPlan takes up the plan of an earlier process. Its signature is checked again; whether it has expired is
 // judged when it is acted upon.
 func (a *Agent) loadPlan() {
-	h, err := readPlan(a)
+	s, body, plan, err := openStored(a.opt.Dir, a.id)
 	if err != nil {
 		a.opt.Log.Info("no plan to take up", "reason", err)
 		return
 	}
-	a.held = h
-	a.floor.Counter = max(a.floor.Counter, h.body.Counter)
-	if h.body.Issued.After(a.floor.Signed) {
-		a.floor.Signed = h.body.Issued
+	a.held = &held{statement: s, body: body, plan: plan}
+	a.floor.Counter = max(a.floor.Counter, body.Counter)
+	if body.Issued.After(a.floor.Signed) {
+		a.floor.Signed = body.Issued
 	}
-}
-
-func readPlan(a *Agent) (*held, error) {
-	s, err := readStored(a.opt.Dir)
-	if err != nil {
-		return nil, err
-	}
-	body, err := s.Statement.Verify(a.id.Trusted(), a.id.Device, 0, time.Time{})
-	if err != nil {
-		return nil, err
-	}
-	plan, err := body.Open(s.Plan)
-	if err != nil {
-		return nil, err
-	}
-	return &held{statement: s.Statement, body: body, plan: plan}, nil
 }
 
 // clock is the time to judge expiries by: the device's, but never before what is certainly past (A15).
