@@ -36,7 +36,7 @@ type board struct {
 	all     bool
 	stained *roaring.Bitmap
 	until   time.Time // when a decision that the board rests on ends by itself; zero: never
-	lines   [][]Line // by device number
+	lines   [][]Line  // by device number
 	tallies map[uint32]*Tally
 }
 
