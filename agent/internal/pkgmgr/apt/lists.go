@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"slices"
 	"strings"
@@ -418,5 +417,3 @@ func olderThan(version, than string) bool {
 	c, err := pkgver.Compare("deb", version, than)
 	return err == nil && c < 0
 }
-
-var _ io.Closer = (*listReader)(nil)

@@ -36,19 +36,23 @@ type pinRecord struct {
 	match    matcher
 }
 
-// matcher is the Pin field.
+// matcher is the Pin field. Of a release, what is nil or empty was not asked for.
 type matcher struct {
-	kind                                           string // "version", "release", "origin"; empty matches nothing
-	versionText                                    string
-	versionPrefix                                  bool
-	versionExpr                                    expression
-	all                                            bool // release *
-	relVersion                                     string
-	relVersionPrefix                               bool
-	origin, archive, codename, label               *expression
-	release, component, architecture, relVersionEx *expression
-	site                                           expression
-	siteText                                       string
+	kind string // "version", "release", "origin"; empty matches nothing
+
+	version       string // of the package, as written
+	versionPrefix bool   // it ended in a star
+	versionExpr   expression
+
+	all                              bool // release *
+	relVersion                       string
+	relVersionPrefix                 bool
+	relVersionExpr                   *expression
+	origin, archive, codename, label *expression
+	release                          *expression // archive or codename
+	component, architecture          *expression
+
+	site expression
 }
 
 func optional(text string) *expression {
@@ -70,14 +74,13 @@ func newMatcher(kind, data string) matcher {
 			m.site = newExpression("")
 		}
 	case kind == "version":
-		m.versionText, m.versionPrefix = strings.CutSuffix(data, "*")
-		m.versionExpr = newExpression(m.versionText)
+		m.version, m.versionPrefix = strings.CutSuffix(data, "*")
+		m.versionExpr = newExpression(m.version)
 	case kind == "origin":
-		m.siteText = data
 		if len(data) >= 2 && data[0] == '"' && data[len(data)-1] == '"' {
-			m.siteText = data[1 : len(data)-1]
+			data = data[1 : len(data)-1]
 		}
-		m.site = newExpression(m.siteText)
+		m.site = newExpression(data)
 	case kind == "release":
 		m.readRelease(data)
 	}
@@ -124,12 +127,12 @@ func (m *matcher) readRelease(data string) {
 
 func (m *matcher) setVersion(value string) {
 	m.relVersion, m.relVersionPrefix = strings.CutSuffix(value, "*")
-	m.relVersionEx = optional(m.relVersion)
+	m.relVersionExpr = optional(m.relVersion)
 }
 
 // matchesVersionText is for pins by version.
 func (m matcher) matchesVersionText(version string) bool {
-	return versionMatches(version, m.versionText, m.versionPrefix) || m.versionExpr.matches(version)
+	return versionMatches(version, m.version, m.versionPrefix) || m.versionExpr.matches(version)
 }
 
 func versionMatches(version, want string, prefix bool) bool {
@@ -163,7 +166,7 @@ func (m matcher) matchesRelease(ix *index) bool {
 		return m.matchesStatusFile(ix)
 	}
 	r := ix.release
-	if m.relVersion != "" && !versionMatches(r.version, m.relVersion, m.relVersionPrefix) && !holds(m.relVersionEx, r.version) {
+	if m.relVersion != "" && !versionMatches(r.version, m.relVersion, m.relVersionPrefix) && !holds(m.relVersionExpr, r.version) {
 		return false
 	}
 	return holds(m.origin, r.origin) && holds(m.archive, r.suite) && holds(m.codename, r.codename) && holds(m.label, r.label) &&

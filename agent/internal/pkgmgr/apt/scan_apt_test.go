@@ -22,7 +22,12 @@ import (
 // aptChoices asks apt-cache policy about packages, by "name:arch".
 func (r *realRoot) aptChoices(native string, keys []string) map[string]choice {
 	r.t.Helper()
-	text := r.output(append([]string{"apt-cache", "policy", "--"}, keys...)...)
+	return r.parsePolicy(native, r.output(append([]string{"apt-cache", "policy", "--"}, keys...)...))
+}
+
+// parsePolicy reads what apt-cache policy prints.
+func (r *realRoot) parsePolicy(native, text string) map[string]choice {
+	r.t.Helper()
 	out := map[string]choice{}
 	var key string
 	var c choice
@@ -127,6 +132,7 @@ func TestScanEqualsAptOnRealRootsWithRealPendingUpdates(t *testing.T) {
 		}, 50},
 	} {
 		t.Run(c.suite, func(t *testing.T) {
+			t.Parallel()
 			r := newRealRoot(t, suiteBase(c.suite))
 			r.refresh(c.sources)
 			s := r.scan()
@@ -221,6 +227,7 @@ func (r *realRoot) simulatedUpgrade(args ...string) []string {
 }
 
 func TestScanFindsEveryUpdateThatDistUpgradeWouldInstallWhateverItsInstLineEndsIn(t *testing.T) {
+	t.Parallel()
 	r := newRealRoot(t, suiteBase("bullseye"))
 	r.refresh(func(a lab.Archive) string {
 		return fmt.Sprintf("deb %[1]s bullseye main\ndeb %[2]s bullseye-security main\ndeb %[1]s bookworm main\n", a.Main, a.Security)

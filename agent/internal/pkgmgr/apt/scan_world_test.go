@@ -28,7 +28,7 @@ type fakeWorld struct {
 }
 
 type fakeSuite struct {
-	host, dist                      string
+	uri, dist                       string
 	origin, label, suite, codename  string
 	notAutomatic, automaticUpgrades bool
 	version                         string
@@ -52,7 +52,7 @@ func (w *fakeWorld) addSuites() {
 	r := w.rand
 	for i := range 1 + r.IntN(4) {
 		s := fakeSuite{
-			host: pick(r, "a.example", "b.example:8080", "user:pw@c.example"), dist: fmt.Sprintf("s%d%s", i, pick(r, "", "-security", "/updates", "_x")),
+			uri: pick(r, "http://a.example/pub", "https://b.example:8080/pub/", "http://user:pw@c.example/p~b", "file:/pub", "file:///pub"), dist: fmt.Sprintf("s%d%s", i, pick(r, "", "-security", "/updates", "_x")),
 			origin: pick(r, "Acme", "Debian", "Acme Corp", ""), label: pick(r, "Acme", "Acme-Security", "Debian", ""),
 			suite: pick(r, "stable", "testing", "stable-security", ""), codename: pick(r, "nut", "oak", "nut-security", ""),
 			notAutomatic: r.IntN(4) == 0, automaticUpgrades: r.IntN(3) == 0, version: pick(r, "12", "12.5", "13", ""),
@@ -129,8 +129,10 @@ func (w *fakeWorld) addEntry(s *fakeSuite, name, arch, source string, same bool)
 func (w *fakeWorld) writeLists() {
 	var list strings.Builder
 	for _, s := range w.suite {
-		fmt.Fprintf(&list, "deb %shttp://%s/pub %s main contrib # x\n", s.sourceOptions, s.host, s.dist)
-		base := "var/lib/apt/lists/" + listName("http://"+s.host+"/pub/dists/"+s.dist+"/")
+		for _, components := range pick(w.rand, []string{"main contrib"}, []string{"main", "contrib main"}) {
+			fmt.Fprintf(&list, "deb %s%s %s %s # x\n", s.sourceOptions, s.uri, s.dist, components)
+		}
+		base := "var/lib/apt/lists/" + listName(withSlash(s.uri)+"dists/"+s.dist+"/")
 		release := ""
 		field := func(name, value string) {
 			if value != "" {
@@ -173,7 +175,7 @@ func (w *fakeWorld) paragraphSources() string {
 		"[ trusted=yes arch+=i386 ] ": "Trusted: yes\nArchitectures-Add: i386\n"}
 	out := "# comment\n\n"
 	for _, s := range w.suite {
-		out += fmt.Sprintf("Types: deb\n%s# comment\nURIs: http://%s/pub\nSuites:\n %s\nComponents: main\n contrib\n\n", options[s.sourceOptions], s.host, s.dist)
+		out += fmt.Sprintf("Types: deb\n%s# comment\nURIs: %s\nSuites:\n %s\nComponents: main\n contrib\n\n", options[s.sourceOptions], s.uri, s.dist)
 	}
 	return out + "Enabled: no\nTypes: deb\nURIs: http://a.example/pub\nSuites: s9\nComponents: main\n"
 }

@@ -276,6 +276,9 @@ func (s *status) readArchitectures(t *tree) error {
 func (s *status) readAuto(t *tree) {
 	f, err := t.open(extendedFile)
 	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			s.findings = append(s.findings, wire.Finding{Code: "auto_marks_unreadable", Detail: clip(err.Error(), maxField)})
+		}
 		return
 	}
 	defer f.Close()

@@ -141,9 +141,12 @@ func (t *tree) list(name string) ([]string, error) {
 	if !ok {
 		return nil, &fs.PathError{Op: "list", Path: "/" + name, Err: errors.New("not a directory")}
 	}
-	entries, err := dir.ReadDir(maxDirectory)
+	entries, err := dir.ReadDir(maxDirectory + 1)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
+	}
+	if len(entries) > maxDirectory {
+		return nil, &fs.PathError{Op: "list", Path: "/" + name, Err: errTooLarge}
 	}
 	names := make([]string, 0, len(entries))
 	for _, e := range entries {
