@@ -102,7 +102,7 @@ type update struct {
 
 var (
 	sourceLine   = regexp.MustCompile(`^(Hit|Get|Ign|Err):\d+ (\S+) (\S+) (InRelease|Release|\S.*?)(?: \[.*\])?$`)
-	uriDone      = regexp.MustCompile(`^201 URI Done: (\S+/InRelease)$`)
+	uriDone      = regexp.MustCompile(`^201 URI Done: (\S+)$`)
 	receivedSum  = regexp.MustCompile(`^\s*- SHA256:([0-9a-f]{64})$`)
 	verifiedFile = regexp.MustCompile(`^Signature verification succeeded: \S*/partial/(\S+)_InRelease$`)
 )
@@ -110,7 +110,8 @@ var (
 // parseUpdate reads the output of apt-get update. Lines that it does not know say nothing.
 func parseUpdate(out string) update {
 	u := update{map[string]bool{}, map[string]string{}, map[string]string{}, map[string]string{}}
-	sum, failing := "", ""
+	current, failing := "", ""
+	received := map[string]string{} // several sources are fetched at once, so their lines mix
 	for line := range strings.Lines(out) {
 		line = strings.TrimRight(line, "\r\n")
 		if m := sourceLine.FindStringSubmatch(line); m != nil {
@@ -130,13 +131,15 @@ func parseUpdate(out string) update {
 			u.failed[failing] = strings.TrimSpace(line)
 			failing = ""
 		case uriDone.MatchString(line):
-			sum = ""
-		case receivedSum.MatchString(line):
-			if sum == "" {
-				sum = receivedSum.FindStringSubmatch(line)[1]
+			uri, ok := strings.CutSuffix(uriDone.FindStringSubmatch(line)[1], "/InRelease")
+			if current = ""; ok {
+				current = strings.TrimSuffix(listName(uri+"/"), "_")
 			}
+		case current != "" && receivedSum.MatchString(line):
+			received[current] = receivedSum.FindStringSubmatch(line)[1]
 		case verifiedFile.MatchString(line):
-			u.served[verifiedFile.FindStringSubmatch(line)[1]] = sum
+			name := verifiedFile.FindStringSubmatch(line)[1]
+			u.served[name] = received[name]
 		case strings.HasPrefix(line, "E: ") || strings.HasPrefix(line, "W: "):
 			u.note(line[3:])
 		}
@@ -177,7 +180,7 @@ func (u update) about(r *release) (problem, detail string) {
 		text = u.failed[name]
 	}
 	for file, said := range u.failed { // an index below the source
-		if text == "" && strings.HasPrefix(file, name) {
+		if text == "" && strings.HasPrefix(file, name+"_") {
 			text = said
 		}
 	}
@@ -200,7 +203,7 @@ func classifySource(text string) string {
 	switch {
 	case has("is expired", "is not valid yet", "invalid since"):
 		return "expired"
-	case has("NO_PUBKEY", "BADSIG", "GPG error", "Missing key", "is not signed", "sqv returned", "signatures were invalid",
+	case has("NO_PUBKEY", "BADSIG", "GPG error", "Missing key", "is not signed", "no longer signed", "sqv returned", "signatures were invalid",
 		"couldn't be verified", "OpenPGP signature verification failed", "NOSPLIT", "NODATA", "EXPKEYSIG", "REVKEYSIG", "does not have a Release file"):
 		return "bad_signature"
 	case has("Hash Sum mismatch", "unexpected size", "changed its"):
