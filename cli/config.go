@@ -47,21 +47,23 @@ func first(values ...string) string {
 	return ""
 }
 
-// path is where the configuration lies.
-func (a *app) path() (string, error) {
+var errNoHome = fault.New(fault.Invalid, "no_home", "Neither XDG_CONFIG_HOME nor HOME is set; set one, or use ASSENT_SERVER and ASSENT_TOKEN.")
+
+// path is where the configuration lies; empty when there is no place for it.
+func (a *app) path() string {
 	if dir := a.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "assent", "config.json"), nil
+		return filepath.Join(dir, "assent", "config.json")
 	}
 	if home := a.Getenv("HOME"); filepath.IsAbs(home) {
-		return filepath.Join(home, ".config", "assent", "config.json"), nil
+		return filepath.Join(home, ".config", "assent", "config.json")
 	}
-	return "", fault.New(fault.Invalid, "no_home", "Neither XDG_CONFIG_HOME nor HOME is set; set one, or use ASSENT_SERVER and ASSENT_TOKEN.")
+	return ""
 }
 
 // load reads the configuration; without a file it is empty.
 func (a *app) load() (config, error) {
-	path, err := a.path()
-	if err != nil {
+	path := a.path()
+	if path == "" {
 		return config{}, nil // flags and environment may do
 	}
 	info, err := os.Stat(path)
@@ -86,9 +88,9 @@ func (a *app) load() (config, error) {
 
 // save writes the configuration so that nobody else can read it and a crash leaves the old or the new one.
 func (a *app) save(c config) (string, error) {
-	path, err := a.path()
-	if err != nil {
-		return "", err
+	path := a.path()
+	if path == "" {
+		return "", errNoHome
 	}
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {

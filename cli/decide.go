@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -181,7 +182,7 @@ func (a *app) confirm(ctx ctx, c *client.Client, r client.Decide) error {
 	}
 	fmt.Fprintf(a.Err, "Do this for %s? [y/N] ", many(len(o.Changed), "update"))
 	line, err := bufio.NewReader(a.In).ReadString('\n')
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the answer: %w", err)
 	}
 	if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
