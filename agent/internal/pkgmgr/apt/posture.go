@@ -14,6 +14,12 @@ func compareFindings(a, b wire.Finding) int {
 }
 
 // posture is every weakness in apt's set-up and everything that the scan had to leave out.
+//
+// Weaknesses: trusted_yes, allow_insecure, allow_unauthenticated, allow_downgrade_to_insecure,
+// check_valid_until_off, no_signed_by, http_without_valid_until. Left out or not understood: invalid_name,
+// invalid_version, invalid_status, no_digest, too_many_versions, database_malformed, list_missing, list_unreadable,
+// release_unreadable, source_malformed, preferences_malformed, config_unreadable, apt_paths_moved, state_unreadable,
+// auto_marks_unreadable.
 func (l *lists) posture() []wire.Finding {
 	l.checkOptions()
 	for _, s := range l.sources {
