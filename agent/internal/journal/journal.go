@@ -105,14 +105,15 @@ type Journal struct {
 	mu     sync.Mutex
 	f      *os.File
 	size   int64
-	limit  int64 // the size from which compacting is worth a try
+	least  int64 // below this size compacting is never worth it
+	limit  int64 // the size from which it is worth a try
 	broken bool  // a write failed half way: the file's end is not known to be good
 	state  State
 }
 
 // Open reads the journal in dir, or starts one.
 func Open(dir *statedir.Dir) (*Journal, error) {
-	j := &Journal{dir: dir, limit: firstLimit()}
+	j := &Journal{dir: dir, least: firstLimit(), limit: firstLimit()}
 	state, good, err := load(dir)
 	if err != nil {
 		return nil, err
@@ -245,7 +246,7 @@ func (j *Journal) compact() error {
 	}
 	j.f.Close()
 	j.f, j.size, j.broken = f, int64(len(line)), false
-	j.limit = max(firstLimit(), 2*j.size)
+	j.limit = max(j.least, 2*j.size)
 	return nil
 }
 
