@@ -20,6 +20,7 @@ type follower struct {
 	group string
 	out   *printer
 	seen  map[pair]installation.State // what was printed last
+	over  map[string]map[end]int      // updates of which nothing is pending any more
 }
 
 // pair is an update on a device.
@@ -40,7 +41,7 @@ func (a *app) follow(parent ctx, c *client.Client, d *act, o client.Outcome, seq
 	ctx, cancel := context.WithTimeout(parent, d.timeout)
 	defer cancel()
 	out := a.printerTo(a.Err, a.Width) // the answer proper is on Out already
-	f := &follower{a: a, c: c, act: o, group: d.group, out: out, seen: map[pair]installation.State{}}
+	f := &follower{a: a, c: c, act: o, group: d.group, out: out, seen: map[pair]installation.State{}, over: map[string]map[end]int{}}
 	for {
 		ends, err := f.look(ctx)
 		if err == nil && ends[pending] == 0 {
@@ -58,14 +59,22 @@ func (a *app) follow(parent ctx, c *client.Client, d *act, o client.Outcome, seq
 	}
 }
 
-// next waits until something changed.
+// next waits until something changed, and a moment longer: reports come in bursts, and one look is enough
+// for a burst.
 func (f *follower) next(ctx ctx, seq uint64) (uint64, error) {
+	select {
+	case <-ctx.Done():
+		return seq, ctx.Err()
+	case <-time.After(burst):
+	}
 	changes, err := f.c.Changes(ctx, seq, longPoll)
 	return changes.Seq, err
 }
 
-// longPoll is how long one request waits for a change.
-const longPoll = 50 * time.Second
+const (
+	longPoll = 50 * time.Second       // how long one request waits for a change
+	burst    = 150 * time.Millisecond // how long changes are gathered before the next look
+)
 
 // look reads where every approved update stands and prints what is new.
 func (f *follower) look(ctx ctx) (map[end]int, error) {
@@ -73,19 +82,37 @@ func (f *follower) look(ctx ctx) (map[end]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	ends := map[end]int{}
+	all := map[end]int{}
 	for _, ref := range f.act.Changed {
-		u, err := f.c.Update(ctx, string(ref.ID), f.group)
+		ends, err := f.update(ctx, string(ref.ID), connected)
 		if err != nil {
 			return nil, err
 		}
-		for _, d := range u.Devices {
-			e := f.judge(d, connected[string(d.Device)])
-			ends[e]++
-			f.show(u, d)
+		for e, n := range ends {
+			all[e] += n
 		}
 	}
-	return ends, f.out.flush()
+	return all, f.out.flush()
+}
+
+// update says where one update has got to. Once nothing of it is pending it is not asked for again.
+func (f *follower) update(ctx ctx, id string, connected map[string]bool) (map[end]int, error) {
+	if ends, ok := f.over[id]; ok {
+		return ends, nil
+	}
+	u, err := f.c.Update(ctx, id, f.group)
+	if err != nil {
+		return nil, err
+	}
+	ends := map[end]int{}
+	for _, d := range u.Devices {
+		ends[f.judge(d, connected[string(d.Device)])]++
+		f.show(u, d)
+	}
+	if ends[pending] == 0 {
+		f.over[id] = ends
+	}
+	return ends, nil
 }
 
 func (f *follower) connected(ctx ctx) (map[string]bool, error) {
