@@ -30,8 +30,10 @@ type device struct {
 
 	rows     sync.Mutex // held while its installation states change
 	installs map[catalog.UpdateID]*store.InstallRow
-	recent   []string // ids of the last reports
-	group    groupID  // the bitmap it stands in; empty: none
+	recent   []string           // ids of the last reports
+	unsaved  []store.InstallRow // what a scan established and the store did not take yet
+	owes     atomic.Bool        // there is such
+	group    groupID            // the bitmap it stands in; empty: none
 
 	facts     *document
 	inventory *document

@@ -267,15 +267,20 @@ func established(from installation.State, there, offered, restart bool) installa
 	return from
 }
 
-// saveRows makes what facts established durable. Losing it would do no harm: the next start
-// establishes it again.
-func (x *Index) saveRows(ctx context.Context, rows []store.InstallRow) error {
+// saveRows makes what facts established durable. What could not be saved is tried again with the device's
+// next check-in. The caller holds rec.rows.
+func (x *Index) saveRows(ctx context.Context, rec *device, rows []store.InstallRow) error {
+	rows = append(rec.unsaved, rows...)
 	if len(rows) == 0 {
 		return nil
 	}
 	if err := x.store.SaveInstalls(ctx, rows); err != nil {
+		rec.unsaved = rows
+		rec.owes.Store(true)
 		return fmt.Errorf("keep %d installation states: %w", len(rows), err)
 	}
+	rec.unsaved = nil
+	rec.owes.Store(false)
 	return nil
 }
 

@@ -113,7 +113,7 @@ func (x *Index) loadDocuments(ctx context.Context) error {
 			return err
 		}
 	}
-	return x.reestablish(ctx)
+	return nil
 }
 
 func (x *Index) loadDocument(ctx context.Context, key documentKey, devices *roaring.Bitmap) error {
@@ -138,17 +138,6 @@ func (x *Index) loadDocument(ctx context.Context, key documentKey, devices *roar
 	}
 	x.spread(doc, func(b *roaring.Bitmap) { b.Or(devices) })
 	return nil
-}
-
-// reestablish brings recorded states up to date with the documents.
-func (x *Index) reestablish(ctx context.Context) error {
-	var all []store.InstallRow
-	for _, rec := range x.devices {
-		rows := x.factRows(rec)
-		x.setRows(rec, rows)
-		all = append(all, rows...)
-	}
-	return x.saveRows(ctx, all)
 }
 
 // loadRollbacks finds the ordered rollbacks that are still to be done.

@@ -68,8 +68,12 @@ func (x *Index) Contact(ctx context.Context, c store.Contact) (need []wire.Kind,
 	return x.renewDocuments(ctx, rec, c)
 }
 
-// holds reports whether the device has exactly the documents that the digests name.
+// holds reports whether the device has exactly the documents that the digests name, and all that followed
+// from them is durable.
 func (d *device) holds(digests map[wire.Kind]string) bool {
+	if d.owes.Load() {
+		return false
+	}
 	for _, kind := range wire.Kinds() {
 		doc, digest := *d.slot(kind), digests[kind]
 		if digest != "" && (doc == nil || doc.digest != digest) {
@@ -156,7 +160,7 @@ func (x *Index) adopt(ctx context.Context, rec *device, c store.Contact, docs []
 		changed.Devices.Add(rec.number)
 	}
 	x.changes.publish(changed)
-	return errors.Join(x.saveRows(ctx, rows), x.saveDone(ctx, rec, done))
+	return errors.Join(x.saveRows(ctx, rec, rows), x.saveDone(ctx, rec, done))
 }
 
 // growth computes what documents add to the catalog and makes it durable. When another server was

@@ -35,6 +35,7 @@ type World struct {
 	mu      sync.Mutex
 	now     time.Time
 	devices map[fleet.DeviceID]*machine
+	reports int // made-up report ids so far
 }
 
 // machine is a simulated device.
@@ -273,7 +274,8 @@ func (w *World) Report(id fleet.DeviceID, reports ...wire.Report) {
 	w.T.Helper()
 	for i := range reports {
 		if reports[i].ID == "" {
-			reports[i].ID = fmt.Sprintf("r-%s-%d-%d", id, w.Now().UnixNano(), i)
+			w.reports++
+			reports[i].ID = fmt.Sprintf("r-%s-%d", id, w.reports)
 		}
 		if reports[i].At.IsZero() {
 			reports[i].At = w.Now()
