@@ -91,7 +91,7 @@ func (t *Teller) see(realArchive bool) {
 		return
 	}
 	t.say("Acme published updates in its signed repository; the administrator asks the devices to look now")
-	t.assent("device", "refresh", "--all")
+	t.assent("device", "refresh")
 	t.until("the devices reported Acme's updates with all that apt would change", patience, func() bool {
 		rows := t.updates("--search", "acme-", "--needed", "--limit", "100")
 		full := 0
@@ -114,8 +114,11 @@ func (t *Teller) see(realArchive bool) {
 
 func (t *Teller) try() {
 	t.chapter("2. Try on a test device first")
-	t.assent("update", "approve", "acme-tool@1.1", "acme-suite@1.1", "acme-db@1.1", "--group", "Test", "--dry-run")
-	t.assent("update", "approve", "acme-tool@1.1", "acme-suite@1.1", "acme-db@1.1", "--group", "Test", "--reason", "trial", "--wait")
+	t.refused("superseded", "update", "approve", "acme-tool@1.1", "--group", "Test")
+	t.say("acme-tool 2.0 would remove a package; the older release is approved on purpose")
+	trial := []string{"update", "approve", "acme-tool@1.1", "acme-suite@1.1", "acme-db@1.1", "--allow-superseded", "--group", "Test"}
+	t.assent(append(trial, "--dry-run")...)
+	t.assent(append(trial, "--reason", "trial", "--wait")...)
 	t.version("test1", "acme-tool", "1.1")
 	t.version("test1", "acme-suite-a", "1.1")
 	t.version("test1", "acme-suite-b", "1.1")
@@ -125,7 +128,7 @@ func (t *Teller) try() {
 
 func (t *Teller) approve(realArchive bool) {
 	t.chapter("3. Approve for everybody: queued, installed exactly, proven")
-	t.assent("update", "approve", "acme-suite@1.1", "acme-lib@1.1", "--reason", "works on test1")
+	t.assent("update", "approve", "acme-suite@1.1", "acme-lib@1.1", "--allow-superseded", "--reason", "works on test1")
 	t.assent("queue")
 	t.until("every device has the approved versions, proven", patience, func() bool {
 		return t.installed("acme-suite@1.1") == 4 && t.installed("acme-lib@1.1") == 4

@@ -22,6 +22,7 @@ const (
 	maxEnrol  = 64 << 10 // bytes of an enrolment: read before anybody proved anything
 	maxDepth  = 32       // nesting of JSON
 	maxWindow = 8 << 20  // zstd window: what one decoder may hold
+	smallBody = 64 << 10 // bytes that are read in one go
 )
 
 // The refusals of a body.
@@ -64,7 +65,7 @@ func (g *Gateway) readMessage(c *call, limit int64, use func(body []byte) error)
 	}
 	buf.Reset()
 	defer func() {
-		if buf.Cap() <= 64<<10 {
+		if buf.Cap() <= 2*smallBody {
 			g.codec.buffers.Put(buf)
 		}
 	}()
@@ -74,18 +75,20 @@ func (g *Gateway) readMessage(c *call, limit int64, use func(body []byte) error)
 	return use(buf.Bytes())
 }
 
-// readBody reads the request's body into buf: at most limit bytes as sent and after decompression, within
-// the time given. The deadline on the connection stays: net/http sets a new one for the next request, and
-// park lifts it. After a failure net/http must not wait for the rest of the body.
+// readBody reads the request's body into buf: at most limit bytes as sent and after decompression. A small
+// one is read under the deadline that the header had, a large one within the time given. The deadline on
+// the connection stays: net/http sets a new one for the next request, and park lifts it. After a failure
+// net/http must not wait for the rest of the body.
 func (g *Gateway) readBody(c *call, limit int64, within time.Duration, buf *bytes.Buffer) error {
-	if c.r.ContentLength > limit {
+	n := c.r.ContentLength
+	if n > limit {
 		return errBodySize
 	}
-	_ = c.io.SetReadDeadline(time.Now().Add(within)) // fails only on a closed connection; the read will tell
 	var err error
-	if n := c.r.ContentLength; n >= 0 && n <= 64<<10 {
+	if n >= 0 && n <= smallBody {
 		err = g.codec.readSmall(c.r.Body, n, limit, buf)
 	} else {
+		_ = c.io.SetReadDeadline(time.Now().Add(within)) // fails only on a closed connection; the read will tell
 		err = g.codec.decompress(http.MaxBytesReader(c.w, c.r.Body, limit), limit, buf)
 	}
 	var big *http.MaxBytesError

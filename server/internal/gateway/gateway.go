@@ -230,14 +230,15 @@ func shutdown(srv *http.Server, grace time.Duration) error {
 }
 
 // server is the HTTP server of the listener. It speaks HTTP/1.1 only: agents hold one request at a time,
-// and streams would add cost and attack surface for nothing. Read and write deadlines are set per request
-// in the handlers, because a long poll may rightly take minutes.
+// and streams would add cost and attack surface for nothing. One deadline covers a request's header and a
+// small body, because setting deadlines is a good part of what a steady check-in costs; the handlers set
+// others for large bodies, answers and long polls.
 func (g *Gateway) server() *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Server{
 		Handler: g, Protocols: protocols,
-		ReadHeaderTimeout: g.Limits.HeaderTimeout, IdleTimeout: g.Limits.IdleTimeout, MaxHeaderBytes: 8 << 10,
+		ReadHeaderTimeout: g.Limits.HeaderTimeout, ReadTimeout: g.Limits.HeaderTimeout, IdleTimeout: g.Limits.IdleTimeout, MaxHeaderBytes: 8 << 10,
 		ConnContext: connContext,
 		ErrorLog:    slog.NewLogLogger(g.Log.Handler(), slog.LevelDebug),
 	}

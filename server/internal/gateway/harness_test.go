@@ -56,8 +56,9 @@ type world struct {
 
 // madeStatement is a statement of an epoch.
 type madeStatement struct {
-	stmt  wire.Statement
-	epoch int64
+	stmt   wire.Statement
+	digest string
+	epoch  int64
 }
 
 func newWorld() *world {
@@ -218,12 +219,12 @@ func (w *world) For(id fleet.DeviceID) (wire.Statement, string, error) {
 		plan = []byte(fmt.Sprintf(`{"format":1,"guard":"block_declined","for":%q}`, id))
 		w.plans[id] = plan
 	}
-	digest := wire.Digest(plan)
 	if made, ok := w.made[id]; ok && made.epoch == w.epoch {
-		return made.stmt, digest, nil // like the real planner, sign only what is new
+		return made.stmt, made.digest, nil // like the real planner, sign only what is new
 	}
+	digest := wire.Digest(plan)
 	stmt, err := wire.Sign(w.planKey, wire.StatementBody{Device: id, Counter: w.epoch, Issued: base, Expires: base.Add(7 * 24 * time.Hour), Plan: digest})
-	w.made[id] = madeStatement{stmt, w.epoch}
+	w.made[id] = madeStatement{stmt, digest, w.epoch}
 	return stmt, digest, err
 }
 

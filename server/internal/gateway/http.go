@@ -108,7 +108,7 @@ func (g *Gateway) run(rt route, c *call) error {
 		c.w.Header().Set("Connection", "close")
 		return err
 	}
-	c.session = g.session(c.device.ID)
+	c.session = g.sessionOn(connOf(c.r.Context()), c.device.ID) // device found the connection
 	if !c.session.enter(g.Limits.DeviceFlight) {
 		return errTooMany
 	}

@@ -17,8 +17,8 @@ import (
 
 // Limits bounds what peers can make the server hold. Zero fields mean the defaults.
 type Limits struct {
-	HeaderTimeout time.Duration // handshake, and a request's header: 10 s
-	BodyTimeout   time.Duration // a message's body: 30 s; a document gets ten times as long
+	HeaderTimeout time.Duration // a handshake; a request's header with a body of up to 64 KiB: 15 s
+	BodyTimeout   time.Duration // a larger message's body: 60 s; a document gets ten times as long
 	WriteTimeout  time.Duration // an answer: 60 s
 	IdleTimeout   time.Duration // between requests: 4 min
 	Strangers     int           // connections that have shown no device certificate yet: 4096
@@ -42,8 +42,8 @@ func (l *Limits) defaults() {
 			*v = d
 		}
 	}
-	orDuration(&l.HeaderTimeout, 10*time.Second)
-	orDuration(&l.BodyTimeout, 30*time.Second)
+	orDuration(&l.HeaderTimeout, 15*time.Second)
+	orDuration(&l.BodyTimeout, time.Minute)
 	orDuration(&l.WriteTimeout, time.Minute)
 	orDuration(&l.IdleTimeout, 4*time.Minute)
 	orDuration(&l.EnrolEvery, 3*time.Second)
@@ -80,6 +80,7 @@ type conn struct {
 	table   *conns
 	network netip.Prefix
 	peer    atomic.Pointer[peer]
+	session atomic.Pointer[session]
 	device  fleet.DeviceID // guarded by table.mu; empty for a stranger
 	closed  bool           // guarded by table.mu
 }

@@ -80,6 +80,17 @@ func TestRefreshReachesADeviceThatListensAtOnceAndAnotherWithItsNextCheckInOnce(
 	}
 }
 
+func TestLongPollOutlivesTheDeadlineOfTheRequestThatOpenedIt(t *testing.T) {
+	b := newBench(t, Limits{HeaderTimeout: 200 * time.Millisecond})
+	a := b.agent()
+	a.settle()
+	a.wait = 1
+	start := time.Now()
+	if _, code, problem := a.once(); code != 200 || time.Since(start) < 900*time.Millisecond {
+		t.Errorf("after %v: %d %s; want an answer after the wait of 1 s", time.Since(start), code, problem)
+	}
+}
+
 func TestNewerCheckInEndsTheDevicesEarlierLongPoll(t *testing.T) {
 	b := newBench(t, Limits{})
 	a := b.agent()

@@ -52,6 +52,16 @@ func (g *Gateway) session(id fleet.DeviceID) *session {
 	return s
 }
 
+// sessionOn is session, looked up once for each connection.
+func (g *Gateway) sessionOn(c *conn, id fleet.DeviceID) *session {
+	s := c.session.Load()
+	if s == nil {
+		s = g.session(id)
+		c.session.Store(s)
+	}
+	return s
+}
+
 // enter takes one of the device's places.
 func (s *session) enter(places int) bool {
 	s.mu.Lock()

@@ -41,7 +41,9 @@ type Config struct {
 	Server string // URL that agents reach the server at, for the command line that comes with a token
 	// LastUsed says when an access token was last let in, for lists; may be nil.
 	LastUsed UsedFunc
-	Log      *slog.Logger
+	// Refresh passes on that devices shall look for updates now; nil: nobody can be asked.
+	Refresh func([]fleet.DeviceID)
+	Log     *slog.Logger
 }
 
 // Service answers. It is safe for concurrent use.
@@ -51,6 +53,7 @@ type Service struct {
 	ca       []byte
 	server   string
 	lastUsed UsedFunc
+	refresh  func([]fleet.DeviceID)
 	log      *slog.Logger
 }
 
@@ -62,7 +65,7 @@ func New(c Config) (*Service, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{Reader: c.Reader, index: c.Index, ca: c.CA, server: c.Server, lastUsed: c.LastUsed, log: c.Log}, nil
+	return &Service{Reader: c.Reader, index: c.Index, ca: c.CA, server: c.Server, lastUsed: c.LastUsed, refresh: c.Refresh, log: c.Log}, nil
 }
 
 // act makes one act and logs it.
