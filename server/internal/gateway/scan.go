@@ -64,8 +64,12 @@ type scanner struct {
 func (s *scanner) fail() { s.failed = true }
 
 func (s *scanner) space() {
-	for s.at < len(s.text) && strings.IndexByte(" \t\r\n", s.text[s.at]) >= 0 {
-		s.at++
+	for ; s.at < len(s.text); s.at++ {
+		switch s.text[s.at] {
+		case ' ', '\t', '\r', '\n':
+		default:
+			return
+		}
 	}
 }
 
@@ -112,14 +116,18 @@ func (s *scanner) object(field func(key string) int) {
 // str reads a string of printable ASCII without escapes.
 func (s *scanner) str() string {
 	s.next('"')
-	from := s.at
-	for ; !s.failed && s.at < len(s.text); s.at++ {
-		switch c := s.text[s.at]; {
+	if s.failed {
+		return ""
+	}
+	text := s.text[s.at:]
+	for i := range len(text) {
+		switch c := text[i]; {
 		case c == '"':
-			s.at++
-			return s.text[from : s.at-1]
+			s.at += i + 1
+			return text[:i]
 		case c == '\\' || c < 0x20 || c >= 0x7f:
 			s.fail()
+			return ""
 		}
 	}
 	s.fail()
