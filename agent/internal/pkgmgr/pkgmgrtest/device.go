@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +26,8 @@ type Bench struct {
 	lab    *lab.Lab
 	driver string // built for the device
 	agent  string // where it is installed
+
+	mu     sync.Mutex
 	layers map[string]string
 	count  int
 }
@@ -41,6 +44,11 @@ func NewBench(t *testing.T, pkg, path string) *Bench {
 			t.Error(err)
 		}
 	})
+	// A bridge without an address of its own takes one of its ports', which changes as devices come and go, and then the
+	// others lose sight of the gateway for some twenty seconds.
+	if out, err := l.Net.Command(t.Context(), "ip", "link", "set", "br0", "address", "02:00:0a:4d:00:01").CombinedOutput(); err != nil {
+		t.Fatalf("fix the bridge's address: %v: %s", err, out)
+	}
 	b := &Bench{lab: l, driver: t.TempDir() + "/driver", agent: path, layers: map[string]string{}}
 	cmd := exec.Command("go", "build", "-o", b.driver, pkg)
 	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
@@ -66,13 +74,12 @@ func (b *Bench) New(t *testing.T, spec lab.BaseSpec, diskMB int) *Device {
 	if err != nil {
 		t.Fatal(err)
 	}
-	layer := b.layer(t, base, spec.Suite)
-	b.count++
-	d, err := b.lab.NewDevice(t.Context(), lab.DeviceSpec{Name: fmt.Sprintf("d%d", b.count), Base: base, Layers: []string{layer}, DiskMB: diskMB})
+	layer, n := b.layer(t, base, spec.Suite)
+	d, err := b.lab.NewDevice(t.Context(), lab.DeviceSpec{Name: fmt.Sprintf("d%d", n), Base: base, Layers: []string{layer}, DiskMB: diskMB})
 	if err != nil {
 		t.Fatal(err)
 	}
-	repo, err := b.lab.Repo(fmt.Sprintf("acme%d", b.count))
+	repo, err := b.lab.Repo(fmt.Sprintf("acme%d", n))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,17 +94,20 @@ func (b *Bench) New(t *testing.T, spec lab.BaseSpec, diskMB int) *Device {
 	return dev
 }
 
-// layer is the common part of all devices of a base.
-func (b *Bench) layer(t *testing.T, base, suite string) string {
+// layer is the common part of all devices of a base, and a number for the next device.
+func (b *Bench) layer(t *testing.T, base, suite string) (layer string, n int) {
 	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.count++
 	if layer, ok := b.layers[base]; ok {
-		return layer
+		return layer, b.count
 	}
 	_, source, err := b.lab.AcmeRepo()
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := b.lab.NewDevice(t.Context(), lab.DeviceSpec{Name: "base-" + suite, Base: base})
+	d, err := b.lab.NewDevice(t.Context(), lab.DeviceSpec{Name: fmt.Sprintf("base-%s-%d", suite, b.count), Base: base})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +121,7 @@ func (b *Bench) layer(t *testing.T, base, suite string) string {
 			t.Fatal(err)
 		}
 	}
-	return b.layers[base]
+	return b.layers[base], b.count
 }
 
 func (d *Device) must(err error) {

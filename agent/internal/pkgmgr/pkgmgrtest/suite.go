@@ -52,14 +52,11 @@ func faults() []behaviour {
 	}
 }
 
-// Run shows the contract's core on a base, and with all also how the backend bears faults.
-func Run(t *testing.T, b *Bench, spec lab.BaseSpec, all bool) {
-	list := core()
-	if all {
-		list = append(list, faults()...)
-	}
-	for _, c := range list {
+// Run shows behaviours, each on a device of its own.
+func Run(t *testing.T, b *Bench, spec lab.BaseSpec, lists ...[]behaviour) {
+	for _, c := range slices.Concat(lists...) {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			d := b.New(t, spec, c.disk)
 			c.test(t, d)
 			d.must(d.Destroy(t.Context()))
