@@ -28,7 +28,8 @@ func (n *Net) create(ctx context.Context) error {
 	if _, err := output(ctx, "", "ip", "netns", "add", n.netns); err != nil {
 		return fmt.Errorf("create lab network: %w", err)
 	}
-	err := ip(ctx, n.netns, "link set lo up", "link add br0 type bridge", "addr add "+bridgeCIDR+" dev br0", "link set br0 up")
+	// A fixed address: else the bridge takes that of a device, and the others lose it when that device goes.
+	err := ip(ctx, n.netns, "link set lo up", "link add br0 address 02:00:0a:4d:00:01 type bridge", "addr add "+bridgeCIDR+" dev br0", "link set br0 up")
 	if err != nil {
 		return fmt.Errorf("create lab network: %w", err)
 	}

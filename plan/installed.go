@@ -28,7 +28,8 @@ func (c *computation) judgeInstalled() {
 func (c *computation) releasesOf(p wire.Package) []catalog.Update {
 	var out []catalog.Update
 	for _, u := range c.in.Known.Releases(catalog.Software{Ecosystem: c.in.Inventory.Ecosystem, Name: p.Source}) {
-		if u.Version == p.SourceVersion && c.byRelease[u.Release] == nil && hasItem(u, p.Name, p.Version) {
+		known := c.byRelease[u.Release]
+		if u.Version == p.SourceVersion && (known == nil || known.Installed) && hasItem(u, p.Name, p.Version) {
 			out = append(out, u)
 		}
 	}
@@ -36,8 +37,19 @@ func (c *computation) releasesOf(p wire.Package) []catalog.Update {
 }
 
 func (c *computation) judgeOneInstalled(u catalog.Update, p wire.Package) {
-	v := c.open(u.Release)
-	v.update, v.Installed = u, true
+	v := c.byRelease[u.Release]
+	again := v != nil // another package of it was looked at before
+	if !again {
+		v = c.open(u.Release)
+		v.update, v.Installed = u, true
+	}
+	if !complete(p) {
+		v.hold(installation.InstallFailed, "%s %s is on the device but not fully installed (dpkg status %s): see what its maintainer script said, or roll it back", p.Name, p.Version, p.Status)
+		return
+	}
+	if again {
+		return
+	}
 	if v.Status == approval.Declined {
 		v.Cause = installation.Declined
 		v.say("C3", "installed though declined (how it came: %s): it stays until it is rolled back by an act", how(p))
@@ -45,6 +57,9 @@ func (c *computation) judgeOneInstalled(u catalog.Update, p wire.Package) {
 	}
 	v.say("V3", "it is installed (how it came: %s)", how(p))
 }
+
+// complete reads dpkg's status: the second letter is what a package is, "i" for fully installed.
+func complete(p wire.Package) bool { return len(p.Status) == 2 && p.Status[1] == 'i' }
 
 func how(p wire.Package) string {
 	if p.How == "" {

@@ -391,3 +391,19 @@ func TestGuard_ApprovedOnlyPlanListsAllApprovedContent(t *testing.T) {
 		t.Errorf("%+v", res.Plan.Allow)
 	}
 }
+
+func TestV3_HalfConfiguredIsNeitherInstalledNorGoneAndCanBeRolledBack(t *testing.T) {
+	w := newWorld()
+	r := w.offer("app", "2.0", "1.0")
+	w.offers = nil
+	u := w.updates[r.ID()]
+	u.Items = append(u.Items, catalog.Bound{Item: item("app-doc", "2.0"), Role: catalog.Own, Rev: 1})
+	w.updates[r.ID()] = u
+	w.installed = []wire.Package{{Name: "app", Arch: "amd64", Version: "2.0", Status: "ii", Source: "app", SourceVersion: "2.0"},
+		{Name: "app-doc", Arch: "amd64", Version: "2.0", Status: "iF", Source: "app", SourceVersion: "2.0"}}
+	v := verdict(t, w.compute(), r)
+	want(t, v, plan.Hold, installation.InstallFailed)
+	w.rollbacks = []ledger.Rollback{{Act: 9, By: "ada", UpdateRollback: ledger.UpdateRollback{Update: r.ID(), Scope: fleet.Root, Devices: []fleet.DeviceID{"d1"}}}}
+	w.restore = []wire.RestoreItem{{Update: r.ID(), Name: "app", Arch: "amd64", Version: "1.0", Current: "2.0", From: "cache", SHA256: item("app", "1.0").SHA256}}
+	want(t, verdict(t, w.compute(), r), plan.Remove, "")
+}

@@ -171,7 +171,7 @@ func TestN25_ListsShowARoleInOneGroupOnlyThatGroup(t *testing.T) {
 		}
 	}
 	update, err := c.Update(ctx, s.update, "")
-	keep("devices of the update", update.Devices, err)
+	keep("update", update, err)
 	devices, err := c.Devices(ctx, client.DeviceQuery{}, client.Page{})
 	keep("devices", devices, err)
 	queue, err := c.Queue(ctx, client.QueueQuery{}, client.Page{})

@@ -29,10 +29,12 @@ import (
 	"assent/lab"
 )
 
-const (
-	labName = "demo"
-	address = "127.0.0.1:8480"
-)
+// options are what the commands share.
+type options struct {
+	offline bool
+	name    string // of the lab
+	listen  string // host address of the API
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -48,29 +50,32 @@ func run(ctx context.Context, args []string) error {
 		return errors.New("say up, down or serve")
 	}
 	flags := flag.NewFlagSet("assent-demo", flag.ContinueOnError)
-	offline := flags.Bool("offline", false, "leave out Debian's own archive")
+	var o options
+	flags.BoolVar(&o.offline, "offline", false, "leave out Debian's own archive")
+	flags.StringVar(&o.name, "name", "demo", "name of the lab, to run several side by side")
+	flags.StringVar(&o.listen, "listen", "127.0.0.1:8480", "address of the API on this machine")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
 	switch args[0] {
 	case "up":
-		return up(ctx, *offline)
+		return up(ctx, o)
 	case "down":
-		return down(ctx)
+		return down(ctx, o)
 	case "serve":
-		return serve(ctx, *offline)
+		return serve(ctx, o)
 	}
 	return fmt.Errorf("unknown command %q: say up, down or serve", args[0])
 }
 
 // serve holds the stage until it is told to end.
-func serve(ctx context.Context, offline bool) error {
+func serve(ctx context.Context, o options) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	bin, err := binaries()
 	if err != nil {
 		return err
 	}
-	cfg := stage.Config{Name: labName, Bin: bin, Acme: true, Real: !offline, Forward: address, Log: log}
+	cfg := stage.Config{Name: o.name, Bin: bin, Acme: true, Real: !o.offline, Forward: o.listen, Log: log}
 	for _, name := range slices.Sorted(maps.Keys(story.Devices())) {
 		cfg.Devices = append(cfg.Devices, stage.DeviceSpec{Name: name})
 	}
@@ -87,30 +92,30 @@ func serve(ctx context.Context, offline bool) error {
 }
 
 // up starts serve in the background, waits for it and tells the story.
-func up(ctx context.Context, offline bool) error {
-	if err := down(ctx); err != nil {
+func up(ctx context.Context, o options) error {
+	if err := down(ctx, o); err != nil {
 		return err
 	}
 	fmt.Println("Building four real devices (Debian roots, real apt, real agents) and starting assentd …")
-	logFile, ended, err := background(offline)
+	logFile, ended, err := background(o)
 	if err != nil {
 		return err
 	}
-	s, err := attach(ctx, logFile, ended)
+	s, err := attach(ctx, o, logFile, ended)
 	if err != nil {
 		return err
 	}
 	t := story.Teller{Stage: s, Out: os.Stdout, MaxLines: 24}
-	if err := t.Tell(ctx, !offline); err != nil {
+	if err := t.Tell(ctx, !o.offline); err != nil {
 		fmt.Printf("\nThe story stopped. Logs: %s, %s\n", logFile, s.Server.Log)
 		return err
 	}
-	tryByHand(s)
+	tryByHand(s, o)
 	return nil
 }
 
 // background starts `assent-demo serve` as a process of its own that outlives this one.
-func background(offline bool) (logFile string, ended <-chan error, err error) {
+func background(o options) (logFile string, ended <-chan error, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", nil, err
@@ -118,13 +123,13 @@ func background(offline bool) (logFile string, ended <-chan error, err error) {
 	if err := os.MkdirAll(lab.StateRoot(), 0o755); err != nil {
 		return "", nil, err
 	}
-	logFile = filepath.Join(lab.StateRoot(), "demo.log")
+	logFile = filepath.Join(lab.StateRoot(), o.name+".log")
 	log, err := os.Create(logFile)
 	if err != nil {
 		return "", nil, err
 	}
 	defer log.Close()
-	cmd := exec.Command(self, "serve", "--offline="+strconv.FormatBool(offline)) //nolint:noctx // it outlives this process
+	cmd := exec.Command(self, "serve", "--offline="+strconv.FormatBool(o.offline), "--name", o.name, "--listen", o.listen) //nolint:noctx // it outlives this process
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -136,11 +141,11 @@ func background(offline bool) (logFile string, ended <-chan error, err error) {
 }
 
 // attach waits until the background process says that the stage is ready.
-func attach(ctx context.Context, logFile string, ended <-chan error) (*stage.Stage, error) {
+func attach(ctx context.Context, o options, logFile string, ended <-chan error) (*stage.Stage, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	for {
-		s, err := stage.Attach(labName)
+		s, err := stage.Attach(o.name)
 		if err == nil {
 			return s, nil
 		}
@@ -155,22 +160,22 @@ func attach(ctx context.Context, logFile string, ended <-chan error) (*stage.Sta
 	}
 }
 
-func tryByHand(s *stage.Stage) {
+func tryByHand(s *stage.Stage, o options) {
 	fmt.Printf(`
 The fleet is running. Try things by hand:
 
   export %s
   %s status
   %s update list --needed
-  %s exec demo web1 -- apt-get -s upgrade        a shell on a device: … exec demo web1 -- bash
+  %s exec %s web1 -- apt-get -s upgrade        a shell on a device: … exec %s web1 -- bash
 
 The API describes itself at %s/api/v1/openapi.yaml. End it all with: make demo-stop
-`, strings.Join(s.CLIEnv("")[:2], " "), "bin/assent", "bin/assent", "bin/assent-lab", s.Server.URL)
+`, strings.Join(s.CLIEnv("")[:2], " "), "bin/assent", "bin/assent", "bin/assent-lab", o.name, o.name, s.Server.URL)
 }
 
 // down ends a running demo and waits until it is gone.
-func down(ctx context.Context) error {
-	l, err := lab.Attach(labName)
+func down(ctx context.Context, o options) error {
+	l, err := lab.Attach(o.name)
 	if errors.Is(err, lab.ErrNotRunning) {
 		return nil
 	}
@@ -183,7 +188,7 @@ func down(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
-		if _, err := lab.Attach(labName); errors.Is(err, lab.ErrNotRunning) {
+		if _, err := lab.Attach(o.name); errors.Is(err, lab.ErrNotRunning) {
 			fmt.Println("The demo has ended.")
 			return nil
 		}

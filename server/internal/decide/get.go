@@ -35,7 +35,7 @@ func (s *Service) Get(_ context.Context, who auth.Actor, reference, group string
 			return err
 		}
 		out = client.UpdateDetail{UpdateRow: view.row(u), Items: u.Items, Rev: u.Rev(), Digest: u.Digest(u.Rev()), Conflicts: u.Conflicts(),
-			Decisions: view.decisions(u), Exceptions: m.Exceptions(u.ID)}
+			Decisions: view.decisions(u, who), Exceptions: concerning(m.Tree(), who, m.Exceptions(u.ID), func(e approval.Exception) fleet.GroupID { return e.Scope })}
 		out.Devices, err = view.devicesOf(u)
 		return err
 	})
@@ -43,11 +43,23 @@ func (s *Service) Get(_ context.Context, who auth.Actor, reference, group string
 }
 
 // decisions lists the decisions on the update, and the declines of other releases that reach it.
-func (s *sight) decisions(u index.Update) []approval.Decision {
+func (s *sight) decisions(u index.Update, who auth.Actor) []approval.Decision {
 	out := []approval.Decision{}
 	for _, d := range s.Decisions(u.Software) {
 		if d.Update == u.ID || d.Status == approval.Declined && approval.Covers(d, u.Release) {
 			out = append(out, d)
+		}
+	}
+	return concerning(s.Tree(), who, out, func(d approval.Decision) fleet.GroupID { return d.Scope })
+}
+
+// concerning leaves out what was decided for groups that are neither in the actor's scope nor above it: it
+// cannot reach the actor's devices, and its reasons are not for the actor to read (N25).
+func concerning[T any](tree fleet.Tree, who auth.Actor, all []T, scope func(T) fleet.GroupID) []T {
+	out := []T{}
+	for _, x := range all {
+		if g := scope(x); tree.Contains(who.Scope, g) || tree.Contains(g, who.Scope) {
+			out = append(out, x)
 		}
 	}
 	return out

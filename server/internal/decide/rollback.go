@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2"
+
 	"assent/approval"
 	"assent/client"
 	"assent/fault"
@@ -147,7 +149,7 @@ func (r *returning) targets(v *index.View, who auth.Actor, req client.RollbackRe
 	}
 	r.scope = g.ID
 	set := v.In(g.ID)
-	set.And(r.update.Has)
+	set.And(roaring.Or(r.update.Has, r.update.Half))
 	var out []index.Device
 	for it := set.Iterator(); it.HasNext(); {
 		out = append(out, v.Numbered(it.Next()))
@@ -170,7 +172,7 @@ func (r *returning) namedTargets(v *index.View, who auth.Actor, req client.Rollb
 		if slices.ContainsFunc(out, func(o index.Device) bool { return o.ID == d.ID }) {
 			continue
 		}
-		if !r.update.Has.Contains(d.Number) {
+		if !r.update.Has.Contains(d.Number) && !r.update.Half.Contains(d.Number) {
 			return nil, fault.New(fault.Conflict, "not_installed", "%s does not have %s.", d.Name, title(r.update)).On("devices")
 		}
 		out = append(out, d)

@@ -22,7 +22,8 @@ type entry struct {
 	search          string          // lower case: everything a search looks at
 	needs           *roaring.Bitmap // devices that are offered it for something they have
 	brought         *roaring.Bitmap // devices on which it could only come in with another update
-	has             *roaring.Bitmap // devices whose inventory shows it
+	has             *roaring.Bitmap // devices whose inventory shows it, fully installed
+	half            *roaring.Bitmap // devices on which a package of it is there but not fully installed
 }
 
 // nameKey is a source package whoever publishes it: what an installed package tells of its origin.
@@ -35,8 +36,9 @@ type packageKey struct{ ecosystem, source, sourceVersion, name, version string }
 // installedPackage is one binary package at one version, over all devices.
 type installedPackage struct {
 	key     packageKey
-	devices *roaring.Bitmap
-	updates []uint32 // updates that have it as their own item
+	devices *roaring.Bitmap // fully installed
+	half    *roaring.Bitmap // unpacked but not configured, for example
+	updates []uint32        // updates that have it as their own item
 }
 
 // softwareTable keeps, for each source package, its releases and when anything about it last changed.
@@ -85,7 +87,7 @@ func (t *softwareTable) touch(s catalog.Software) {
 func (t *softwareTable) installed(k packageKey) *installedPackage {
 	p := t.packages[k]
 	if p == nil {
-		p = &installedPackage{key: k, devices: roaring.New()}
+		p = &installedPackage{key: k, devices: roaring.New(), half: roaring.New()}
 		t.packages[k] = p
 	}
 	return p
@@ -95,7 +97,7 @@ func (t *softwareTable) installed(k packageKey) *installedPackage {
 func (x *Index) putUpdate(u catalog.Update) *entry {
 	e := x.updates.byID[u.ID]
 	if e == nil {
-		e = &entry{number: uint32(len(x.updates.entries)), needs: roaring.New(), brought: roaring.New(), has: roaring.New()}
+		e = &entry{number: uint32(len(x.updates.entries)), needs: roaring.New(), brought: roaring.New(), has: roaring.New(), half: roaring.New()}
 		x.updates.entries = append(x.updates.entries, e)
 		x.updates.byID[u.ID] = e
 		x.updates.byName[u.Name] = append(x.updates.byName[u.Name], e)
@@ -124,6 +126,7 @@ func (x *Index) linkItems(e *entry) {
 		if !slices.Contains(p.updates, e.number) {
 			p.updates = append(p.updates, e.number)
 			e.has.Or(p.devices)
+			e.half.Or(p.half)
 		}
 	}
 }
@@ -147,11 +150,12 @@ type Update struct {
 	Needs   *roaring.Bitmap // devices that could take it, retired ones too
 	Brought *roaring.Bitmap // devices on which it could only come in with another update
 	Has     *roaring.Bitmap // devices that have it
+	Half    *roaring.Bitmap // devices on which something of it is there but not fully installed (V3)
 	search  string
 }
 
 func (e *entry) view() Update {
-	return Update{Update: e.Update, Number: e.number, Needs: e.needs, Brought: e.brought, Has: e.has, search: e.search}
+	return Update{Update: e.Update, Number: e.number, Needs: e.needs, Brought: e.brought, Has: e.has, Half: e.half, search: e.search}
 }
 
 // Matches reports whether every word is found in what describes the update. Words are lower case.

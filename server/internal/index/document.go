@@ -3,6 +3,7 @@ package index
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -25,6 +26,7 @@ type document struct {
 	linked   bool
 	names    []int32             // software that it speaks of: what it would take to change its verdicts
 	packages []*installedPackage // inventory: the installed packages
+	half     []*installedPackage // inventory: packages that are there but not fully installed
 	offers   []uint32            // available: updates the device could take
 	brought  []uint32            // available: updates that could only come in with another
 }
@@ -96,8 +98,11 @@ func (x *Index) linkInventory(doc *document, names map[nameKey]bool) {
 	eco := doc.inventory.Ecosystem
 	for _, p := range doc.inventory.Packages {
 		names[nameKey{eco, p.Source}] = true
+		pkg := x.software.installed(packageKey{eco, p.Source, p.SourceVersion, p.Name, p.Version})
 		if properlyInstalled(p.Status) {
-			doc.packages = append(doc.packages, x.software.installed(packageKey{eco, p.Source, p.SourceVersion, p.Name, p.Version}))
+			doc.packages = append(doc.packages, pkg)
+		} else {
+			doc.half = append(doc.half, pkg)
 		}
 	}
 }
@@ -137,6 +142,12 @@ func (x *Index) spread(doc *document, f func(*roaring.Bitmap)) {
 		f(p.devices)
 		for _, n := range p.updates {
 			f(x.updates.entries[n].has)
+		}
+	}
+	for _, p := range doc.half {
+		f(p.half)
+		for _, n := range p.updates {
+			f(x.updates.entries[n].half)
 		}
 	}
 	for _, n := range doc.offers {
@@ -180,8 +191,8 @@ func (x *Index) release(doc *document) {
 		return
 	}
 	delete(x.documents, doc.documentKey)
-	for _, p := range doc.packages {
-		if p.devices.IsEmpty() && len(p.updates) == 0 {
+	for _, p := range slices.Concat(doc.packages, doc.half) {
+		if p.devices.IsEmpty() && p.half.IsEmpty() && len(p.updates) == 0 {
 			delete(x.software.packages, p.key)
 		}
 	}

@@ -227,6 +227,9 @@ func (x *Index) factRows(rec *device) []store.InstallRow {
 			continue
 		}
 		to := established(row.State, e.has.Contains(rec.number), e.needs.Contains(rec.number), rec.restartPending())
+		if e.half.Contains(rec.number) {
+			to = halfEstablished(row.State)
+		}
 		if to == row.State {
 			continue
 		}
@@ -236,6 +239,16 @@ func (x *Index) factRows(rec *device) []store.InstallRow {
 		out = append(out, next)
 	}
 	return out
+}
+
+// halfEstablished is the state of a release that is on the device but not fully installed: what was on
+// its way or failed stays so, and what was taken for installed is not (V3).
+func halfEstablished(from installation.State) installation.State {
+	switch from {
+	case installation.Installed, installation.RestartRequired, installation.NotApplicable:
+		return installation.ResultUnknown
+	}
+	return from
 }
 
 func (d *device) restartPending() bool { return d.facts != nil && len(d.facts.facts.Restart) > 0 }
@@ -295,7 +308,8 @@ func (x *Index) settleRollbacks(rec *device) (done []int64) {
 		ordered := x.state.Rollbacks[act]
 		e, known := x.updates.byID[ordered.Update]
 		row := rec.installs[ordered.Update]
-		if known && e.has.Contains(rec.number) && (row == nil || row.State != installation.Removed) {
+		there := known && (e.has.Contains(rec.number) || e.half.Contains(rec.number))
+		if there && (row == nil || row.State != installation.Removed) {
 			continue
 		}
 		x.rollbacks[rec.number][act] = false

@@ -1,0 +1,165 @@
+package indextest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"assent/catalog"
+	"assent/fault"
+	"assent/fleet"
+	"assent/ledger"
+	"assent/server/internal/store"
+	"assent/wire"
+)
+
+// Big is a store in memory that holds a large fleet, for measurements. What is written to it is kept only
+// as far as the index reads it back.
+type Big struct {
+	mu        sync.Mutex
+	state     *ledger.State
+	contacts  []store.Contact
+	documents map[string][]byte
+	updates   []catalog.Update
+}
+
+// Size says how large a fleet is.
+type Size struct {
+	Devices  int
+	Updates  int // in the whole fleet
+	Each     int // updates that one device could take
+	Packages int // installed on each device
+	Kinds    int // different sets of facts; devices share them evenly
+}
+
+// NewBig makes a fleet.
+func NewBig(s Size) *Big {
+	b := &Big{state: ledger.NewState(), documents: map[string][]byte{}}
+	digests := make([]map[wire.Kind]string, s.Kinds)
+	for k := range s.Kinds {
+		digests[k] = map[wire.Kind]string{
+			wire.KindFacts:     b.put(wire.Facts{Hostname: "host", OS: "debian", OSVersion: "12", Arch: "amd64", Agent: "bench"}),
+			wire.KindInventory: b.put(inventoryOf(s, k)),
+			wire.KindAvailable: b.put(availableOf(s, k)),
+		}
+	}
+	for i := range s.Devices {
+		id := fleet.DeviceID(fmt.Sprintf("d%07d", i))
+		b.state.Devices[id] = fleet.Device{ID: id, Name: fmt.Sprintf("host%07d", i), Group: fleet.Root, State: fleet.Active, Key: string(id), EnrolledAt: start}
+		b.contacts = append(b.contacts, store.Contact{Device: id, Digests: digests[i%s.Kinds], BootID: "boot", Run: "run", Sequence: 1, LastSeen: start, Capability: wire.Capability})
+	}
+	return b
+}
+
+// number spreads the updates over the kinds of devices.
+func (s Size) number(kind, i int) int { return (kind*7 + i*(s.Updates/s.Each)) % s.Updates }
+
+func inventoryOf(s Size, kind int) wire.Inventory {
+	inv := wire.Inventory{Ecosystem: "deb"}
+	for i := range s.Each {
+		inv.Packages = append(inv.Packages, Package(fmt.Sprintf("tool%06d", s.number(kind, i)), "1.0"))
+	}
+	for i := range s.Packages - s.Each {
+		inv.Packages = append(inv.Packages, Package(fmt.Sprintf("base%04d", i), fmt.Sprintf("1.%d", kind%5)))
+	}
+	return inv
+}
+
+func availableOf(s Size, kind int) wire.Available {
+	a := wire.Available{Ecosystem: "deb"}
+	for i := range s.Each {
+		n := s.number(kind, i)
+		o := Offer(fmt.Sprintf("tool%06d", n), "1.1", "1.0")
+		o.Items[0].Security = n%4 == 0
+		a.Updates = append(a.Updates, o)
+	}
+	return a
+}
+
+func (b *Big) put(doc any) string {
+	body, digest, err := wire.Encode(doc)
+	if err != nil {
+		panic(err) // these types always encode
+	}
+	b.documents[digest] = body
+	return digest
+}
+
+// Append forgets the entry but not the state.
+func (b *Big) Append(_ context.Context, _ ledger.Entry, after *ledger.State) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.state = after
+	return nil
+}
+
+// LoadState returns the state.
+func (b *Big) LoadState(context.Context) (*ledger.State, error) { return b.state, nil }
+
+// Entries has none.
+func (b *Big) Entries(context.Context, int64, int64) ([]store.RawEntry, error) { return nil, nil }
+
+// PutDocument keeps a document.
+func (b *Big) PutDocument(_ context.Context, _ wire.Kind, digest string, body []byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.documents[digest] = slices.Clone(body)
+	return nil
+}
+
+// Document returns a document.
+func (b *Big) Document(_ context.Context, _ wire.Kind, digest string) ([]byte, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	body, ok := b.documents[digest]
+	if !ok {
+		return nil, fault.New(fault.NotFound, "document_unknown", "There is no such document.")
+	}
+	return body, nil
+}
+
+// SaveCatalog keeps updates.
+func (b *Big) SaveCatalog(_ context.Context, updates []catalog.Update) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.updates = append(b.updates, updates...)
+	return nil
+}
+
+// LoadCatalog returns the updates as they were saved, later ones last.
+func (b *Big) LoadCatalog(_ context.Context, each func(catalog.Update) error) error {
+	for _, u := range b.updates {
+		if err := each(u); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// LoadContacts returns all devices' contacts.
+func (b *Big) LoadContacts(_ context.Context, each func(store.Contact) error) error {
+	for _, c := range b.contacts {
+		if err := each(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// LoadInstalls has none.
+func (b *Big) LoadInstalls(context.Context, func(store.InstallRow) error) error { return nil }
+
+// SaveInstalls keeps nothing.
+func (b *Big) SaveInstalls(context.Context, []store.InstallRow) error { return nil }
+
+// ApplyReports takes every report as new.
+func (b *Big) ApplyReports(_ context.Context, _ fleet.DeviceID, reports []store.AppliedReport) (fresh []string, err error) {
+	for _, r := range reports {
+		fresh = append(fresh, r.Report.ID)
+	}
+	return fresh, nil
+}
+
+// Events has none.
+func (b *Big) Events(context.Context, store.EventQuery) ([]store.Event, error) { return nil, nil }
