@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -92,7 +91,7 @@ func (a *Agent) accept(ctx context.Context, s wire.Statement) error {
 		err = errClock
 	}
 	if err != nil {
-		return a.refuse(s, err)
+		return a.refuse(err)
 	}
 	if err := a.raise(body); err != nil {
 		return err
@@ -107,7 +106,7 @@ func (a *Agent) accept(ctx context.Context, s wire.Statement) error {
 		err = sound(plan)
 	}
 	if err != nil {
-		return a.refuse(s, err)
+		return a.refuse(err)
 	}
 	journal.CrashPoint(journal.PlanFetched)
 	return a.hold(ctx, &held{statement: s, body: body, plan: plan}, raw)
@@ -162,7 +161,7 @@ func (a *Agent) hold(ctx context.Context, h *held, raw []byte) error {
 	if old := a.held; old != nil && old.body.Plan == h.body.Plan {
 		h.fenced = old.fenced
 	}
-	a.held, a.newer, a.refused = h, "", ""
+	a.held, a.newer = h, ""
 	a.dropFetch(h)
 	a.mu.Unlock()
 	a.opt.Log.Info("accepted plan", "plan", h.body.Plan, "counter", h.body.Counter, "expires", h.body.Expires,
@@ -195,21 +194,14 @@ func (a *Agent) fence(ctx context.Context, h *held) error {
 	return nil
 }
 
-// refuse journals a statement or plan that is not accepted, once, and says so to the caller.
-func (a *Agent) refuse(s wire.Statement, err error) error {
-	code := fault.From(err).Code
-	id := wire.Digest(append(slices.Clone(s.Sig), code...))[:26]
+// refuse journals that a statement or plan is not accepted and hands the reason back.
+func (a *Agent) refuse(err error) error {
 	a.mu.Lock()
-	known := a.refused == id
-	a.refused = id
+	since := a.floor.Counter
 	a.mu.Unlock()
-	if !known && !a.journal.Reported(id) {
-		r := wire.Report{ID: id, At: a.opt.Now(), Event: "plan_refused", Detail: clip(err.Error(), 500)}
-		if werr := a.journal.Write(journal.Record{Reports: []wire.Report{r}}); werr != nil {
-			return errors.Join(err, werr)
-		}
-		signal(a.mail)
-	}
+	// A server that is wrong signs anew each time it is asked; one event a day for each kind of wrong must do.
+	key := fmt.Sprintf("%s %d %s", fault.From(err).Code, since, a.opt.Now().UTC().Format(time.DateOnly))
+	a.event(wire.Digest([]byte(key))[:26], "plan_refused", err.Error())
 	a.fail("plan", err)
 	return err
 }

@@ -126,7 +126,6 @@ type Agent struct {
 	held     *held
 	newer    string // digest of a plan that a verified newer statement orders and that is not here yet
 	floor    floor
-	refused  string // the statement that was refused last
 	snap     *pkgmgr.Snapshot
 	offers   wire.Available // of snap, with closures once they are known
 	docs     map[wire.Kind]string

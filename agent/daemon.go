@@ -135,8 +135,8 @@ type machine string
 // Facts implements Device.
 func (m machine) Facts() wire.Facts { return facts.Read(string(m)) }
 
-// BootID implements Device.
-func (m machine) BootID() string { return facts.BootID(string(m)) }
+// BootID implements Device. The server wants a word where the kernel gives none.
+func (m machine) BootID() string { return cmp.Or(facts.BootID(string(m)), "unknown") }
 
 // Uptime implements Device.
 func (m machine) Uptime() time.Duration { return facts.Uptime(string(m)) }

@@ -130,8 +130,8 @@ func (a *Agent) checkIn() (wire.CheckIn, error) {
 	for kind, digest := range a.docs {
 		m.Digests[kind] = digest
 	}
-	if a.held != nil {
-		m.Plan = a.held.body.Plan
+	if a.held != nil && a.clock().Before(a.held.body.Expires) {
+		m.Plan = a.held.body.Plan // an expired plan is none: the server has to sign it anew
 	}
 	return m, nil
 }

@@ -119,19 +119,37 @@ func (a *Agent) closeLoop(ctx context.Context) {
 		if snap == nil {
 			continue
 		}
-		late := time.AfterFunc(a.opt.Timing.HeadStart, func() { a.offer(snap, snap.Available) })
-		closed, err := a.opt.Manager.Close(ctx, snap)
-		late.Stop()
-		if ctx.Err() != nil {
-			return
+		job, cancel := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			a.closures(job, snap)
+		}()
+		select {
+		case <-done:
+		case <-a.toClose: // the device changed: the answers would be of yesterday
+			signal(a.toClose)
 		}
-		if err != nil {
-			err, closed = fmt.Errorf("find out what comes with each update: %w", err), snap.Available
-		}
-		a.fail("closure", err)
-		a.offer(snap, closed)
-		debug.FreeOSMemory() // large lists were read; the device needs the memory more than we do
+		cancel()
+		<-done
 	}
+}
+
+// closures makes one scan's offers known: at once as they are, and with what would come along when that is known.
+func (a *Agent) closures(ctx context.Context, snap *pkgmgr.Snapshot) {
+	late := time.AfterFunc(a.opt.Timing.HeadStart, func() { a.offer(snap, snap.Available) })
+	defer late.Stop()
+	closed, err := a.opt.Manager.Close(ctx, snap)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		err, closed = fmt.Errorf("find out what comes with each update: %w", err), snap.Available
+	}
+	a.fail("closure", err)
+	late.Stop()
+	a.offer(snap, closed)
+	debug.FreeOSMemory() // large lists were read; the device needs the memory more than we do
 }
 
 // offer makes av known as what snap's device could take, unless the device has changed since.

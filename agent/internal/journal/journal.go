@@ -354,12 +354,15 @@ func (j *Journal) Flight() *Flight {
 	return j.state.Flight
 }
 
+// maxBatch is how many reports Outbox returns at most: the server takes 1000 in one message.
+const maxBatch = 500
+
 // Outbox returns the oldest unconfirmed reports, as many as fit into limit encoded bytes but at least one.
 func (j *Journal) Outbox(limit int) []wire.Report {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var out []wire.Report
-	for _, r := range j.state.Outbox {
+	for _, r := range j.state.Outbox[:min(len(j.state.Outbox), maxBatch)] {
 		b, err := json.Marshal(r)
 		if limit -= len(b); err == nil && limit < 0 && len(out) > 0 {
 			break

@@ -1,0 +1,661 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"assent/agent/internal/guard"
+	"assent/agent/internal/identity"
+	"assent/agent/internal/pkgmgr"
+	"assent/agent/internal/statedir"
+	"assent/agent/internal/uplink"
+	"assent/catalog"
+	"assent/installation"
+	"assent/wire"
+)
+
+// refusals lists the events with which the agent refused plans, and their codes.
+func (s *simServer) refusals() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []string
+	for _, r := range s.reports {
+		if r.Event == "plan_refused" {
+			code, _, _ := strings.Cut(r.Detail, ":")
+			out = append(out, code)
+		}
+	}
+	return out
+}
+
+// resign signs another body with a key.
+func resign(t *testing.T, st *wire.Statement, key ed25519.PrivateKey, change func(*wire.StatementBody)) {
+	t.Helper()
+	var body wire.StatementBody
+	if err := json.Unmarshal(st.Body, &body); err != nil {
+		t.Fatal(err)
+	}
+	change(&body)
+	var err error
+	if *st, err = wire.Sign(key, body); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestN12_N13_N14_AStatementThatDoesNotHoldIsRefusedReportedOnceAndNeverActedUpon(t *testing.T) {
+	_, stranger, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := file("app", "2")
+	cases := []struct {
+		name, code string
+		do         func(t *testing.T, s *simServer)
+	}{
+		{"N12: one byte of the body changed", "plan_signature", func(_ *testing.T, s *simServer) {
+			s.tamper = func(st *wire.Statement) {
+				st.Body = bytes.Replace(st.Body, []byte(`"counter":`), []byte(`"counter":9`), 1)
+			}
+		}},
+		{"N12: one byte of the signature changed", "plan_signature", func(_ *testing.T, s *simServer) { s.tamper = func(st *wire.Statement) { st.Sig[0] ^= 1 } }},
+		{"N12: no signature", "plan_signature", func(_ *testing.T, s *simServer) { s.tamper = func(st *wire.Statement) { st.Sig = nil } }},
+		{"N12: another plan under the statement", "plan_digest", func(t *testing.T, s *simServer) {
+			evil := installs(file("evil", "6"))
+			evil.Format = wire.PlanFormat
+			raw, _, err := wire.Encode(evil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.raw = raw
+		}},
+		{"N15: signed by a key that is not trusted", "plan_key_unknown", func(t *testing.T, s *simServer) {
+			s.tamper = func(st *wire.Statement) { resign(t, st, stranger, func(*wire.StatementBody) {}) }
+		}},
+		{"N15: signed by a stranger under the trusted key's name", "plan_signature", func(t *testing.T, s *simServer) {
+			s.tamper = func(st *wire.Statement) {
+				name := st.Key
+				resign(t, st, stranger, func(*wire.StatementBody) {})
+				st.Key = name
+			}
+		}},
+		{"N13: for another device", "plan_foreign", func(t *testing.T, s *simServer) {
+			s.tamper = func(st *wire.Statement) {
+				resign(t, st, s.planKey, func(b *wire.StatementBody) { b.Device = "another" })
+			}
+		}},
+		{"N14: expired", "plan_expired", func(t *testing.T, s *simServer) {
+			s.tamper = func(st *wire.Statement) {
+				resign(t, st, s.planKey, func(b *wire.StatementBody) { b.Expires = time.Now().Add(-time.Second) })
+			}
+		}},
+		{"N14: without an expiry", "plan_expired", func(t *testing.T, s *simServer) {
+			s.tamper = func(st *wire.Statement) {
+				resign(t, st, s.planKey, func(b *wire.StatementBody) { b.Expires = time.Time{} })
+			}
+		}},
+		{"N45: from the future", "untrusted_clock", func(t *testing.T, s *simServer) {
+			s.tamper = func(st *wire.Statement) {
+				resign(t, st, s.planKey, func(b *wire.StatementBody) {
+					b.Issued = b.Issued.AddDate(10, 0, 0)
+					b.Expires = b.Issued.AddDate(0, 0, 1)
+				})
+			}
+		}},
+		{"a format of a later agent", "plan_format", func(_ *testing.T, s *simServer) { s.plan.Format = wire.PlanFormat + 1 }},
+		{"a guard mode that is not known", "plan_format", func(_ *testing.T, s *simServer) { s.plan.Guard = "lenient" }},
+		{"an install that binds to no content", "plan_format", func(_ *testing.T, s *simServer) {
+			s.plan.Install[0].Items = []catalog.Item{{Name: "app", Arch: "amd64", Version: "2"}}
+		}},
+		{"an install of nothing", "plan_format", func(_ *testing.T, s *simServer) { s.plan.Install[0].Items = nil }},
+		{"garbage that is signed", "plan_format", func(_ *testing.T, s *simServer) {
+			s.tamper = func(st *wire.Statement) { st.Body = []byte("[]"); *st = signRaw(s.planKey, st.Body) }
+		}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, []simFile{app, file("evil", "6")}, "app", "evil")
+				b.s.set(installs(app))
+				b.s.with(func() { c.do(t, b.s) })
+				b.start(t)
+				b.pass(20 * time.Minute)
+				if got := b.s.refusals(); !slices.Equal(got, []string{c.code}) {
+					t.Errorf("refused with %v; want %s, once", got, c.code)
+				}
+				if len(b.executed()) != 0 || b.m.world().Fenced != nil {
+					t.Errorf("executed %v", b.executed())
+				}
+				if n := len(b.s.checkIns); n > 40 {
+					t.Errorf("%d check-ins in 20 minutes of refusals", n)
+				}
+				if !strings.Contains(b.progress().Error, c.code) {
+					t.Errorf("error %q does not say %s", b.progress().Error, c.code)
+				}
+				// The server comes to its senses.
+				b.s.with(func() { b.s.tamper, b.s.raw = nil, nil })
+				b.s.set(installs(app))
+				b.pass(10 * time.Minute)
+				if got := b.executed(); !slices.Equal(got, []string{"app:amd64=2"}) || b.progress().Error != "" {
+					t.Errorf("executed %v, error %q", got, b.progress().Error)
+				}
+			})
+		})
+	}
+}
+
+// signRaw signs bytes that are no statement body, as only a broken or evil server would.
+func signRaw(key ed25519.PrivateKey, body []byte) wire.Statement {
+	pae := []byte("DSSEv1 " + itoa(len(wire.StatementType)) + " " + wire.StatementType + " " + itoa(len(body)) + " " + string(body))
+	return wire.Statement{Body: body, Key: wire.KeyID(key.Public().(ed25519.PublicKey)), Sig: ed25519.Sign(key, pae)}
+}
+
+func itoa(n int) string {
+	b, err := json.Marshal(n)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+func TestN14_N44_ALowerCounterIsRefusedAlsoAfterARestartAndWithoutThePlanFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := file("app", "2")
+		b := newBench(t, []simFile{app}, "app")
+		for range 5 {
+			b.s.set(wire.Plan{})
+		}
+		b.start(t)
+		b.pass(time.Minute)
+		b.s.with(func() { b.s.counter = 2 }) // restored from yesterday's backup, where app was approved
+		b.s.set(installs(app))
+		b.pass(10 * time.Minute)
+		b.stop()
+		if err := b.opt.Dir.Remove(planFile); err != nil {
+			t.Fatal(err)
+		}
+		b.start(t)
+		b.pass(10 * time.Minute)
+		if len(b.executed()) != 0 {
+			t.Errorf("executed %v under a lower counter", b.executed())
+		}
+		if got := b.s.refusals(); len(got) == 0 || got[0] != "plan_counter" {
+			t.Errorf("refusals %v", got)
+		}
+		b.s.with(func() { b.s.counter = 100 })
+		b.pass(10 * time.Minute)
+		if len(b.executed()) != 1 {
+			t.Errorf("after the counter was brought forward: executed %v", b.executed())
+		}
+	})
+}
+
+func TestV5_ThePlanIsActedUponWithoutTheServerUntilItExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		soon, late := file("soon", "2"), file("late", "2")
+		soon.Missing = true
+		late.Needs = []string{"ghost=1"}
+		b := newBench(t, []simFile{soon, late}, "soon", "late")
+		b.s.expires = 2 * time.Hour
+		b.s.set(installs(soon, late))
+		b.start(t)
+		b.pass(time.Minute)
+		b.s.with(func() { b.s.fail = errors.New("connection refused") })
+		b.m.change(func(w *simWorld) { w.Pool[0].Missing = false })
+		b.pass(time.Hour)
+		if got := b.executed(); !slices.Equal(got, []string{"soon:amd64=2"}) {
+			t.Errorf("without the server: executed %v", got)
+		}
+		b.pass(2 * time.Hour)
+		b.m.change(func(w *simWorld) { w.Pool[1].Needs = nil })
+		b.stop()
+		b.start(t) // a restart makes an expired plan no fresher
+		b.pass(24 * time.Hour)
+		if got := b.executed(); len(got) != 1 {
+			t.Errorf("after the plan expired: executed %v", got)
+		}
+		if e := b.progress().Error; !strings.Contains(e, "plan expired at") {
+			t.Errorf("error %q", e)
+		}
+		if b.m.world().Fenced == nil {
+			t.Error("the walls fell with the plan")
+		}
+		b.s.with(func() { b.s.fail = nil })
+		b.pass(10 * time.Minute)
+		if got := b.executed(); len(got) != 2 || b.progress().Error != "" {
+			t.Errorf("after the server came back: executed %v, error %q", got, b.progress().Error)
+		}
+	})
+}
+
+func TestN57_ServerThatIsAwayForDaysIsAskedWithPatienceAndFoundAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := file("app", "2")
+		b := newBench(t, []simFile{app}, "app")
+		b.s.fail = &uplink.Refused{Status: 503}
+		b.start(t)
+		b.pass(72 * time.Hour)
+		n := len(b.s.checkIns)
+		if least, most := 72*12, 72*24+20; n < least || n > most {
+			t.Errorf("%d check-ins in 3 days; want one every 2.5 to 5 minutes (%d to %d)", n, least, most)
+		}
+		b.s.with(func() { b.s.fail = nil })
+		b.s.set(installs(app))
+		b.pass(6 * time.Minute)
+		if len(b.executed()) != 1 {
+			t.Errorf("executed %v", b.executed())
+		}
+	})
+}
+
+func TestN57_RetryAfterOfTheServerIsObeyed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil, "app")
+		b.s.fail = &uplink.Refused{Status: 429, RetryAfter: 30 * time.Minute}
+		b.start(t)
+		b.pass(29 * time.Minute)
+		if n := len(b.s.checkIns); n != 1 {
+			t.Errorf("%d check-ins within the 30 minutes that the server asked for", n)
+		}
+	})
+}
+
+// eager answers every check-in at once, whatever it asks for.
+type eager struct {
+	*simServer
+	reply wire.CheckInReply
+	n     int
+}
+
+func (e *eager) CheckIn(context.Context, wire.CheckIn) (wire.CheckInReply, error) {
+	e.n++
+	return e.reply, nil
+}
+
+func TestServerThatNeverHoldsACheckInIsNotAskedInAHotLoop(t *testing.T) {
+	for name, reply := range map[string]wire.CheckInReply{
+		"empty":        {},
+		"negative":     {Next: -5},
+		"needs always": {Need: wire.Kinds(), Resend: true},
+		"unknown kind": {Need: []wire.Kind{"moods"}},
+		"refresh":      {Refresh: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, nil, "app")
+				e := &eager{simServer: b.s, reply: reply}
+				b.opt.Dial = func(identity.Identity) (Link, error) { return e, nil }
+				b.start(t)
+				b.pass(10 * time.Minute)
+				if e.n < 5 || e.n > 620 {
+					t.Errorf("%d check-ins in 10 minutes", e.n)
+				}
+				if n := b.m.world().Refreshes; n > 250 {
+					t.Errorf("%d refreshes in 10 minutes", n)
+				}
+			})
+		})
+	}
+}
+
+func TestReportsWhoseAnswersGetLostAreSentAgainAndCountOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := file("app", "2")
+		b := newBench(t, []simFile{app}, "app")
+		b.s.loseReports = 7
+		b.s.set(installs(app))
+		b.start(t)
+		b.pass(time.Hour)
+		want := []installation.State{installation.Assigned, installation.Downloading, installation.Downloaded, installation.Installing, installation.Installed}
+		if got := b.s.history(app.install()); !slices.Equal(got, want) {
+			t.Errorf("history %v; want %v", got, want)
+		}
+		if b.s.posts < 8 {
+			t.Errorf("%d posts", b.s.posts)
+		}
+		if left := b.a.journal.Outbox(1 << 20); len(left) != 0 {
+			t.Errorf("still owed: %v", left)
+		}
+	})
+}
+
+// picky never takes reports about one update.
+type picky struct {
+	*simServer
+	poison catalog.UpdateID
+}
+
+func (p picky) Report(ctx context.Context, reports []wire.Report) ([]string, error) {
+	if slices.ContainsFunc(reports, func(r wire.Report) bool { return r.Update == p.poison }) {
+		return nil, &uplink.Refused{Status: 422}
+	}
+	return p.simServer.Report(ctx, reports)
+}
+
+func TestReportThatTheServerNeverTakesDoesNotKeepTheOthersBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bad, good := file("bad", "2"), file("good", "2")
+		b := newBench(t, []simFile{bad, good}, "bad", "good")
+		b.opt.Dial = func(identity.Identity) (Link, error) { return picky{b.s, bad.release().ID()}, nil }
+		b.s.set(installs(bad, good))
+		b.start(t)
+		b.pass(12 * time.Hour)
+		if b.state(good.install()) != installation.Installed || len(b.a.journal.Outbox(1<<20)) != 0 {
+			t.Errorf("good is %s, %d reports left", b.state(good.install()), len(b.a.journal.Outbox(1<<20)))
+		}
+	})
+}
+
+func TestNewsFromTheDeviceEndsTheLongPollAndDecisionsReachItWithinASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := file("app", "2")
+		b := newBench(t, []simFile{app}, "app")
+		b.start(t)
+		b.pass(time.Minute)
+		before := b.s.docs[wire.KindInventory]
+		b.m.change(func(w *simWorld) { w.Installed["new:amd64"] = simPackage{Version: "1", Status: "ii"} })
+		b.pass(61 * time.Second)
+		if b.s.docs[wire.KindInventory] == before {
+			t.Error("the server does not know the new package a minute later")
+		}
+		b.s.set(installs(app))
+		b.pass(time.Second)
+		if len(b.executed()) != 1 {
+			t.Error("the decision did not reach a connected device within a second")
+		}
+	})
+}
+
+func TestSequenceOfCheckInsGrowsAcrossRestartsAndEachRunHasItsOwnName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil, "app")
+		for range 3 {
+			b.start(t)
+			b.pass(10 * time.Minute)
+			b.stop()
+		}
+		last, runs := int64(0), map[string]bool{}
+		for _, m := range b.s.checkIns {
+			if m.Sequence <= last {
+				t.Fatalf("%d after %d", m.Sequence, last)
+			}
+			last, runs[m.Run] = m.Sequence, true
+		}
+		if len(runs) != 3 {
+			t.Errorf("%d names for 3 runs", len(runs))
+		}
+	})
+}
+
+func TestN45_UntrustedClockInstallsNothingAndSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := file("app", "2")
+		b := newBench(t, []simFile{app}, "app")
+		var skew time.Duration
+		b.opt.Now = func() time.Time { return time.Now().Add(skew) }
+		b.s.set(wire.Plan{})
+		b.start(t)
+		b.pass(time.Minute)
+		b.stop()
+		skew = -10 * 365 * 24 * time.Hour
+		b.s.set(installs(app))
+		b.start(t)
+		b.pass(time.Hour)
+		if len(b.executed()) != 0 || !strings.Contains(b.progress().Error, "untrusted clock") {
+			t.Errorf("executed %v, error %q", b.executed(), b.progress().Error)
+		}
+		skew = 0
+		b.pass(10 * time.Minute)
+		if len(b.executed()) != 1 {
+			t.Errorf("after the clock was set: executed %v, error %q", b.executed(), b.progress().Error)
+		}
+	})
+}
+
+func TestRefreshHappensAtItsTimesAndAFailureIsNoUsefulProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil, "app")
+		b.start(t)
+		b.pass(time.Minute)
+		if n := b.m.world().Refreshes; n != 1 {
+			t.Errorf("%d refreshes of lists of unknown age at the start", n)
+		}
+		b.pass(24 * time.Hour)
+		if n := b.m.world().Refreshes; n < 6 || n > 7 {
+			t.Errorf("%d refreshes in a day; want one every 4 to 4.4 hours", n)
+		}
+		useful := b.progress().LastRefresh
+		b.m.refreshErr = errors.New("hung repository")
+		b.s.with(func() { b.s.refresh = true }) // an administrator asks
+		b.pass(10 * time.Minute)
+		p := b.progress()
+		if !p.LastRefresh.Equal(useful) || !strings.Contains(p.Error, "hung repository") || time.Since(p.LastScan) > 2*time.Minute {
+			t.Errorf("progress %+v", p)
+		}
+		b.m.refreshErr = nil
+		b.pass(time.Hour)
+		if p := b.progress(); !p.LastRefresh.After(useful) || p.Error != "" {
+			t.Errorf("progress after the repository healed %+v", p)
+		}
+	})
+}
+
+func TestF19_FreshListsAreNotRefreshedInTheBustleAfterABoot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil, "app")
+		b.opt.Timing.Quiet = 10 * time.Minute
+		b.start(t)
+		b.pass(time.Minute)
+		b.stop()
+		b.pass(5 * time.Hour) // the device is off
+		b.opt.Device = booting{}
+		b.start(t)
+		b.pass(9 * time.Minute)
+		if n := b.m.world().Refreshes; n != 1 {
+			t.Errorf("%d refreshes; the boot is not over", n)
+		}
+		b.pass(2 * time.Minute)
+		if n := b.m.world().Refreshes; n != 2 {
+			t.Errorf("%d refreshes after the quiet period", n)
+		}
+	})
+}
+
+// booting is a device that has just been switched on.
+type booting struct{ simDevice }
+
+func (booting) Uptime() time.Duration { return 0 }
+
+func TestN01_RolledBackSourceIsReportedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil, "app")
+		b.m.origins = []wire.OriginHealth{{Site: "repo.test", Suite: "stable", Problem: "rolled_back", Date: time.Unix(1, 0), Highest: time.Unix(2, 0)}}
+		b.start(t)
+		b.pass(24 * time.Hour)
+		if n := strings.Count(b.s.story(), "origin_rollback"); n != 1 {
+			t.Errorf("%d events\n%s", n, b.s.story())
+		}
+		var facts wire.Facts
+		if err := json.Unmarshal(b.s.bodies[b.s.docs[wire.KindFacts]], &facts); err != nil || len(facts.Origins) != 1 || facts.Origins[0].Problem != "rolled_back" {
+			t.Errorf("facts %+v, %v", facts, err)
+		}
+	})
+}
+
+// slowCloser needs a while for its closures.
+type slowCloser struct{ *simManager }
+
+func (c slowCloser) Close(ctx context.Context, s *pkgmgr.Snapshot) (wire.Available, error) {
+	select {
+	case <-time.After(40 * time.Second):
+	case <-ctx.Done():
+		return wire.Available{}, ctx.Err()
+	}
+	av := s.Available
+	av.Updates = slices.Clone(av.Updates)
+	for i := range av.Updates {
+		av.Updates[i].Closure = []wire.Change{{Op: wire.OpInstall, Name: "extra"}}
+	}
+	return av, nil
+}
+
+func TestScanIsSentAtOnceAndAgainWithItsClosures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, []simFile{file("app", "2")}, "app")
+		b.opt.Manager = slowCloser{b.m}
+		b.start(t)
+		b.pass(10 * time.Second)
+		closures := func() int {
+			var av wire.Available
+			if err := json.Unmarshal(b.s.bodies[b.s.docs[wire.KindAvailable]], &av); err != nil || len(av.Updates) != 1 {
+				t.Fatalf("%+v, %v", av, err)
+			}
+			return len(av.Updates[0].Closure)
+		}
+		if closures() != 0 {
+			t.Error("closures before they were known")
+		}
+		b.pass(time.Minute)
+		if closures() != 1 {
+			t.Error("the closures never came")
+		}
+	})
+}
+
+func TestCertificateIsRenewedAtHalfLifeWithANewKeyAndTheOldOneIsKeptUntilThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil, "app")
+		if err := b.opt.Identity.Save(b.opt.Dir); err != nil {
+			t.Fatal(err)
+		}
+		b.start(t)
+		b.pass(14 * 24 * time.Hour)
+		if b.s.renewals != 0 {
+			t.Errorf("%d renewals before half life", b.s.renewals)
+		}
+		b.s.with(func() { b.s.fail = errors.New("away") })
+		b.pass(2 * 24 * time.Hour)
+		if id, err := identity.Load(b.opt.Dir); err != nil || !bytes.Equal(id.Key, b.opt.Identity.Key) {
+			t.Errorf("the old key is gone before the new one is granted: %v", err)
+		}
+		b.s.with(func() { b.s.fail = nil })
+		b.pass(time.Hour)
+		id, err := identity.Load(b.opt.Dir)
+		if err != nil || bytes.Equal(id.Key, b.opt.Identity.Key) || id.Device != b.opt.Identity.Device {
+			t.Errorf("renewed identity: same key %v, device %s, %v", bytes.Equal(id.Key, b.opt.Identity.Key), id.Device, err)
+		}
+		if b.s.renewals != 1 {
+			t.Errorf("%d renewals", b.s.renewals)
+		}
+	})
+}
+
+func TestGuardEventsAreReportedOnceAndTheirFilesGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil, "app")
+		b.opt.EventDir = filepath.Join(t.TempDir(), "events")
+		if err := os.Mkdir(b.opt.EventDir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		body, err := json.Marshal(guard.Event{ID: "e1", Event: guard.EventRefused, Command: "apt upgrade", Findings: []guard.Finding{{Code: guard.Digest, Name: "app", Arch: "amd64", Version: "2", Found: "aaa", Known: []string{"bbb"}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // also if the file comes back, as after a crash before it was removed
+			if err := os.WriteFile(filepath.Join(b.opt.EventDir, "e1.json"), body, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			b.start(t)
+			b.pass(2 * time.Minute)
+			b.stop()
+		}
+		if n := strings.Count(b.s.story(), "guard_refused"); n != 1 || !strings.Contains(b.s.story(), "found aaa, known bbb") {
+			t.Errorf("%d events\n%s", n, b.s.story())
+		}
+		if left, err := os.ReadDir(b.opt.EventDir); err != nil || len(left) != 0 {
+			t.Errorf("left %v, %v", left, err)
+		}
+	})
+}
+
+func TestN49_FullDiskActsOnNothingSaysSoAndHealsByItself(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "small")
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", path, "tmpfs", 0, "size=512k,mode=700"); err != nil {
+		t.Fatal("needs root: ", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(path, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		app := file("app", "2")
+		b := newBench(t, []simFile{app}, "app")
+		var err error
+		if b.opt.Dir, err = statedir.Open(path); err != nil {
+			t.Fatal(err)
+		}
+		defer b.opt.Dir.Close()
+		b.start(t)
+		b.pass(time.Minute)
+		ballast, err := os.Create(filepath.Join(path, "ballast"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for size := 64 << 10; size > 0; size /= 2 {
+			for err := error(nil); err == nil; {
+				_, err = ballast.Write(make([]byte, size))
+			}
+		}
+		b.s.set(installs(app))
+		b.pass(time.Hour)
+		if len(b.executed()) != 0 {
+			t.Errorf("executed %v without a journal", b.executed())
+		}
+		b.s.mu.Lock()
+		last := b.s.checkIns[len(b.s.checkIns)-1]
+		b.s.mu.Unlock()
+		if !strings.Contains(last.Progress.Error, "no space left") {
+			t.Errorf("the server was told %q", last.Progress.Error)
+		}
+		ballast.Close()
+		if err := os.Remove(ballast.Name()); err != nil {
+			t.Fatal(err)
+		}
+		b.pass(10 * time.Minute)
+		if len(b.executed()) != 1 || b.progress().Error != "" {
+			t.Errorf("with room again: executed %v, error %q", b.executed(), b.progress().Error)
+		}
+	})
+}
+
+func TestF18_LoopThatHangsLetsTheWatchdogBite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil, "app")
+		b.start(t)
+		b.pass(3 * time.Hour)
+		if !b.a.moving() {
+			t.Error("a healthy agent would be killed by its watchdog")
+		}
+		b.a.mu.Lock()
+		b.a.beats["observe"] = time.Now().Add(-hung - time.Second)
+		b.a.mu.Unlock()
+		if b.a.moving() {
+			t.Error("a hung loop goes unnoticed")
+		}
+	})
+}
