@@ -111,33 +111,44 @@ type standing struct {
 	gw    *gateway.Gateway
 }
 
-// follow compares the devices that are not active with those of the moment before, after every change,
-// until ctx ends.
+// follow compares the devices that are not active with those of the moment before, after every act, until
+// ctx ends. Changes that are no acts (documents, reports) cost it next to nothing.
 func (s standing) follow(ctx context.Context) error {
-	out := s.out()
+	out, act := s.out()
 	for seen := s.index.Seq(); ; {
 		var err error
 		if seen, err = s.index.WaitChange(ctx, seen); err != nil {
 			return nil //nolint:nilerr // ctx ended: the server stops
 		}
-		now := s.out()
+		if s.act() == act {
+			continue
+		}
+		var now map[fleet.DeviceID]bool
+		now, act = s.out()
 		s.gw.Interrupt(missing(now, out))
 		s.gw.Forget(missing(out, now))
 		out = now
 	}
 }
 
-// out is the set of devices that are not active.
-func (s standing) out() map[fleet.DeviceID]bool {
-	out := map[fleet.DeviceID]bool{}
+// act is the last act.
+func (s standing) act() (seq int64) {
+	s.index.View(func(v *index.View) { seq = v.State().Seq })
+	return seq
+}
+
+// out is the set of devices that are not active, as of the act.
+func (s standing) out() (out map[fleet.DeviceID]bool, act int64) {
+	out = map[fleet.DeviceID]bool{}
 	s.index.View(func(v *index.View) {
+		act = v.State().Seq
 		for id, d := range v.State().Devices {
 			if d.State != fleet.Active {
 				out[id] = true
 			}
 		}
 	})
-	return out
+	return out, act
 }
 
 // missing lists what is in a and not in b.

@@ -30,7 +30,7 @@ func (g *Gateway) enrol(c *call) error {
 		}
 		return err
 	}
-	g.Log.Info("enrolled a device", "device", d.ID, "name", d.Name, "group", d.Group, "remote", c.r.RemoteAddr)
+	g.Log.Debug("gave a device its first certificate", "device", d.ID, "remote", c.r.RemoteAddr) // the roster logs the act
 	return g.reply(c, g.identity(d, der))
 }
 
