@@ -37,6 +37,8 @@ func Standing(d index.Device, u index.Update, v plan.Verdict) Stand {
 	switch {
 	case reported && underWay(row.State):
 		return s
+	case reported && row.State == installation.Failed && v.Cause == installation.InstallFailed:
+		return s // what the device said of its failure tells more than that it is half installed
 	case v.Action == plan.Hold:
 		return held(s, v)
 	case v.Action == plan.Install && !there:
@@ -60,10 +62,11 @@ func underWay(s installation.State) bool {
 	return false
 }
 
-// counts are the reported states that say how far a wanted install is.
+// counts are the reported states that say how far a wanted install is. Installed is one: the report comes
+// before the scan that shows it, and a scan that does not show it overtakes it.
 func counts(s installation.State) bool {
 	switch s {
-	case installation.Assigned, installation.Downloading, installation.Downloaded, installation.Failed, installation.Blocked:
+	case installation.Assigned, installation.Downloading, installation.Downloaded, installation.Failed, installation.Blocked, installation.Installed:
 		return true
 	}
 	return false
@@ -107,7 +110,7 @@ func fact(s Stand, d index.Device, u index.Update, there bool) Stand {
 		f.State = installation.Removed
 	case u.Needs.Contains(d.Number):
 		f.State = installation.Applicable
-	case d.Inventory == nil || d.Available == nil:
+	case !d.Scanned():
 		f.State = installation.Unknown
 	}
 	if f.State == s.State {
