@@ -38,9 +38,6 @@ func (m *moment) deviceRow(d index.Device) client.DeviceRow {
 
 // pending counts the releases that the device could take and that nobody decided on.
 func (m *moment) pending(d index.Device) (n int) {
-	if d.Available == nil {
-		return 0
-	}
 	for u := range m.Offered(d) {
 		if m.Status(u.Release, d.Group, m.now).Status == approval.Undefined {
 			n++

@@ -140,8 +140,8 @@ func (m *moment) deviceDetail(d index.Device) client.DeviceDetail {
 	if d.Facts != nil {
 		out.Facts = *d.Facts
 	}
-	if d.Inventory != nil {
-		out.Packages = len(d.Inventory.Packages)
+	for range d.Packages() {
+		out.Packages++
 	}
 	for _, verdict := range m.planner.Verdicts(m.View, d) {
 		if u, ok := m.Update(verdict.Update); ok {

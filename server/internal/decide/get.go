@@ -124,10 +124,7 @@ func (m *moment) name(id fleet.GroupID) string {
 // installedSource is the version of the software that is on the device, and how it came when it is this
 // very release (V4).
 func installedSource(d index.Device, u index.Update) (version, how string) {
-	if d.Inventory == nil {
-		return "", ""
-	}
-	for _, p := range d.Inventory.Packages {
+	for p := range d.Packages() {
 		if p.Source != u.Name || !slices.ContainsFunc(u.Items, func(it catalog.Bound) bool { return it.Role == catalog.Own && it.Name == p.Name }) {
 			continue
 		}

@@ -55,7 +55,7 @@ func (m *moment) verdict(d index.Device, u index.Update) plan.Verdict {
 
 // notApplicable says why an update is none for a device.
 func (m *moment) notApplicable(d index.Device, u index.Update) string {
-	if d.Inventory == nil || d.Available == nil {
+	if !d.Scanned() {
 		return "not known yet: the device has not reported what is installed and what it could take"
 	}
 	have, _ := installedSource(d, u)

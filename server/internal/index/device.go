@@ -63,12 +63,10 @@ type Device struct {
 	fleet.Device
 	Number    uint32 // its place in the bitmaps; not stable across restarts
 	Contact   store.Contact
-	Facts     *wire.Facts     // nil: not known yet
-	Inventory *wire.Inventory // nil: not known yet
-	Available *wire.Available // nil: not known yet
-	Connected bool            // a long poll is open now, or was a moment ago
-	Problems  []string        // what was wrong with its documents
-	Illegal   time.Time       // when it last reported a step that V1 does not allow; zero: never
+	Facts     *wire.Facts // nil: not known yet
+	Connected bool        // a long poll is open now, or was a moment ago
+	Problems  []string    // what was wrong with its documents
+	Illegal   time.Time   // when it last reported a step that V1 does not allow; zero: never
 	record    *device
 }
 
@@ -88,16 +86,34 @@ func (v *View) view(rec *device) Device {
 	if rec.facts != nil {
 		d.Facts = rec.facts.facts
 	}
-	if rec.inventory != nil {
-		d.Inventory = rec.inventory.inventory
-	}
-	if rec.available != nil {
-		d.Available = rec.available.available
-	}
 	for _, doc := range rec.documents() {
 		d.Problems = append(d.Problems, doc.problems...)
 	}
 	return d
+}
+
+// Scanned reports whether the device has said what is installed and what it could take.
+func (d Device) Scanned() bool { return d.record.inventory != nil && d.record.available != nil }
+
+// Inventory is what the device reported as installed, as a copy; nil when it is not known yet.
+func (d Device) Inventory() *wire.Inventory { return d.record.inventory.readInventory() }
+
+// Available is what the device reported that it could take, as a copy; nil when it is not known yet.
+func (d Device) Available() *wire.Available { return d.record.available.readAvailable() }
+
+// Packages iterates over the installed packages without copying them; it yields nothing while they are not
+// known.
+func (d Device) Packages() iter.Seq[wire.Package] {
+	return func(yield func(wire.Package) bool) {
+		if d.record.inventory == nil {
+			return
+		}
+		for _, k := range d.record.inventory.packages {
+			if !yield(k.Package) {
+				return
+			}
+		}
+	}
 }
 
 // Device returns a device.
@@ -284,8 +300,8 @@ func (v *View) Offered(d Device) iter.Seq[Update] {
 		if d.record.available == nil {
 			return
 		}
-		for _, n := range d.record.available.offers {
-			if !yield(v.x.updates.entries[n].view()) {
+		for _, k := range d.record.available.offers {
+			if k.known && !k.New && !yield(v.x.updates.entries[k.update].view()) {
 				return
 			}
 		}

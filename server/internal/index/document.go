@@ -3,33 +3,39 @@ package index
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
+	"sync/atomic"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
-	"assent/catalog"
 	"assent/fault"
 	"assent/wire"
 )
 
 // document is one uploaded document, checked and parsed once and shared by all devices that have it.
+// Between parse and link it holds what was read as it was read; from link on, only what documents share.
 type document struct {
 	documentKey
-	refs      int
-	facts     *wire.Facts
-	inventory *wire.Inventory
-	available *wire.Available
-	problems  []string
+	refs     int
+	problems []string
+	facts    *wire.Facts
 
-	// Known only once the document is linked.
-	linked   bool
-	names    []int32             // software that it speaks of: what it would take to change its verdicts
-	packages []*installedPackage // inventory: the installed packages
-	half     []*installedPackage // inventory: packages that are there but not fully installed
-	offers   []uint32            // available: updates the device could take
-	brought  []uint32            // available: updates that could only come in with another
+	inventory *wire.Inventory // until it is linked
+	available *wire.Available // until it is linked
+	keys      [][32]byte      // of the offers of available, in order
+
+	linked    bool
+	ecosystem string
+	packages  []*keptPackage // of an inventory, in its order
+	offers    []*keptOffer   // of an available set, in its order
+	restore   []wire.RestoreItem
+	names     []int32 // software that it speaks of: what it would take to change its verdicts
+	seen      atomic.Pointer[seenAt]
 }
+
+// seenAt is when the software of a document changed last, as looked up at a tick.
+type seenAt struct{ tick, newest int64 }
 
 // ErrDocument is the refusal of bytes that are not the document they claim to be.
 var ErrDocument = fault.New(fault.Invalid, "document_malformed", "The document cannot be read; nothing of it was taken.")
@@ -68,6 +74,11 @@ func parse(kind wire.Kind, digest string, body []byte) (*document, error) {
 		return nil, ErrDocument.Because(err)
 	}
 	doc.problems = check.report(kind)
+	if doc.available != nil {
+		if doc.keys, err = offerKeys(doc.available); err != nil {
+			return nil, ErrDocument.Because(err)
+		}
+	}
 	return doc, nil
 }
 
@@ -76,89 +87,120 @@ func read[T any](body []byte) (*T, error) {
 	return v, json.Unmarshal(body, v)
 }
 
-// link resolves what the document speaks of. The caller holds x.mu, and the catalog knows its offers.
+func offerKeys(a *wire.Available) ([][32]byte, error) {
+	out := make([][32]byte, len(a.Updates))
+	var err error
+	for i, o := range a.Updates {
+		if out[i], err = offerKey(a.Ecosystem, o); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// link puts what the document says into the shared tables. The caller holds x.mu, and the catalog knows
+// its offers.
 func (x *Index) link(doc *document) {
 	if doc.linked {
 		return
 	}
 	doc.linked = true
-	names := map[nameKey]bool{}
-	switch {
-	case doc.inventory != nil:
-		x.linkInventory(doc, names)
-	case doc.available != nil:
-		x.linkAvailable(doc, names)
-	}
-	for k := range names {
-		doc.names = append(doc.names, x.software.number(k))
-	}
-}
-
-func (x *Index) linkInventory(doc *document, names map[nameKey]bool) {
-	eco := doc.inventory.Ecosystem
-	for _, p := range doc.inventory.Packages {
-		names[nameKey{eco, p.Source}] = true
-		pkg := x.software.installed(packageKey{eco, p.Source, p.SourceVersion, p.Name, p.Version})
-		if properlyInstalled(p.Status) {
-			doc.packages = append(doc.packages, pkg)
-		} else {
-			doc.half = append(doc.half, pkg)
+	names := map[int32]bool{}
+	if inv := doc.inventory; inv != nil {
+		doc.ecosystem, doc.packages = inv.Ecosystem, make([]*keptPackage, len(inv.Packages))
+		for i, p := range inv.Packages {
+			doc.packages[i] = x.keepPackage(inv.Ecosystem, p)
+			names[doc.packages[i].number] = true
 		}
 	}
-}
-
-// properlyInstalled reads dpkg's status letters: wanted (or held), and fully installed.
-func properlyInstalled(status string) bool {
-	return len(status) >= 2 && status[1] == 'i' && strings.TrimSpace(status[2:]) == ""
-}
-
-func (x *Index) linkAvailable(doc *document, names map[nameKey]bool) {
-	eco := doc.available.Ecosystem
-	for _, o := range doc.available.Updates {
-		names[nameKey{eco, o.Name}] = true
-		for _, ch := range o.Closure {
-			if ch.Source != "" {
-				names[nameKey{eco, ch.Source}] = true
-			}
-		}
-		if e, ok := x.updates.byID[offered(eco, o).ID()]; ok {
-			if o.New {
-				doc.brought = append(doc.brought, e.number)
-			} else {
-				doc.offers = append(doc.offers, e.number)
+	if a := doc.available; a != nil {
+		doc.ecosystem, doc.restore, doc.offers = a.Ecosystem, a.Restore, make([]*keptOffer, len(a.Updates))
+		for i, o := range a.Updates {
+			doc.offers[i] = x.keepOffer(a.Ecosystem, o, doc.keys[i])
+			for _, n := range doc.offers[i].names {
+				names[n] = true
 			}
 		}
 	}
+	doc.names = slices.AppendSeq(make([]int32, 0, len(names)), maps.Keys(names))
+	doc.inventory, doc.available, doc.keys = nil, nil, nil
 }
 
-// offered is the release that an offer names.
-func offered(ecosystem string, o wire.Offer) catalog.Release {
-	return catalog.Release{Software: catalog.Software{Ecosystem: ecosystem, Namespace: o.Namespace, Name: o.Name}, Version: o.Version}
+// readInventory is the inventory as the device sent it.
+func (doc *document) readInventory() *wire.Inventory {
+	if doc == nil {
+		return nil
+	}
+	inv := &wire.Inventory{Ecosystem: doc.ecosystem, Packages: make([]wire.Package, len(doc.packages))}
+	for i, k := range doc.packages {
+		inv.Packages[i] = k.Package
+	}
+	return inv
+}
+
+// readAvailable is the available set as the device sent it.
+func (doc *document) readAvailable() *wire.Available {
+	if doc == nil {
+		return nil
+	}
+	a := &wire.Available{Ecosystem: doc.ecosystem, Restore: doc.restore, Updates: make([]wire.Offer, len(doc.offers))}
+	for i, k := range doc.offers {
+		a.Updates[i] = k.Offer
+	}
+	return a
+}
+
+// newest is when the software that the document speaks of changed last. The caller holds x.mu for reading.
+func (x *Index) newest(doc *document) int64 {
+	if doc == nil {
+		return 0
+	}
+	if s := doc.seen.Load(); s != nil && s.tick == x.software.tick {
+		return s.newest
+	}
+	var last int64
+	for _, n := range doc.names {
+		last = max(last, x.software.ticks[n])
+	}
+	doc.seen.Store(&seenAt{tick: x.software.tick, newest: last})
+	return last
 }
 
 // spread applies f to every bitmap in which a device with this document stands for it.
 func (x *Index) spread(doc *document, f func(*roaring.Bitmap)) {
-	for _, p := range doc.packages {
-		f(p.devices)
-		for _, n := range p.updates {
-			f(x.updates.entries[n].has)
+	for _, k := range doc.packages {
+		f(k.on.counted(k.whole))
+		for _, n := range k.on.updates {
+			f(x.updates.entries[n].counted(k.whole))
 		}
 	}
-	for _, p := range doc.half {
-		f(p.half)
-		for _, n := range p.updates {
-			f(x.updates.entries[n].half)
+	for _, k := range doc.offers {
+		switch {
+		case !k.known:
+		case k.New:
+			f(x.updates.entries[k.update].brought)
+		default:
+			f(x.updates.entries[k.update].needs)
 		}
-	}
-	for _, n := range doc.offers {
-		f(x.updates.entries[n].needs)
-	}
-	for _, n := range doc.brought {
-		f(x.updates.entries[n].brought)
 	}
 	for _, n := range doc.names {
 		f(x.software.devices[n])
 	}
+}
+
+// counted is the set that a whole or a half installed package counts in.
+func (p *installedPackage) counted(whole bool) *roaring.Bitmap {
+	if whole {
+		return p.devices
+	}
+	return p.half
+}
+
+func (e *entry) counted(whole bool) *roaring.Bitmap {
+	if whole {
+		return e.has
+	}
+	return e.half
 }
 
 // attach gives a device its documents, which must be linked. The caller holds x.mu.
@@ -191,9 +233,10 @@ func (x *Index) release(doc *document) {
 		return
 	}
 	delete(x.documents, doc.documentKey)
-	for _, p := range slices.Concat(doc.packages, doc.half) {
-		if p.devices.IsEmpty() && p.half.IsEmpty() && len(p.updates) == 0 {
-			delete(x.software.packages, p.key)
-		}
+	for _, k := range doc.packages {
+		x.dropPackage(k)
+	}
+	for _, k := range doc.offers {
+		x.dropOffer(k)
 	}
 }

@@ -50,6 +50,7 @@ type Index struct {
 	numbers   map[fleet.DeviceID]uint32
 	groups    map[fleet.GroupID]*roaring.Bitmap // devices in the very group, retired ones left out
 	documents map[documentKey]*document
+	kept      interned
 	software  softwareTable
 	updates   updateTable
 	decisions decisionTable
@@ -69,7 +70,7 @@ func Open(ctx context.Context, s Store, cfg Config) (*Index, error) {
 	x := &Index{store: s, now: cfg.Now, log: cfg.Log,
 		numbers: map[fleet.DeviceID]uint32{}, groups: map[fleet.GroupID]*roaring.Bitmap{},
 		documents: map[documentKey]*document{}, rollbacks: map[uint32]map[int64]bool{},
-		software: newSoftwareTable(), updates: newUpdateTable(), decisions: newDecisionTable()}
+		kept: newInterned(), software: newSoftwareTable(), updates: newUpdateTable(), decisions: newDecisionTable()}
 	x.changes.init()
 	if err := x.load(ctx); err != nil {
 		return nil, err

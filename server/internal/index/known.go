@@ -133,7 +133,7 @@ func (v *View) Tasks() []task.Task { return []task.Task{task.Default()} }
 // PlanInput is everything plan.Compute looks at for a device now.
 func (v *View) PlanInput(d Device, now time.Time) plan.Input {
 	return plan.Input{Device: d.Device, Path: v.x.tree.Path(d.Group), Guard: v.x.tree.Guard(d.Group),
-		Inventory: d.Inventory, Available: d.Available, Tasks: v.Tasks(), Rollbacks: v.Rollbacks(d), Now: now, Known: v.Known()}
+		Inventory: d.Inventory(), Available: d.Available(), Tasks: v.Tasks(), Rollbacks: v.Rollbacks(d), Now: now, Known: v.Known()}
 }
 
 // Status is the approval status of a release as seen from a group (A3).

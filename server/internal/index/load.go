@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
@@ -108,35 +110,77 @@ func (x *Index) loadDocuments(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load contacts: %w", err)
 	}
-	for key, devices := range held {
-		if err := x.loadDocument(ctx, key, devices); err != nil {
+	return x.loadHeld(ctx, held)
+}
+
+// loaded is a document read at start, or why it was not.
+type loaded struct {
+	doc *document
+	key documentKey
+	err error
+}
+
+// loadHeld reads documents on all processors and links them one after the other.
+func (x *Index) loadHeld(ctx context.Context, held map[documentKey]*roaring.Bitmap) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	keys, read := make(chan documentKey), make(chan loaded)
+	go func() {
+		defer close(keys)
+		for key := range held {
+			select {
+			case keys <- key:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	var group sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		group.Go(func() {
+			for key := range keys {
+				doc, err := x.document(ctx, key.kind, key.digest)
+				select {
+				case read <- loaded{doc, key, err}:
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+	go func() { group.Wait(); close(read) }()
+	for l := range read {
+		if err := x.adoptLoaded(ctx, l, held[l.key]); err != nil {
 			return err
 		}
 	}
-	return nil
+	return ctx.Err()
 }
 
-func (x *Index) loadDocument(ctx context.Context, key documentKey, devices *roaring.Bitmap) error {
-	doc, err := x.document(ctx, key.kind, key.digest)
-	if errors.Is(err, fault.NotFound) || errors.Is(err, fault.Invalid) {
-		x.log.Warn("a document is missing; its devices will be asked for it", "kind", key.kind, "digest", key.digest, "devices", devices.GetCardinality(), "error", err)
+// adoptLoaded gives a document to its devices. One that is missing or malformed is left out: its devices
+// will be asked for it.
+func (x *Index) adoptLoaded(ctx context.Context, l loaded, devices *roaring.Bitmap) error {
+	if errors.Is(l.err, fault.NotFound) || errors.Is(l.err, fault.Invalid) {
+		x.log.Warn("a document is missing; its devices will be asked for it", "kind", l.key.kind, "digest", l.key.digest, "devices", devices.GetCardinality(), "error", l.err)
 		return nil
 	}
+	if l.err != nil {
+		return l.err
+	}
+	grown, err := x.growth(ctx, []*document{l.doc})
 	if err != nil {
 		return err
 	}
-	grown, err := x.growth(ctx, []*document{doc})
-	if err != nil {
-		return err
-	}
+	x.mu.Lock() // documents are read meanwhile
+	defer x.mu.Unlock()
 	x.publishGrowth(grown)
-	x.link(doc)
-	x.documents[key] = doc
+	x.link(l.doc)
+	x.documents[l.key] = l.doc
 	for it := devices.Iterator(); it.HasNext(); {
-		*x.devices[it.Next()].slot(key.kind) = doc
-		doc.refs++
+		*x.devices[it.Next()].slot(l.key.kind) = l.doc
+		l.doc.refs++
 	}
-	x.spread(doc, func(b *roaring.Bitmap) { b.Or(devices) })
+	x.spread(l.doc, func(b *roaring.Bitmap) { b.Or(devices) })
 	return nil
 }
 

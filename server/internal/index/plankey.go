@@ -38,15 +38,7 @@ func (v *View) PlanKey(d Device) (key PlanKey, version int64) {
 
 // version is the tick of the last change that matters to a device.
 func (v *View) version(rec *device, group fleet.GroupID) int64 {
-	var last int64
-	for _, doc := range []*document{rec.available, rec.inventory} {
-		if doc == nil {
-			continue
-		}
-		for _, n := range doc.names {
-			last = max(last, v.x.software.ticks[n])
-		}
-	}
+	last := max(v.x.newest(rec.available), v.x.newest(rec.inventory))
 	for _, g := range v.x.tree.Path(group) {
 		last = max(last, v.x.decisions.walls[g])
 	}

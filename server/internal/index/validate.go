@@ -3,7 +3,6 @@ package index
 import (
 	"encoding/hex"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -24,12 +23,35 @@ const (
 	ecosystemDebian = "deb"
 )
 
+// form is what a name may consist of. Names are checked by hand and not by regular expressions: an
+// inventory has thousands.
+type form struct {
+	most  int
+	extra string // characters besides a-z and 0-9, not at the beginning
+}
+
+// The forms of names.
 var (
-	packageName  = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]{0,254}$`)
+	packageName  = form{255, "+.-"}
 	sourceName   = packageName
-	architecture = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
-	publisher    = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,63}$`)
+	architecture = form{32, "-"}
+	publisher    = form{64, ".-"}
 )
+
+// fits reports whether s has the form.
+func (f form) fits(s string) bool {
+	if s == "" || len(s) > f.most {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || i > 0 && strings.IndexByte(f.extra, c) >= 0 {
+			continue
+		}
+		return false
+	}
+	return true
+}
 
 // checker removes what is wrong from a document and remembers what it removed.
 type checker struct {
@@ -147,8 +169,8 @@ func (c *checker) bad(faults ...string) bool {
 	return false
 }
 
-func wrong(what, s string, form *regexp.Regexp) string {
-	if form.MatchString(s) {
+func wrong(what, s string, f form) string {
+	if f.fits(s) {
 		return ""
 	}
 	return fmt.Sprintf("it reports the %s %q, which is not a valid name", what, clip(s))
