@@ -165,6 +165,7 @@ func (a *Agent) withdraw(orders []order) error {
 		}
 		switch e.State {
 		case installation.Installed, installation.Removed, installation.Applicable, installation.NotApplicable, installation.Unknown, "":
+		case installation.Failed, installation.RemoveFailed: // it may lie there half done: withdrawing the order does not make that good
 		default:
 			rec.Reports = append(rec.Reports, a.report(id, installation.Applicable, "", "no longer in the plan of this device"))
 		}
