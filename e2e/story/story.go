@@ -185,12 +185,15 @@ func (t *Teller) dependencies() {
 		var blocked, failed bool
 		for _, u := range q.Updates {
 			blocked = blocked || u.Name == "acme-removes" && u.Cause == "removal_needed"
-			failed = failed || u.Name == "acme-svc" && u.State == "failed"
+			failed = failed || u.Name == "acme-svc" && (u.State == "failed" || u.Cause == "install_failed")
 		}
 		return blocked && failed
 	})
 	t.assent("why", "web1", "acme-removes@2.0")
 	t.assent("why", "web1", "acme-svc@1.1")
+	t.until("the scans of web1 and web2 show it half installed", patience, func() bool {
+		return t.from("web1", "acme-svc") == "1.1" && t.from("web2", "acme-svc") == "1.1"
+	})
 	t.say("acme-svc failed in its own script; declining it and taking it back brings the version that worked")
 	t.assent("update", "undefine", "acme-removes@2.0", "--group", "Web", "--reason", "reported to Acme")
 	t.assent("update", "rollback", "acme-svc@1.1", "--decline", "--group", "Web", "--reason", "its postinst fails")
@@ -199,6 +202,20 @@ func (t *Teller) dependencies() {
 		two, err2 := t.Stage.Device("web2").Version(t.ctx, "acme-svc")
 		return err1 == nil && err2 == nil && one == "1.0" && two == "1.0"
 	})
+}
+
+// from is the version of a source package that the server knows to be on a device.
+func (t *Teller) from(device, name string) string {
+	var d struct {
+		Updates []struct{ Name, From string }
+	}
+	t.ask(&d, "device", "show", device)
+	for _, u := range d.Updates {
+		if u.Name == name {
+			return u.From
+		}
+	}
+	return ""
 }
 
 func (t *Teller) takeBack() {
