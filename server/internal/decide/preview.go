@@ -55,7 +55,7 @@ func (s *Service) classes(p *previewer) []*roaring.Bitmap {
 		concerned.And(v.In(p.act.body.Scope))
 		for it := concerned.Iterator(); it.HasNext(); {
 			n := it.Next()
-			key, _ := v.PlanKey(v.Numbered(n))
+			key, _ := v.PlanKey(n)
 			if byKey[key] == nil {
 				byKey[key] = roaring.New()
 				order = append(order, byKey[key])
@@ -112,6 +112,9 @@ func (p *previewer) class(v *index.View, devices *roaring.Bitmap) {
 	if changed {
 		p.out.Devices += n
 		p.out.Offline += offline(v, devices)
+		if a := d.Available(); a == nil || !a.Closed {
+			p.out.Unclear += n
+		}
 	}
 }
 

@@ -30,6 +30,7 @@ type document struct {
 	packages  []*keptPackage // of an inventory, in its order
 	offers    []*keptOffer   // of an available set, in its order
 	restore   []wire.RestoreItem
+	closed    bool // the closures were worked out
 	names     []int32 // software that it speaks of: what it would take to change its verdicts
 	seen      atomic.Pointer[seenAt]
 }
@@ -114,7 +115,7 @@ func (x *Index) link(doc *document) {
 		}
 	}
 	if a := doc.available; a != nil {
-		doc.ecosystem, doc.restore, doc.offers = a.Ecosystem, a.Restore, make([]*keptOffer, len(a.Updates))
+		doc.ecosystem, doc.restore, doc.closed, doc.offers = a.Ecosystem, a.Restore, a.Closed, make([]*keptOffer, len(a.Updates))
 		for i, o := range a.Updates {
 			doc.offers[i] = x.keepOffer(a.Ecosystem, o, doc.keys[i])
 			for _, n := range doc.offers[i].names {
@@ -143,7 +144,7 @@ func (doc *document) readAvailable() *wire.Available {
 	if doc == nil {
 		return nil
 	}
-	a := &wire.Available{Ecosystem: doc.ecosystem, Restore: doc.restore, Updates: make([]wire.Offer, len(doc.offers))}
+	a := &wire.Available{Ecosystem: doc.ecosystem, Closed: doc.closed, Restore: doc.restore, Updates: make([]wire.Offer, len(doc.offers))}
 	for i, k := range doc.offers {
 		a.Updates[i] = k.Offer
 	}

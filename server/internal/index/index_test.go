@@ -169,8 +169,8 @@ func TestDocumentsAreSharedAndForgottenWithTheirLastDevice(t *testing.T) {
 	w.Index.View(func(v *index.View) {
 		one, _ := v.Device("d1")
 		two, _ := v.Device("d2")
-		keyOne, _ := v.PlanKey(one)
-		keyTwo, _ := v.PlanKey(two)
+		keyOne, _ := v.PlanKey(one.Number)
+		keyTwo, _ := v.PlanKey(two.Number)
 		if keyOne != keyTwo {
 			t.Error("equal devices have different keys")
 		}

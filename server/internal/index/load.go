@@ -154,6 +154,7 @@ func (x *Index) loadHeld(ctx context.Context, held map[documentKey]*roaring.Bitm
 			return err
 		}
 	}
+	x.spreadRest(held)
 	return ctx.Err()
 }
 
@@ -180,8 +181,26 @@ func (x *Index) adoptLoaded(ctx context.Context, l loaded, devices *roaring.Bitm
 		*x.devices[it.Next()].slot(l.key.kind) = l.doc
 		l.doc.refs++
 	}
-	x.spread(l.doc, func(b *roaring.Bitmap) { b.Or(devices) })
+	if devices.GetCardinality() >= manyDevices {
+		x.spread(l.doc, func(b *roaring.Bitmap) { b.Or(devices) })
+	}
 	return nil
+}
+
+// manyDevices is from how many devices with one document on merging whole sets is faster than adding one
+// device after the other.
+const manyDevices = 200
+
+// spreadRest counts the devices whose documents only few have, in the order of their numbers: adding at
+// the end of a set is cheap.
+func (x *Index) spreadRest(held map[documentKey]*roaring.Bitmap) {
+	for _, rec := range x.devices {
+		for _, doc := range rec.documents() {
+			if held[doc.documentKey].GetCardinality() < manyDevices {
+				x.spread(doc, func(b *roaring.Bitmap) { b.Add(rec.number) })
+			}
+		}
+	}
 }
 
 // loadRollbacks finds the ordered rollbacks that are still to be done.

@@ -230,8 +230,10 @@ func (x *Index) publishGrowth(g *growth) Change {
 }
 
 // Rollbacks lists the rollbacks ordered for a device and not yet done, oldest first.
-func (v *View) Rollbacks(d Device) []rollback {
-	pending := v.x.rollbacks[d.Number]
+func (v *View) Rollbacks(d Device) []rollback { return v.rollbacks(d.Number) }
+
+func (v *View) rollbacks(number uint32) []rollback {
+	pending := v.x.rollbacks[number]
 	var out []rollback
 	for _, act := range slices.Sorted(maps.Keys(pending)) {
 		if pending[act] {

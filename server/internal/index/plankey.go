@@ -22,11 +22,13 @@ type PlanKey struct {
 	Rollbacks string // acts that are still to be done
 }
 
-// PlanKey returns the device's key, and a version that grows whenever a decision, an exception or a new
-// file may have changed what plan.Compute says to this key.
-func (v *View) PlanKey(d Device) (key PlanKey, version int64) {
-	key = PlanKey{Group: d.Group, Tree: v.x.grown, State: d.State, Rollbacks: v.pending(d)}
-	rec := d.record
+// PlanKey returns the key of the device with a number, and a version that grows whenever a decision, an
+// exception or a new file may have changed what plan.Compute says to this key. It is cheap: it is asked for
+// every device after every change.
+func (v *View) PlanKey(number uint32) (key PlanKey, version int64) {
+	rec := v.x.devices[number]
+	d := v.x.state.Devices[rec.id]
+	key = PlanKey{Group: d.Group, Tree: v.x.grown, State: d.State, Rollbacks: v.pending(number)}
 	if rec.available != nil {
 		key.Available = rec.available.digest
 	}
@@ -35,6 +37,9 @@ func (v *View) PlanKey(d Device) (key PlanKey, version int64) {
 	}
 	return key, v.version(rec, d.Group)
 }
+
+// Reported reports whether the device with a number ever reported a state.
+func (v *View) Reported(number uint32) bool { return len(v.x.devices[number].installs) > 0 }
 
 // version is the tick of the last change that matters to a device.
 func (v *View) version(rec *device, group fleet.GroupID) int64 {
@@ -48,9 +53,13 @@ func (v *View) version(rec *device, group fleet.GroupID) int64 {
 	return last
 }
 
-func (v *View) pending(d Device) string {
+// pending names the rollbacks that are still to be done.
+func (v *View) pending(number uint32) string {
+	if len(v.x.rollbacks[number]) == 0 {
+		return ""
+	}
 	var b strings.Builder
-	for _, rb := range v.Rollbacks(d) {
+	for _, rb := range v.rollbacks(number) {
 		fmt.Fprintf(&b, "%d ", rb.Act)
 	}
 	return b.String()

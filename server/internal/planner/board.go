@@ -37,6 +37,7 @@ type board struct {
 	stained *roaring.Bitmap
 	until   time.Time // when a decision that the board rests on ends by itself; zero: never
 	lines   [][]Line  // by device number
+	from    []*answer // by device number: the answer its lines follow from; nil when not from it alone
 	tallies map[uint32]*Tally
 }
 
@@ -77,11 +78,9 @@ func (p *Planner) Refresh() error {
 		var err error
 		p.index.View(func(v *index.View) {
 			for _, number := range numbers[:n] {
-				var lines []Line
-				if lines, err = p.lines(v, v.Numbered(number)); err != nil {
+				if err = p.redraw(v, number); err != nil {
 					return
 				}
-				b.put(number, lines)
 			}
 		})
 		if err != nil {
@@ -112,16 +111,39 @@ func (b *board) todo(devices uint64, now time.Time) *roaring.Bitmap {
 	return todo
 }
 
-// lines computes what asks for something on a device.
-func (p *Planner) lines(v *index.View, d index.Device) ([]Line, error) {
-	if d.State == "" || d.Retired() {
-		return nil, nil
-	}
-	a, err := p.answer(v, d)
+// redraw brings one device's lines up to date. A device that never reported a state has the same lines as
+// long as it has the same answer.
+func (p *Planner) redraw(v *index.View, number uint32) error {
+	a, err := p.answer(v, number)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	p.board.ends(a.until)
+	b := &p.board
+	reported := v.Reported(number)
+	if !reported && b.shows(number, a) {
+		return nil
+	}
+	b.ends(a.until)
+	lines := p.lines(v, v.Numbered(number), a)
+	if reported {
+		a = nil // its lines follow from more than the answer
+	}
+	b.put(number, lines, a)
+	return nil
+}
+
+// shows reports whether a device's lines were drawn from this answer and nothing else.
+func (b *board) shows(number uint32, a *answer) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return int(number) < len(b.from) && b.from[number] == a
+}
+
+// lines computes what asks for something on a device.
+func (p *Planner) lines(v *index.View, d index.Device, a *answer) []Line {
+	if d.Retired() {
+		return nil
+	}
 	var out []Line
 	judged := map[catalog.UpdateID]bool{}
 	for _, verdict := range a.notable {
@@ -140,7 +162,7 @@ func (p *Planner) lines(v *index.View, d index.Device) ([]Line, error) {
 			out = append(out, Line{Update: u.Number, Action: plan.None, State: s.State, Cause: s.Cause, Deadline: s.Deadline})
 		}
 	}
-	return out, nil
+	return out
 }
 
 // ends notes when an answer that the board rests on ends by itself.
@@ -162,12 +184,13 @@ func notableState(s installation.State) bool {
 }
 
 // put replaces the lines of a device.
-func (b *board) put(number uint32, lines []Line) {
+func (b *board) put(number uint32, lines []Line, from *answer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for int(number) >= len(b.lines) {
-		b.lines = append(b.lines, nil)
+		b.lines, b.from = append(b.lines, nil), append(b.from, nil)
 	}
+	b.from[number] = from
 	for _, l := range b.lines[number] {
 		b.tallies[l.Update].drop(number)
 	}
@@ -231,7 +254,7 @@ func (b Board) Tally(update uint32) Tally {
 
 // Notable returns the verdicts of a device that ask for something, from the same computation as its plan.
 func (p *Planner) Notable(v *index.View, d index.Device) ([]plan.Verdict, error) {
-	a, err := p.answer(v, d)
+	a, err := p.answer(v, d.Number)
 	if err != nil {
 		return nil, err
 	}

@@ -134,16 +134,16 @@ func (p *Planner) current(id fleet.DeviceID) (a *answer, seq int64, err error) {
 		case d.State == fleet.Retired:
 			err = ErrRetired
 		default:
-			a, err = p.answer(v, d)
+			a, err = p.answer(v, d.Number)
 			seq = v.State().Seq
 		}
 	})
 	return a, seq, err
 }
 
-// answer finds or computes what plan.Compute says to a device.
-func (p *Planner) answer(v *index.View, d index.Device) (*answer, error) {
-	key, version := v.PlanKey(d)
+// answer finds or computes what plan.Compute says to the device with a number.
+func (p *Planner) answer(v *index.View, number uint32) (*answer, error) {
+	key, version := v.PlanKey(number)
 	now := p.index.Now().UTC()
 	s := p.cache.slot(key)
 	s.mu.Lock()
@@ -151,6 +151,7 @@ func (p *Planner) answer(v *index.View, d index.Device) (*answer, error) {
 	if a := s.answer; a != nil && a.version == version && (a.until.IsZero() || now.Before(a.until)) {
 		return a, nil
 	}
+	d := v.Numbered(number)
 	result := plan.Compute(v.PlanInput(d, now))
 	data, digest, err := wire.Encode(result.Plan)
 	if err != nil {
