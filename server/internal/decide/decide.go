@@ -207,7 +207,7 @@ func (s *Service) matching(v *index.View, who auth.Actor, f client.Filter, group
 	s.planner.Read(func(b planner.Board) {
 		var view *sight
 		if view, err = (&moment{View: v, board: b, now: s.index.Now().UTC()}).from(who, ledger.Viewer, f); err == nil {
-			list = view.selected(f)
+			list = slices.Collect(view.selected(f))
 		}
 	})
 	slices.SortFunc(list, func(a, b index.Update) int { return cmp.Compare(a.ID, b.ID) })

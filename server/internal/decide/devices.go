@@ -29,7 +29,7 @@ func (s *Service) Devices(_ context.Context, who auth.Actor, q client.DeviceQuer
 		if !ok {
 			return unknownColumn(p.Sort, keys)
 		}
-		page, err := paginate(rows, key, compareKeys, func(d index.Device) string { return string(d.ID) }, p, "name")
+		page, err := paginate(slices.Values(rows), key, compareKeys, func(d index.Device) string { return string(d.ID) }, p, "name")
 		if err != nil {
 			return err
 		}

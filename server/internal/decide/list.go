@@ -3,6 +3,7 @@ package decide
 import (
 	"cmp"
 	"context"
+	"iter"
 	"slices"
 	"strings"
 
@@ -112,16 +113,16 @@ func unknownValue(field, value, known string) error {
 	return fault.New(fault.Invalid, field+"_unknown", "There is no %s %q; there are: %s.", field, shorten(value), known).On(field)
 }
 
-// selected lists the updates that match the filter.
-func (s *sight) selected(f client.Filter) []index.Update {
+// selected iterates over the updates that match the filter.
+func (s *sight) selected(f client.Filter) iter.Seq[index.Update] {
 	words := strings.Fields(strings.ToLower(f.Search))
-	var out []index.Update
-	for u := range s.Updates() {
-		if s.matches(u, f) && u.Matches(words) && s.matchesDevices(u, f) {
-			out = append(out, u)
+	return func(yield func(index.Update) bool) {
+		for u := range s.Updates() {
+			if s.matches(u, f) && u.Matches(words) && s.matchesDevices(u, f) && !yield(u) {
+				return
+			}
 		}
 	}
-	return out
 }
 
 // matches looks at the update itself.

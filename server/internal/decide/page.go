@@ -2,8 +2,10 @@ package decide
 
 import (
 	"cmp"
+	"container/heap"
 	"encoding/base64"
 	"encoding/json"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -43,47 +45,91 @@ const (
 	maxLimit     = 1000
 )
 
+// keyed is a row with what it is sorted by. Its id is made only when it is needed.
+type keyed[T any] struct {
+	row T
+	key sortKey
+}
+
+// pager picks one page out of rows in any order, keeping no more than the page.
+type pager[T any] struct {
+	of    func(T) sortKey
+	id    func(T) string
+	less  func(a, b sortKey) int
+	sign  int
+	limit int
+	after *cursor
+	rows  []keyed[T] // a heap, the last of the page on top
+	total int
+}
+
+func (p *pager[T]) order(a, b keyed[T]) int {
+	if c := p.sign * p.less(a.key, b.key); c != 0 {
+		return c
+	}
+	return strings.Compare(p.id(a.row), p.id(b.row))
+}
+
+// Len, Less, Swap, Push and Pop make the pager a heap.
+func (p *pager[T]) Len() int           { return len(p.rows) }
+func (p *pager[T]) Less(i, j int) bool { return p.order(p.rows[i], p.rows[j]) > 0 }
+func (p *pager[T]) Swap(i, j int)      { p.rows[i], p.rows[j] = p.rows[j], p.rows[i] }
+func (p *pager[T]) Push(x any)         { p.rows = append(p.rows, x.(keyed[T])) }
+func (p *pager[T]) Pop() any {
+	last := p.rows[len(p.rows)-1]
+	p.rows = p.rows[:len(p.rows)-1]
+	return last
+}
+
+// offer considers a row.
+func (p *pager[T]) offer(row T) {
+	p.total++
+	k := keyed[T]{row, p.of(row)}
+	if p.after != nil {
+		c := p.sign * p.less(k.key, p.after.Key)
+		if c < 0 || c == 0 && p.id(row) <= p.after.ID {
+			return
+		}
+	}
+	switch {
+	case len(p.rows) <= p.limit: // one more than the page tells whether there is a next one
+		heap.Push(p, k)
+	case p.order(k, p.rows[0]) < 0:
+		p.rows[0] = k
+		heap.Fix(p, 0)
+	}
+}
+
 // paginate sorts rows by key, then id, and cuts out the page. The cursor must have been made with the
 // same sort.
-func paginate[T any](rows []T, key func(T) sortKey, less func(a, b sortKey) int, id func(T) string, p client.Page, standard string) (part[T], error) {
+func paginate[T any](rows iter.Seq[T], key func(T) sortKey, less func(a, b sortKey) int, id func(T) string, p client.Page, standard string) (part[T], error) {
 	if p.Limit < 0 || p.Limit > maxLimit {
 		return part[T]{}, fault.New(fault.Invalid, "limit_invalid", "A page has 1 to %d rows.", maxLimit).On("limit")
 	}
-	sort, limit := cmp.Or(p.Sort, standard), cmp.Or(p.Limit, defaultLimit)
-	sign := 1
+	sort := cmp.Or(p.Sort, standard)
+	pick := &pager[T]{of: key, id: id, less: less, sign: 1, limit: cmp.Or(p.Limit, defaultLimit)}
 	if strings.HasPrefix(sort, "-") {
-		sign = -1
+		pick.sign = -1
 	}
-	type keyed struct {
-		row T
-		key sortKey
-		id  string
-	}
-	order := func(a, b keyed) int { return cmp.Or(sign*less(a.key, b.key), strings.Compare(a.id, b.id)) }
-	all := make([]keyed, len(rows))
-	for i, r := range rows {
-		all[i] = keyed{r, key(r), id(r)}
-	}
-	slices.SortFunc(all, order)
-	total := len(all)
 	if p.Cursor != "" {
 		c, err := readCursor(p.Cursor, sort)
 		if err != nil {
 			return part[T]{}, err
 		}
-		after, found := slices.BinarySearchFunc(all, keyed{key: c.Key, id: c.ID}, order)
-		if found {
-			after++
-		}
-		all = all[after:]
+		pick.after = &c
 	}
-	out := part[T]{total: total}
-	for _, k := range all[:min(limit, len(all))] {
+	for row := range rows {
+		pick.offer(row)
+	}
+	slices.SortFunc(pick.rows, pick.order)
+	out := part[T]{total: pick.total}
+	if len(pick.rows) > pick.limit {
+		pick.rows = pick.rows[:pick.limit]
+		last := pick.rows[pick.limit-1]
+		out.next = writeCursor(cursor{Sort: sort, Key: last.key, ID: id(last.row)})
+	}
+	for _, k := range pick.rows {
 		out.items = append(out.items, k.row)
-	}
-	if len(all) > limit {
-		last := all[limit-1]
-		out.next = writeCursor(cursor{Sort: sort, Key: last.key, ID: last.id})
 	}
 	return out, nil
 }

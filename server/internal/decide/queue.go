@@ -3,6 +3,7 @@ package decide
 import (
 	"cmp"
 	"context"
+	"iter"
 	"strings"
 
 	"assent/client"
@@ -10,14 +11,12 @@ import (
 	"assent/ledger"
 	"assent/plan"
 	"assent/server/internal/auth"
-	"assent/server/internal/index"
 	"assent/server/internal/planner"
 )
 
 // queued is one line of the board with its place.
 type queued struct {
-	device index.Device
-	update index.Update
+	device uint32
 	line   planner.Line
 }
 
@@ -29,18 +28,20 @@ func (s *Service) Queue(_ context.Context, who auth.Actor, q client.QueueQuery, 
 		if err != nil {
 			return err
 		}
-		keys := queueColumns()
+		keys := m.queueColumns()
 		key, ok := keys[strings.TrimPrefix(cmp.Or(p.Sort, "device"), "-")]
 		if !ok {
 			return unknownColumn(p.Sort, keys)
 		}
-		page, err := paginate(rows, key, compareKeys, func(r queued) string { return string(r.device.ID) + " " + string(r.update.ID) }, p, "device")
+		page, err := paginate(rows, key, compareKeys, func(r queued) string {
+			return string(m.DeviceID(r.device)) + " " + string(m.UpdateNumbered(r.line.Update).ID)
+		}, p, "device")
 		if err != nil {
 			return err
 		}
 		out.Total, out.Next = page.total, page.next
 		for _, r := range page.items {
-			row, err := m.deviceUpdate(r.device, r.update)
+			row, err := m.deviceUpdate(m.Numbered(r.device), m.UpdateNumbered(r.line.Update))
 			if err != nil {
 				return err
 			}
@@ -52,7 +53,7 @@ func (s *Service) Queue(_ context.Context, who auth.Actor, q client.QueueQuery, 
 }
 
 // queue selects lines of the board.
-func (m *moment) queue(who auth.Actor, q client.QueueQuery) ([]queued, error) {
+func (m *moment) queue(who auth.Actor, q client.QueueQuery) (iter.Seq[queued], error) {
 	if q.State != "" && !q.State.Valid() {
 		return nil, unknownValue("state", string(q.State), joined(installation.States()))
 	}
@@ -72,16 +73,16 @@ func (m *moment) queue(who auth.Actor, q client.QueueQuery) ([]queued, error) {
 			devices.Add(d.Number)
 		}
 	}
-	var out []queued
-	for it := devices.Iterator(); it.HasNext(); {
-		n := it.Next()
-		for _, l := range m.board.Lines(n) {
-			if waits(l) && (q.State == "" || q.State == l.State) {
-				out = append(out, queued{m.Numbered(n), m.UpdateNumbered(l.Update), l})
+	return func(yield func(queued) bool) {
+		for it := devices.Iterator(); it.HasNext(); {
+			n := it.Next()
+			for _, l := range m.board.Lines(n) {
+				if waits(l) && (q.State == "" || q.State == l.State) && !yield(queued{n, l}) {
+					return
+				}
 			}
 		}
-	}
-	return out, nil
+	}, nil
 }
 
 // waits reports whether a line belongs into the queue: an install or rollback that is wanted, under way or
@@ -90,10 +91,12 @@ func waits(l planner.Line) bool {
 	return l.Action != plan.None || l.State != installation.Installed && l.State != installation.Removed
 }
 
-func queueColumns() map[string]func(queued) sortKey {
+func (m *moment) queueColumns() map[string]func(queued) sortKey {
 	return map[string]func(queued) sortKey{
-		"device":   func(r queued) sortKey { return sortKey{S: strings.ToLower(r.device.Name)} },
-		"name":     func(r queued) sortKey { return sortKey{S: r.update.Name} },
+		"device": func(r queued) sortKey {
+			return sortKey{S: strings.ToLower(m.State().Devices[m.DeviceID(r.device)].Name)}
+		},
+		"name":     func(r queued) sortKey { return sortKey{S: m.UpdateNumbered(r.line.Update).Name} },
 		"state":    func(r queued) sortKey { return sortKey{S: string(r.line.State)} },
 		"cause":    func(r queued) sortKey { return sortKey{S: string(r.line.Cause)} },
 		"verdict":  func(r queued) sortKey { return sortKey{S: string(r.line.Action)} },

@@ -205,7 +205,7 @@ func (t *totals) countActive(d index.Device) {
 func (t *totals) countLines(d index.Device) {
 	for _, l := range t.board.Lines(d.Number) {
 		state := string(l.State)
-		if l.Overdue(t.now) {
+		if l.Overdue(t.now, d.EnrolledAt) {
 			state = overdue
 		}
 		if l.Action != plan.None || l.State != installation.Installed {

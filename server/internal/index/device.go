@@ -128,6 +128,9 @@ func (v *View) Device(id fleet.DeviceID) (Device, bool) {
 // Numbered returns the device with a number out of a bitmap.
 func (v *View) Numbered(n uint32) Device { return v.view(v.x.devices[n]) }
 
+// DeviceID returns the id of the device with a number.
+func (v *View) DeviceID(n uint32) fleet.DeviceID { return v.x.devices[n].id }
+
 // Devices iterates over the devices in a group and below, retired ones left out.
 func (v *View) Devices(scope fleet.GroupID) iter.Seq[Device] {
 	return func(yield func(Device) bool) {

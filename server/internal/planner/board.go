@@ -10,6 +10,7 @@ import (
 	"assent/installation"
 	"assent/plan"
 	"assent/server/internal/index"
+	"assent/server/internal/store"
 )
 
 // Line is an update that asks for attention on a device.
@@ -23,12 +24,21 @@ type Line struct {
 	Deadline time.Time // when the state is overdue; zero: never
 }
 
-// Overdue reports whether the state lasts longer than it may (V1).
-func (l Line) Overdue(now time.Time) bool { return !l.Deadline.IsZero() && !now.Before(l.Deadline) }
+// Overdue reports whether the state lasts longer than it may on a device that was enrolled at a time (V1):
+// a device that came later than the decision has had less time.
+func (l Line) Overdue(now, enrolled time.Time) bool {
+	due := l.Deadline
+	if l.State == installation.Assigned && enrolled.Add(l.State.Deadline()).After(due) {
+		due = enrolled.Add(l.State.Deadline())
+	}
+	return !l.Deadline.IsZero() && !now.Before(due)
+}
 
 // board keeps, for all devices, the updates that ask for something: planned, held, under way, failed, or
-// installed though declined. Everything else follows from the index's bitmaps. It is brought up to date
-// when it is read, and only for devices that a change may have concerned.
+// installed though declined. Everything else follows from the index's bitmaps. Devices that have reported
+// nothing share the lines of their answer; the others have lines of their own.
+//
+// It is brought up to date when it is read, and only for devices that a change may have concerned.
 type board struct {
 	reading sync.Mutex // one reader brings it up to date at a time
 
@@ -36,9 +46,21 @@ type board struct {
 	all     bool
 	stained *roaring.Bitmap
 	until   time.Time // when a decision that the board rests on ends by itself; zero: never
-	lines   [][]Line  // by device number
-	from    []*answer // by device number: the answer its lines follow from; nil when not from it alone
+	devices []drawn   // by device number
 	tallies map[uint32]*Tally
+}
+
+// drawn is how a device stands on the board.
+type drawn struct {
+	from *answer // whose lines it shares; nil when it has its own
+	own  []Line
+}
+
+func (d drawn) lines() []Line {
+	if d.from != nil {
+		return d.from.lines
+	}
+	return d.own
 }
 
 // Tally is what the board knows of one update: device numbers. It must not be changed.
@@ -61,7 +83,10 @@ func (b *board) stain(c index.Change) {
 }
 
 // chunk is how many devices are looked at in one View: readers and writers get their turn in between.
-const chunk = 64
+const chunk = 256
+
+// step takes a set of devices from one answer to another.
+type step struct{ from, to *answer }
 
 // Refresh brings the board up to date with everything that changed before the call.
 func (p *Planner) Refresh() error {
@@ -69,25 +94,20 @@ func (p *Planner) Refresh() error {
 	b.reading.Lock()
 	defer b.reading.Unlock()
 	todo := b.todo(p.devices(), p.index.Now())
+	steps := map[step]*roaring.Bitmap{}
+	numbers := make([]uint32, chunk)
 	for it := todo.ManyIterator(); ; {
-		numbers := make([]uint32, chunk)
 		n := it.NextMany(numbers)
 		if n == 0 {
-			return nil
+			break
 		}
-		var err error
-		p.index.View(func(v *index.View) {
-			for _, number := range numbers[:n] {
-				if err = p.redraw(v, number); err != nil {
-					return
-				}
-			}
-		})
-		if err != nil {
+		if err := p.redraw(numbers[:n], steps); err != nil {
 			b.stain(index.Change{Devices: todo})
 			return err
 		}
 	}
+	b.take(steps)
+	return nil
 }
 
 func (p *Planner) devices() (n uint64) {
@@ -107,39 +127,125 @@ func (b *board) todo(devices uint64, now time.Time) *roaring.Bitmap {
 		todo = roaring.New()
 		todo.AddRange(0, devices)
 	}
+	for uint64(len(b.devices)) < devices {
+		b.devices = append(b.devices, drawn{})
+	}
 	b.all, b.stained = false, roaring.New()
 	return todo
 }
 
-// redraw brings one device's lines up to date. A device that never reported a state has the same lines as
-// long as it has the same answer.
-func (p *Planner) redraw(v *index.View, number uint32) error {
-	a, err := p.answer(v, number)
-	if err != nil {
-		return err
-	}
+// redraw looks at some devices. Those that share lines are put down as steps, to be taken together.
+func (p *Planner) redraw(numbers []uint32, steps map[step]*roaring.Bitmap) (err error) {
 	b := &p.board
-	reported := v.Reported(number)
-	if !reported && b.shows(number, a) {
-		return nil
-	}
-	b.ends(a.until)
-	lines := p.lines(v, v.Numbered(number), a)
-	if reported {
-		a = nil // its lines follow from more than the answer
-	}
-	b.put(number, lines, a)
-	return nil
+	p.index.View(func(v *index.View) {
+		for _, number := range numbers {
+			var a *answer
+			if a, err = p.answer(v, number); err != nil {
+				return
+			}
+			b.ends(a.until)
+			was := b.devices[number] // only Refresh changes it
+			if v.Reported(number) {
+				b.put(number, p.lines(v, v.Numbered(number), a))
+				continue
+			}
+			if was.from == a {
+				continue
+			}
+			s := step{was.from, a}
+			if steps[s] == nil {
+				steps[s] = roaring.New()
+			}
+			steps[s].Add(number)
+		}
+	})
+	return err
 }
 
-// shows reports whether a device's lines were drawn from this answer and nothing else.
-func (b *board) shows(number uint32, a *answer) bool {
+// take moves whole sets of devices from the lines of one answer to those of another.
+func (b *board) take(steps map[step]*roaring.Bitmap) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return int(number) < len(b.from) && b.from[number] == a
+	for s, devices := range steps {
+		if s.from != nil {
+			for _, l := range s.from.lines {
+				b.tallies[l.Update].drop(l, devices)
+			}
+		}
+		for _, l := range s.to.lines {
+			b.tally(l.Update).add(l, devices)
+		}
+		for it := devices.Iterator(); it.HasNext(); {
+			b.devices[it.Next()] = drawn{from: s.to}
+		}
+	}
 }
 
-// lines computes what asks for something on a device.
+// put gives a device lines of its own.
+func (b *board) put(number uint32, lines []Line) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	one := roaring.BitmapOf(number)
+	for _, l := range b.devices[number].lines() {
+		b.tallies[l.Update].drop(l, one)
+	}
+	b.devices[number] = drawn{own: lines}
+	for _, l := range lines {
+		b.tally(l.Update).add(l, one)
+	}
+}
+
+// tally returns the tally of an update, made on first use.
+func (b *board) tally(update uint32) *Tally {
+	t := b.tallies[update]
+	if t == nil {
+		t = &Tally{Planned: roaring.New(), Against: roaring.New(), States: map[installation.State]*roaring.Bitmap{}}
+		b.tallies[update] = t
+	}
+	return t
+}
+
+func (t *Tally) drop(l Line, devices *roaring.Bitmap) {
+	t.Planned.AndNot(devices)
+	t.Against.AndNot(devices)
+	if s := t.States[l.State]; s != nil {
+		s.AndNot(devices)
+	}
+}
+
+func (t *Tally) add(l Line, devices *roaring.Bitmap) {
+	if l.Action == plan.Install {
+		t.Planned.Or(devices)
+	}
+	if l.Against {
+		t.Against.Or(devices)
+	}
+	if t.States[l.State] == nil {
+		t.States[l.State] = roaring.New()
+	}
+	t.States[l.State].Or(devices)
+}
+
+// shared are the lines that all devices with an answer have that reported nothing; d is one of them.
+func shared(v *index.View, d index.Device, notable []plan.Verdict) []Line {
+	if d.Retired() {
+		return nil
+	}
+	d.EnrolledAt = time.Time{} // differs between them; Line.Overdue sees to it
+	var out []Line
+	for _, verdict := range notable {
+		if u, ok := v.Update(verdict.Update); ok {
+			out = append(out, line(u, verdict, standing(store.InstallRow{}, false, d, u, verdict)))
+		}
+	}
+	return out
+}
+
+func line(u index.Update, v plan.Verdict, s Stand) Line {
+	return Line{Update: u.Number, Action: v.Action, State: s.State, Cause: s.Cause, Against: Against(v), Download: v.Download, Deadline: s.Deadline}
+}
+
+// lines computes what asks for something on a device that has reported states.
 func (p *Planner) lines(v *index.View, d index.Device, a *answer) []Line {
 	if d.Retired() {
 		return nil
@@ -149,8 +255,7 @@ func (p *Planner) lines(v *index.View, d index.Device, a *answer) []Line {
 	for _, verdict := range a.notable {
 		judged[verdict.Update] = true
 		if u, ok := v.Update(verdict.Update); ok {
-			s := Standing(d, u, verdict)
-			out = append(out, Line{Update: u.Number, Action: verdict.Action, State: s.State, Cause: s.Cause, Against: Against(verdict), Download: verdict.Download, Deadline: s.Deadline})
+			out = append(out, line(u, verdict, Standing(d, u, verdict)))
 		}
 	}
 	for row := range d.Installs() {
@@ -158,8 +263,9 @@ func (p *Planner) lines(v *index.View, d index.Device, a *answer) []Line {
 		if !ok || judged[row.Update] {
 			continue
 		}
-		if s := Standing(d, u, plan.Verdict{Action: plan.None}); notableState(s.State) {
-			out = append(out, Line{Update: u.Number, Action: plan.None, State: s.State, Cause: s.Cause, Deadline: s.Deadline})
+		none := plan.Verdict{Action: plan.None}
+		if s := Standing(d, u, none); notableState(s.State) {
+			out = append(out, line(u, none, s))
 		}
 	}
 	return out
@@ -183,49 +289,6 @@ func notableState(s installation.State) bool {
 	return true
 }
 
-// put replaces the lines of a device.
-func (b *board) put(number uint32, lines []Line, from *answer) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for int(number) >= len(b.lines) {
-		b.lines, b.from = append(b.lines, nil), append(b.from, nil)
-	}
-	b.from[number] = from
-	for _, l := range b.lines[number] {
-		b.tallies[l.Update].drop(number)
-	}
-	b.lines[number] = lines
-	for _, l := range lines {
-		t := b.tallies[l.Update]
-		if t == nil {
-			t = &Tally{Planned: roaring.New(), Against: roaring.New(), States: map[installation.State]*roaring.Bitmap{}}
-			b.tallies[l.Update] = t
-		}
-		t.add(number, l)
-	}
-}
-
-func (t *Tally) drop(number uint32) {
-	t.Planned.Remove(number)
-	t.Against.Remove(number)
-	for _, s := range t.States {
-		s.Remove(number)
-	}
-}
-
-func (t *Tally) add(number uint32, l Line) {
-	if l.Action == plan.Install {
-		t.Planned.Add(number)
-	}
-	if l.Against {
-		t.Against.Add(number)
-	}
-	if t.States[l.State] == nil {
-		t.States[l.State] = roaring.New()
-	}
-	t.States[l.State].Add(number)
-}
-
 // Board is the board at one moment, as of the last Refresh. It must not be kept.
 type Board struct{ b *board }
 
@@ -236,12 +299,12 @@ func (p *Planner) Read(f func(Board)) {
 	f(Board{&p.board})
 }
 
-// Lines lists what asks for something on a device.
+// Lines lists what asks for something on a device. They must not be changed.
 func (b Board) Lines(device uint32) []Line {
-	if int(device) >= len(b.b.lines) {
+	if int(device) >= len(b.b.devices) {
 		return nil
 	}
-	return b.b.lines[device]
+	return b.b.devices[device].lines()
 }
 
 // Tally returns what the board knows of an update; the zero Tally when nothing asks for anything.

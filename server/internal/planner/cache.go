@@ -20,6 +20,7 @@ type answer struct {
 	until   time.Time // when a decision it rests on ends by itself; zero: never
 	digest  string
 	notable []plan.Verdict // install, hold, remove, and installed though declined; the last reason only
+	lines   []Line         // the same on the board, for devices that have reported nothing
 }
 
 // slot holds the answer of a key. Its lock makes devices with the same key wait for one computation.
@@ -158,6 +159,7 @@ func (p *Planner) answer(v *index.View, number uint32) (*answer, error) {
 		return nil, fmt.Errorf("encode the plan of device %s: %w", d.ID, err)
 	}
 	s.answer = &answer{version: version, until: v.NextExpiry(d, now), digest: digest, notable: notable(result.Verdicts)}
+	s.answer.lines = shared(v, d, s.answer.notable)
 	if d.State == fleet.Active {
 		p.cache.noteExample(digest, d.ID)
 		p.cache.keepBody(digest, data)

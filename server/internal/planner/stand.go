@@ -7,6 +7,7 @@ import (
 	"assent/installation"
 	"assent/plan"
 	"assent/server/internal/index"
+	"assent/server/internal/store"
 	"assent/wire"
 )
 
@@ -32,6 +33,11 @@ func Against(v plan.Verdict) bool { return v.Installed && v.Status == approval.D
 // wanted and not reported yet is assigned.
 func Standing(d index.Device, u index.Update, v plan.Verdict) Stand {
 	row, reported := d.Install(u.ID)
+	return standing(row, reported, d, u, v)
+}
+
+// standing is Standing of what was reported, which may be nothing.
+func standing(row store.InstallRow, reported bool, d index.Device, u index.Update, v plan.Verdict) Stand {
 	there := u.Has.Contains(d.Number)
 	s := Stand{State: row.State, Cause: row.Cause, Detail: row.Detail, Needs: row.Needs, Since: row.Since, Deadline: row.Deadline, Proof: row.Proof}
 	switch {
