@@ -278,6 +278,7 @@ func (a *app) showPreview(p *printer, v client.Preview) {
 		}
 	}
 	add(v.Offline, fmt.Sprintf("%d of them not connected now", v.Offline))
+	add(v.Unclear, fmt.Sprintf("%d of them still working out what apt would change along with it; look again in a moment", v.Unclear))
 	add(v.Installs, many(v.Installs, "install"))
 	add(v.Withdrawn, many(v.Withdrawn, "planned install")+" withdrawn")
 	add(int(min(v.Download, 1)), size(v.Download)+" to download")

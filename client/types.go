@@ -149,6 +149,7 @@ type Skipped struct {
 // Preview is what an act means for the devices of its scope.
 type Preview struct {
 	Devices   int             `json:"devices"`             // devices on which something would change
+	Unclear   int             `json:"unclear,omitempty"`   // of these, still working out what the package manager would change along with it
 	Offline   int             `json:"offline"`             // of these, not connected now
 	Installs  int             `json:"installs"`            // (device, update) pairs that would be installed
 	Withdrawn int             `json:"withdrawn,omitempty"` // planned installs that would vanish

@@ -103,6 +103,9 @@ func (c *computation) judgeRollback(v *candidate, rb ledger.Rollback) {
 
 // restorable checks that the recorded previous versions can be had and are not declined themselves.
 func (c *computation) restorable(v *candidate, items []wire.RestoreItem) (installation.Cause, string) {
+	if len(items) == 0 && (c.in.Available == nil || !c.in.Available.Closed) {
+		return installation.UnknownData, "the device is still working out whether it can go back; ask again in a moment"
+	}
 	if len(items) == 0 {
 		return installation.ContentUnavailable, "the device has no record of what was there before"
 	}

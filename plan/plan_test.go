@@ -101,7 +101,7 @@ func (w *world) compute() plan.Result {
 	return plan.Compute(plan.Input{
 		Device: fleet.Device{ID: "d1", Group: w.path[0], State: w.state}, Path: w.path, Guard: w.guard,
 		Inventory: &wire.Inventory{Ecosystem: "deb", Packages: w.installed},
-		Available: &wire.Available{Ecosystem: "deb", Updates: w.offers, Restore: w.restore},
+		Available: &wire.Available{Closed: true, Ecosystem: "deb", Updates: w.offers, Restore: w.restore},
 		Tasks:     []task.Task{task.Default()}, Rollbacks: w.rollbacks, Now: now, Known: w,
 	})
 }

@@ -170,6 +170,8 @@ type Inventory struct {
 // Available is every release that the device could take: all versions newer than what is installed, and the
 // releases that an update would newly bring in. Sorted by Namespace, Name, Version as text.
 type Available struct {
+	// Closed says that closures, problems and Restore were worked out; before that, their absence says nothing.
+	Closed    bool          `json:"closed,omitempty"`
 	Ecosystem string        `json:"ecosystem"`
 	Updates   []Offer       `json:"updates"`
 	Restore   []RestoreItem `json:"restore,omitempty"` // previous versions that Assent recorded

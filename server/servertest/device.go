@@ -114,7 +114,7 @@ func (d *Device) CheckIn() {
 		v := d.installed[name]
 		inventory.Packages = append(inventory.Packages, wire.Package{Name: name, Arch: "amd64", Version: v, Status: "ii", Source: name, SourceVersion: v})
 	}
-	available := wire.Available{Ecosystem: "deb"}
+	available := wire.Available{Closed: true, Ecosystem: "deb"}
 	for _, name := range sorted(d.offers) {
 		available.Updates = append(available.Updates, d.offers[name])
 	}

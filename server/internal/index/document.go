@@ -30,7 +30,7 @@ type document struct {
 	packages  []*keptPackage // of an inventory, in its order
 	offers    []*keptOffer   // of an available set, in its order
 	restore   []wire.RestoreItem
-	closed    bool // the closures were worked out
+	closed    bool    // the closures were worked out
 	names     []int32 // software that it speaks of: what it would take to change its verdicts
 	seen      atomic.Pointer[seenAt]
 }

@@ -71,6 +71,7 @@ func (a *Apt) Close(ctx context.Context, s *pkgmgr.Snapshot) (wire.Available, er
 		return out, fmt.Errorf("close: %w", err)
 	}
 	out.Restore, err = a.restorable(ctx)
+	out.Closed = err == nil
 	return out, err
 }
 

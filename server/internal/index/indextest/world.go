@@ -205,7 +205,7 @@ func (w *World) Scan(id fleet.DeviceID) {
 		inventory.Packages = append(inventory.Packages, p)
 	}
 	slices.SortFunc(inventory.Packages, func(a, b wire.Package) int { return strings.Compare(a.Name, b.Name) })
-	available := wire.Available{Ecosystem: "deb", Updates: m.Offers, Restore: m.Restore}
+	available := wire.Available{Closed: true, Ecosystem: "deb", Updates: m.Offers, Restore: m.Restore}
 	w.Upload(id, map[wire.Kind]any{wire.KindFacts: m.Facts, wire.KindInventory: inventory, wire.KindAvailable: available})
 }
 
