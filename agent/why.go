@@ -48,10 +48,8 @@ func Why(plan wire.Plan, updates map[catalog.UpdateID]journal.Entry, words strin
 	name, version, _ := strings.Cut(words, "=")
 	var out []Answer
 	add := func(id catalog.UpdateID, rel catalog.Release, verdict string) {
-		i := slices.IndexFunc(out, func(a Answer) bool { return a.Update == id })
-		if i < 0 {
+		if !slices.ContainsFunc(out, func(a Answer) bool { return a.Update == id }) {
 			out = append(out, Answer{Update: id, Release: rel, PURL: rel.PURL(), Verdict: verdict, Reasons: []string{}})
-			i = len(out) - 1
 		}
 	}
 	meant := func(id catalog.UpdateID, rel catalog.Release, items []catalog.Item) bool {

@@ -176,7 +176,7 @@ type Access struct {
 	OneTime  bool      `json:"one_time,omitempty"` // a sign-in token: ends with its first use
 }
 
-// The kinds.
+// Kind names what each act is.
 func (ServerInit) Kind() Kind      { return "server.init" }
 func (GroupCreate) Kind() Kind     { return "group.create" }
 func (GroupChange) Kind() Kind     { return "group.change" }

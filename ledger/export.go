@@ -65,7 +65,7 @@ func Export(w io.Writer, signed []byte, entries iter.Seq2[[]byte, error]) error 
 }
 
 func writeLine(w *bufio.Writer, data []byte) error {
-	w.Write(data) // bufio keeps the first error
+	_, _ = w.Write(data) // bufio keeps the first error
 	return w.WriteByte('\n')
 }
 
@@ -113,7 +113,7 @@ func VerifyExport(r io.Reader, verifierKey string) (Summary, error) {
 	v := verification{Summary: Summary{Checkpoint: cp, Kinds: map[Kind]int{}, State: NewState()}}
 	for {
 		line, err := readLine(in, MaxEntry)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -164,7 +164,7 @@ func (v *verification) add(line []byte) error {
 		return err
 	}
 	if v.bad != nil {
-		return nil
+		return nil //nolint:nilerr // the first bad entry is known; the rest is read for the tree
 	}
 	if err := v.apply(line); err != nil {
 		v.bad = &TamperError{Entry: seq, Why: "it cannot stand there", Cause: err}

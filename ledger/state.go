@@ -25,7 +25,7 @@ type State struct {
 	Accesses   map[string]Access
 }
 
-// DecisionKey: an update has at most one decision in a scope.
+// DecisionKey names a decision: an update has at most one in a scope.
 type DecisionKey struct {
 	Update catalog.UpdateID
 	Scope  fleet.GroupID

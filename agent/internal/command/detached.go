@@ -147,7 +147,7 @@ func (r *Runner) spawn(ctx context.Context, dir, name string) error {
 		}
 		return nil
 	}
-	cmd := exec.Command(r.self, Subcommand, dir)
+	cmd := exec.Command(r.self, Subcommand, dir) //nolint:noctx // it must outlive this process and every context
 	cmd.Env = environment()
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -93,7 +93,7 @@ func (r *Runner) step(s Step, out, status *os.File) int {
 		fmt.Fprintf(out, "\nassent: %v\n", err)
 		return -1
 	}
-	cmd := exec.Command(path, s.Args...)
+	cmd := exec.Command(path, s.Args...) //nolint:noctx // the transaction is never killed
 	cmd.Env, cmd.Dir = environment(), "/"
 	cmd.Stdout, cmd.Stderr = out, out // files, not pipes: nobody's death can block or break the child
 	cmd.ExtraFiles = []*os.File{status}

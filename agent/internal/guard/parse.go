@@ -106,7 +106,7 @@ func (tx *Transaction) option(line string) {
 // that is not there is "-"; its architecture too. The path is the rest of the line and may hold blanks.
 func parseLine(s string) (Line, error) {
 	f := strings.SplitN(s, " ", 9)
-	if len(f) != 9 || f[0] == "" || f[8] == "" || !strings.Contains("<=>", f[4]) || len(f[4]) != 1 {
+	if len(f) != 9 || f[0] == "" || f[8] == "" || f[4] != "<" && f[4] != "=" && f[4] != ">" {
 		return Line{}, fmt.Errorf("%w: step %.200q", ErrProtocol, s)
 	}
 	l := Line{Name: f[0], OldVersion: absent(f[1]), OldArch: absent(f[2]), Direction: f[4],

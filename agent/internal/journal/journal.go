@@ -212,7 +212,7 @@ func (j *Journal) Write(rec Record) error {
 
 // append adds one line and waits until it is on disk. What a failed write left is cut off again.
 func (j *Journal) append(line []byte) error {
-	CrashPointAfter(RecordTorn, func() { j.f.WriteAt(line[:len(line)/2], j.size) })
+	CrashPointAfter(RecordTorn, func() { _, _ = j.f.WriteAt(line[:len(line)/2], j.size) })
 	_, err := j.f.WriteAt(line, j.size)
 	if err == nil {
 		err = j.f.Sync()

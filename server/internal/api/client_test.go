@@ -134,7 +134,9 @@ func TestClientDoesNotTakeAForeignServersAnswersForAssents(t *testing.T) {
 	for name, h := range map[string]http.HandlerFunc{
 		"captive portal": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>Pay here</html>") },
 		"error page":     func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 404) },
-		"redirect":       func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/steal", 302) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/steal", http.StatusFound)
+		},
 		"half an answer": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"version":`) },
 	} {
 		server := httptest.NewServer(h)

@@ -30,7 +30,7 @@ func (s *server) observed(next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		defer func() {
 			p := recover()
-			if p != nil && p != http.ErrAbortHandler && !rec.wrote {
+			if p != nil && p != http.ErrAbortHandler && !rec.wrote { //nolint:errorlint // what was panicked need not be an error
 				s.panicked(rec, r, p)
 				p = nil
 			}

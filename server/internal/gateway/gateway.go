@@ -210,7 +210,7 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener, grace time.Duration
 	case <-ctx.Done():
 		stop()
 		err = shutdown(srv, grace)
-		<-served
+		<-served //nolint:errcheck // it says only that it was shut down
 	case err = <-served:
 		stop()
 	}

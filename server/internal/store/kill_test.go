@@ -19,7 +19,7 @@ func killRepeatedly(t *testing.T, cfg store.Config) {
 	acks := filepath.Join(t.TempDir(), "acks")
 	for round := range 12 {
 		writer := start(t, order{Engine: cfg.Engine, DSN: cfg.DSN, Acks: acks})
-		time.Sleep(time.Duration(rand.N(250 * time.Millisecond))) // the moment is what is random
+		time.Sleep(rand.N(250 * time.Millisecond)) // the moment is what is random
 		if err := writer.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}

@@ -34,7 +34,7 @@ func (d *DB) within(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, what
 	if err != nil {
 		return fmt.Errorf("%s: begin: %w", what, err)
 	}
-	defer t.Rollback() // does nothing after Commit
+	defer func() { _ = t.Rollback() }() // does nothing after Commit
 	if err := act(tx{Tx: t, bind: d.bind}); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
@@ -106,7 +106,7 @@ func (t tx) returning(ctx context.Context, query string, rows [][]any, fn func(s
 		for res.Next() {
 			var s string
 			if err := res.Scan(&s); err != nil {
-				return errors.Join(err, res.Close())
+				return errors.Join(err, res.Close()) //nolint:sqlclosecheck // both ways out close it; a defer in a loop would not
 			}
 			fn(s)
 		}

@@ -127,7 +127,7 @@ func (a *Apt) closeOffer(ctx context.Context, w *world, o wire.Offer) (closed, e
 		return closed{}, err
 	}
 	if no != nil {
-		return closed{Problem: cleanText([]byte(no.Error()), 600)}, nil
+		return closed{Problem: cleanText([]byte(no.Error()), 600)}, nil //nolint:nilerr // that apt cannot is the answer
 	}
 	changes, err := a.changes(ctx, w, steps)
 	if err != nil {
@@ -185,7 +185,7 @@ func (a *Apt) withNew(ctx context.Context, w *world, offers []wire.Offer) ([]wir
 	for i := range added {
 		added[i].New = true
 	}
-	out := append(offers, added...)
+	out := slices.Concat(offers, added)
 	slices.SortStableFunc(out, compareOffers)
 	return out, nil
 }

@@ -2,6 +2,7 @@ package apt
 
 import (
 	"context"
+	"errors"
 	"os"
 	"slices"
 
@@ -55,7 +56,8 @@ func (a *Apt) whatItTakes(ctx context.Context, want pkgmgr.Want, missing []catal
 	if err != nil {
 		return nil, err
 	}
-	refusal, _ := w.outside(want, changes).(*pkgmgr.Refusal)
+	var refusal *pkgmgr.Refusal
+	errors.As(w.outside(want, changes), &refusal)
 	return refusal, nil
 }
 

@@ -231,7 +231,7 @@ func (p *policy) parse(data []byte) error {
 }
 
 func (p *policy) addRecord(r map[string]string) error {
-	names, ok := r[fPackage]
+	names := r[fPackage]
 	if names == "" {
 		return errors.New("a record has no Package")
 	}

@@ -1,0 +1,261 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"assent/e2e/stage"
+	"assent/lab"
+)
+
+// patience is how long a script waits for anything before it gives up.
+const patience = 90 * time.Second
+
+// held is where acme-slow looks whether it has to wait in its postinst; started is what it leaves when it is there.
+const (
+	held    = "/etc/acme-slow.hold"
+	started = "/run/acme-slow.started"
+)
+
+// script is what a test says to a stage: commands of the operator, commands on devices, and what must hold.
+type script struct {
+	*stage.Stage
+	t *testing.T
+}
+
+// fleet opens a stage whose devices are enrolled in the root group and know Acme's updates with their closures.
+func fleet(t *testing.T, devices ...string) *script {
+	t.Helper()
+	s := enrolled(t, devices...)
+	s.publish(1)
+	s.refresh()
+	s.until("every device knows what each update brings along", func() bool {
+		var o struct{ Preview struct{ Devices, Unclear int } }
+		s.ask(&o, "update", "approve", "acme-suite@1.1", "--dry-run")
+		return o.Preview.Devices == len(devices) && o.Preview.Unclear == 0
+	})
+	return s
+}
+
+// enrolled opens a stage whose devices are enrolled in the root group, with nothing to update.
+func enrolled(t *testing.T, devices ...string) *script {
+	t.Helper()
+	s := &script{open(t, devices...), t}
+	for _, d := range devices {
+		s.try(s.Device(d).Enrol(t.Context(), "All devices"))
+	}
+	s.until("the devices have said what they have", func() bool {
+		var list struct {
+			Items []struct {
+				LastUseful time.Time `json:"last_useful"`
+			}
+		}
+		s.ask(&list, "device", "list")
+		for _, d := range list.Items {
+			if d.LastUseful.IsZero() {
+				return false
+			}
+		}
+		return len(list.Items) == len(devices)
+	})
+	return s
+}
+
+func (s *script) try(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// publish makes a step of Acme's story the state of its repository.
+func (s *script) publish(step int) {
+	s.t.Helper()
+	s.try(lab.PublishAcme(s.Repo, step))
+}
+
+// refresh asks all devices to fetch their package lists, and returns when each has tried to.
+func (s *script) refresh() {
+	s.t.Helper()
+	s.assent("device", "refresh")
+}
+
+// assent runs the CLI, which must succeed.
+func (s *script) assent(args ...string) string {
+	s.t.Helper()
+	out, err := s.Output(s.t.Context(), args...)
+	s.try(err)
+	return out
+}
+
+// ask runs the CLI with --json and reads its answer into v.
+func (s *script) ask(v any, args ...string) {
+	s.t.Helper()
+	out := s.assent(append(args, "--json")...)
+	if err := json.Unmarshal([]byte(out), v); err != nil {
+		s.t.Fatalf("assent %s --json: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// refused runs the CLI, which must refuse with this exit code and this word on its standard error.
+func (s *script) refused(exit int, word string, args ...string) {
+	s.t.Helper()
+	a, err := s.CLI(s.t.Context(), args...)
+	s.try(err)
+	if a.Code != exit || !strings.Contains(a.Stderr, word) {
+		s.t.Errorf("assent %s: exit code %d, want %d and %q: %s", strings.Join(args, " "), a.Code, exit, word, a.Stdout+a.Stderr)
+	}
+}
+
+// until waits until a condition holds.
+func (s *script) until(what string, holds func() bool) {
+	s.t.Helper()
+	limit, start := time.NewTimer(patience), time.Now()
+	defer limit.Stop()
+	for !holds() {
+		select {
+		case <-limit.C:
+			s.t.Fatalf("waited %s in vain: %s", time.Since(start).Round(time.Second), what)
+		case <-s.t.Context().Done():
+			s.t.Fatalf("%s: %v", what, context.Cause(s.t.Context()))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// standing is where an update stands on a device.
+type standing struct {
+	Name, Version, State, Cause, Detail, How string
+
+	DeviceName string `json:"device_name"`
+	Against    bool   `json:"installed_though_declined"`
+	Proof      *struct {
+		Transaction string
+		AuditClean  bool `json:"audit_clean"`
+		Items       []struct{ Name, Version, Status string }
+	}
+}
+
+// on gives the standing of an update, such as "acme-lib@1.1", on a device; the zero value if it has none there.
+func (s *script) on(device, update string) standing {
+	s.t.Helper()
+	var u struct{ Devices []standing }
+	s.ask(&u, "update", "show", update)
+	for _, d := range u.Devices {
+		if d.DeviceName == device {
+			return d
+		}
+	}
+	return standing{}
+}
+
+// becomes waits until an update has a state on a device.
+func (s *script) becomes(device, update, state string) standing {
+	s.t.Helper()
+	var now standing
+	limit := time.Now().Add(patience)
+	for now = s.on(device, update); now.State != state; now = s.on(device, update) {
+		if time.Now().After(limit) {
+			s.t.Fatalf("%s on %s never became %s: %+v", update, device, state, now)
+		}
+		time.Sleep(100 * time.Millisecond) // between two looks
+	}
+	return now
+}
+
+// proven waits until an update is installed and demands that the device proved it (V3).
+func (s *script) proven(device, update string) {
+	s.t.Helper()
+	now := s.becomes(device, update, "installed")
+	if now.Proof == nil || !now.Proof.AuditClean || len(now.Proof.Items) == 0 {
+		s.t.Fatalf("%s on %s is installed without proof: %+v", update, device, now)
+	}
+	for _, it := range now.Proof.Items {
+		if it.Status != "ii" {
+			s.t.Errorf("proof of %s on %s: %+v", update, device, it)
+		}
+	}
+}
+
+// run runs a command on a device, which must succeed.
+func (s *script) run(device string, argv ...string) string {
+	s.t.Helper()
+	out, err := s.Device(device).Output(s.t.Context(), argv...)
+	s.try(err)
+	return out
+}
+
+// fails runs a command on a device, which must fail and say this.
+func (s *script) fails(device, says string, argv ...string) {
+	s.t.Helper()
+	out, errOut, code, err := s.Device(device).Run(s.t.Context(), argv...)
+	s.try(err)
+	if code == 0 || !strings.Contains(out+errOut, says) {
+		s.t.Errorf("%s# %s: exit code %d, want a failure that says %q:\n%s", device, strings.Join(argv, " "), code, says, out+errOut)
+	}
+}
+
+// version is the installed version of a package on a device.
+func (s *script) version(device, pkg string) string {
+	s.t.Helper()
+	v, err := s.Device(device).Version(s.t.Context(), pkg)
+	s.try(err)
+	return v
+}
+
+// has demands that a device has exactly this version of a package.
+func (s *script) has(device, pkg, want string) {
+	s.t.Helper()
+	if v := s.version(device, pkg); v != want {
+		s.t.Errorf("%s has %s %q, want %q", device, pkg, v, want)
+	}
+}
+
+// hold makes acme-slow wait in its postinst.
+func (s *script) hold(device string) {
+	s.t.Helper()
+	s.try(s.Device(device).WriteFile(held, nil, 0o644))
+}
+
+// release lets acme-slow's postinst go on.
+func (s *script) release(device string) {
+	s.t.Helper()
+	s.try(s.Device(device).Remove(held))
+}
+
+// inPostinst waits until acme-slow is in its postinst.
+func (s *script) inPostinst(device string) {
+	s.t.Helper()
+	s.until("acme-slow is in its postinst", func() bool {
+		_, _, code, err := s.Device(device).Run(s.t.Context(), "test", "-e", started)
+		return err == nil && code == 0
+	})
+}
+
+// events are the kinds and texts of what devices reported beside states, newest first.
+func (s *script) events(args ...string) []struct{ Event, Detail string } {
+	s.t.Helper()
+	var list struct{ Items []struct{ Event, Detail string } }
+	s.ask(&list, append([]string{"event", "list"}, args...)...)
+	return list.Items
+}
+
+// tells waits until a device reported an event of this kind whose text contains all words.
+func (s *script) tells(kind string, words ...string) {
+	s.t.Helper()
+	s.until("an event "+kind+" with "+strings.Join(words, ", "), func() bool {
+		for _, e := range s.events() {
+			all := e.Event == kind
+			for _, w := range words {
+				all = all && strings.Contains(e.Detail, w)
+			}
+			if all {
+				return true
+			}
+		}
+		return false
+	})
+}
