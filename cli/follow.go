@@ -166,7 +166,7 @@ func (f *follower) show(u client.UpdateDetail, d client.DeviceUpdate) {
 // verdict ends the following.
 func (f *follower) verdict(ends map[end]int) error {
 	p := f.out
-	p.line("Installed on %s.", many(ends[reached], "device"))
+	p.line("%s in place.", many(ends[reached], "install"))
 	if ends[offline] > 0 {
 		p.line("%s not connected: the update follows when they are back.", many(ends[offline], "device"))
 	}

@@ -178,17 +178,23 @@ func (a *app) status() *cobra.Command {
 	}
 }
 
+// compliance is the figure with what it is made of. Declined pairs count in it as accepted risk (A4).
+func compliance(c client.Compliance) string {
+	share, ok := c.Share()
+	if !ok {
+		return "no figure yet: nothing that was decided on applies to any device"
+	}
+	s := fmt.Sprintf("%.0f %%: %d of %d approved installs are in place", 100*share, c.Installed, c.Approved)
+	if c.Risk > 0 {
+		s += fmt.Sprintf("; %d declined ones count as accepted risk", c.Risk)
+	}
+	return s
+}
+
 func (a *app) showStatus(p *printer, s client.Status) {
-	compliance := "no approved update applies to any device yet"
-	if s.Compliance.Approved > 0 {
-		compliance = fmt.Sprintf("%d of %d approved installs are in place", s.Compliance.Installed, s.Compliance.Approved)
-	}
-	if s.Compliance.Risk > 0 {
-		compliance += fmt.Sprintf("; accepted risk: %d declined", s.Compliance.Risk)
-	}
 	p.fields("Server", "Assent "+s.Version+", "+s.Engine, "Time", a.exactly(s.Now),
 		"Devices", counts(s.Devices), "Updates", counts(s.Updates), "Queue", counts(s.Queue), "Blocked", counts(s.Blocked),
-		"Compliance", compliance, "Ledger", fmt.Sprintf("%d entries", s.Ledger))
+		"Compliance", compliance(s.Compliance), "Ledger", fmt.Sprintf("%d entries", s.Ledger))
 	if len(s.Attention) == 0 {
 		return
 	}

@@ -24,8 +24,10 @@ func (a *app) queue() *cobra.Command {
 		q.State = installation.State(state)
 		return q
 	}
-	c := sub("queue", "See what is on its way to devices", flags(a.queueList(query)), flags(a.queueWatch(query)))
-	return c
+	list := a.queueList(query)
+	c := sub("queue", "See what is on its way to devices", flags(list), flags(a.queueWatch(query)))
+	c.RunE, c.Args = list.RunE, list.Args // `assent queue` alone lists
+	return flags(c)
 }
 
 func (a *app) queueList(query func() client.QueueQuery) *cobra.Command {
