@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	quietLimit  = 45 * time.Second
+	quietLimit  = 20 * time.Second
 	quietSample = 400 * time.Millisecond
 	// quietShare is how idle all cores together must be.
-	quietShare = 0.85
+	quietShare = 0.8
 )
 
 // quiet waits until the machine has next to nothing to do, so that a wall time is that of what is measured. On a
