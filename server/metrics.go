@@ -11,6 +11,7 @@ import (
 
 	"assent/fleet"
 	"assent/server/internal/index"
+	"assent/server/internal/planner"
 )
 
 // observer counts the API's requests; it fits api.Config.Observe.
@@ -21,14 +22,16 @@ func (o observer) observe(pattern string, status int, took time.Duration) {
 }
 
 // register makes the registry with what is not counted elsewhere.
-func register(x *index.Index, version string) (*prometheus.Registry, observer, error) {
+func register(x *index.Index, plans *planner.Planner, version string) (*prometheus.Registry, observer, error) {
 	reg := prometheus.NewRegistry()
 	o := observer{prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "assent_api_request_seconds",
 		Help: "Time to answer the API, by route and status.", Buckets: prometheus.ExponentialBuckets(0.0005, 4, 9)}, []string{"route", "status"})}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "assent_build_info", Help: "1; the labels say which build runs.",
 		ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
-	err := errors.Join(reg.Register(collectors.NewGoCollector()), reg.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
+	computed := prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "assent_plan_computations_total",
+		Help: "Plans computed; devices with the same facts in the same group share one."}, func() float64 { return float64(plans.Computed()) })
+	err := errors.Join(reg.Register(computed), reg.Register(collectors.NewGoCollector()), reg.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
 		reg.Register(o.seconds), reg.Register(build), reg.Register(newInventory(x)))
 	if err != nil {
 		return nil, o, fmt.Errorf("register metrics: %w", err)

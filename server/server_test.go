@@ -283,7 +283,7 @@ func TestOperationsFaceHealthMetricsAndProfiles(t *testing.T) {
 		}
 	}
 	code, text := get("/metrics", nil)
-	for _, want := range []string{"assent_checkins_total{answer=\"nothing\"} 0", "assent_ledger_entries 3", "assent_devices{state=\"active\"} 0", "assent_build_info{version=\"test\"} 1", "go_goroutines"} {
+	for _, want := range []string{"assent_checkins_total{answer=\"nothing\"} 0", "assent_ledger_entries 3", "assent_devices{state=\"active\"} 0", "assent_build_info{version=\"test\"} 1", "assent_plan_computations_total 0", "go_goroutines"} {
 		if code != 200 || !strings.Contains(text, want) {
 			t.Errorf("/metrics: %d, without %s", code, want)
 		}

@@ -19,7 +19,7 @@ import (
 func (r *running) openServices(ctx context.Context) error {
 	var watch observer
 	var err error
-	if r.registry, watch, err = register(r.index, r.Version); err != nil {
+	if r.registry, watch, err = register(r.index, r.planner, r.Version); err != nil {
 		return err
 	}
 	who, err := auth.New(auth.Config{Book: auth.IndexBook{Index: r.index}, Log: r.Log})

@@ -153,6 +153,7 @@ func (p *Planner) answer(v *index.View, number uint32) (*answer, error) {
 		return a, nil
 	}
 	d := v.Numbered(number)
+	p.computed.Add(1)
 	result := plan.Compute(v.PlanInput(d, now))
 	data, digest, err := wire.Encode(result.Plan)
 	if err != nil {

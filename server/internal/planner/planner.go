@@ -13,6 +13,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"assent/fault"
@@ -40,6 +41,8 @@ type Planner struct {
 	cache   cache
 	waiting waiting
 	board   board
+
+	computed atomic.Int64 // plans computed since the start, cached answers not counted
 
 	mu     sync.Mutex
 	issued map[fleet.DeviceID]issued
@@ -75,6 +78,9 @@ func New(c Config) (*Planner, error) {
 	p.waiting.stop = c.Index.Subscribe(p.changed)
 	return p, nil
 }
+
+// Computed is how many plans were computed since the start; devices that share facts and group share one.
+func (p *Planner) Computed() int64 { return p.computed.Load() }
 
 // Close stops following the index.
 func (p *Planner) Close() { p.waiting.stop() }
