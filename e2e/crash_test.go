@@ -54,7 +54,11 @@ func TestCrash_KilledServerLosesNoAcknowledgedActAndTheDevicesGoOn(t *testing.T)
 			}
 		}
 	}()
-	<-enough
+	select {
+	case <-enough:
+	case <-ended:
+		t.Fatal("no group could be created")
+	}
 	s.try(s.Server.Kill())
 	<-ended
 	s.release("web1")
@@ -132,6 +136,9 @@ func TestV1_APowerCutInAPostinstIsRecoveredAndNeverSilent(t *testing.T) {
 	s.try(web1.Boot(t.Context()))
 	s.proven("web1", "acme-slow@1.1")
 	s.has("web1", "acme-slow", "1.1")
+	if n := s.configured("web1"); n != 2 {
+		t.Errorf("acme-slow 1.1 was configured %d times, want once before the power cut and once after it", n)
+	}
 	if audit := s.run("web1", "dpkg", "--audit"); audit != "" {
 		t.Errorf("dpkg --audit: %s", audit)
 	}

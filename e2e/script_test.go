@@ -33,9 +33,10 @@ func fleet(t *testing.T, devices ...string) *script {
 	s.publish(1)
 	s.refresh()
 	s.until("every device knows what each update brings along", func() bool {
-		var o struct{ Preview struct{ Devices, Unclear int } }
-		s.ask(&o, "update", "approve", "acme-suite@1.1", "--dry-run")
-		return o.Preview.Devices == len(devices) && o.Preview.Unclear == 0
+		var o struct {
+			Preview struct{ Devices, Unclear int }
+		}
+		return s.knows(&o, "update", "approve", "acme-suite@1.1", "--dry-run") && o.Preview.Devices == len(devices) && o.Preview.Unclear == 0
 	})
 	return s
 }
@@ -100,6 +101,14 @@ func (s *script) ask(v any, args ...string) {
 	}
 }
 
+// knows is ask for what may not be there yet.
+func (s *script) knows(v any, args ...string) bool {
+	s.t.Helper()
+	a, err := s.CLI(s.t.Context(), append(args, "--json")...)
+	s.try(err)
+	return a.Code == 0 && json.Unmarshal([]byte(a.Stdout), v) == nil
+}
+
 // refused runs the CLI, which must refuse with this exit code and this word on its standard error.
 func (s *script) refused(exit int, word string, args ...string) {
 	s.t.Helper()
@@ -143,7 +152,9 @@ type standing struct {
 func (s *script) on(device, update string) standing {
 	s.t.Helper()
 	var u struct{ Devices []standing }
-	s.ask(&u, "update", "show", update)
+	if !s.knows(&u, "update", "show", update) {
+		return standing{}
+	}
 	for _, d := range u.Devices {
 		if d.DeviceName == device {
 			return d
@@ -238,7 +249,9 @@ func (s *script) inPostinst(device string) {
 // events are the kinds and texts of what devices reported beside states, newest first.
 func (s *script) events(args ...string) []struct{ Event, Detail string } {
 	s.t.Helper()
-	var list struct{ Items []struct{ Event, Detail string } }
+	var list struct {
+		Items []struct{ Event, Detail string }
+	}
 	s.ask(&list, append([]string{"event", "list"}, args...)...)
 	return list.Items
 }
