@@ -135,7 +135,7 @@ func (a *Agent) raise(body wire.StatementBody) error {
 	if a.held == nil || a.held.body.Plan != body.Plan {
 		a.newer = body.Plan
 	}
-	a.dropFetch(nil)
+	a.dropFetch(a.held)
 	return nil
 }
 

@@ -116,9 +116,12 @@ type Agent struct {
 	run     string // names this process to the server
 	manager chan struct{}
 	sieved  sieved // belongs to the work loop
+	mended  mended // and this too
 
 	// Signals; each holds at most one.
 	wake, work, rescan, refresh, mail, docsReady, toClose chan struct{}
+
+	publishing sync.Mutex // held while documents are encoded and their digests taken over, before mu
 
 	mu       sync.Mutex
 	id       identity.Identity
@@ -276,12 +279,14 @@ func (a *Agent) doing(format string, args ...any) (done func()) {
 	a.progress.Doing, a.progress.Since = text, a.opt.Now()
 	a.mu.Unlock()
 	a.opt.Log.Info(text)
+	a.saveProgress()
 	return func() {
 		a.mu.Lock()
-		defer a.mu.Unlock()
 		if a.progress.Doing == text {
 			a.progress.Doing, a.progress.Since = before, since
 		}
+		a.mu.Unlock()
+		a.saveProgress()
 	}
 }
 

@@ -31,7 +31,7 @@ func (a *Agent) carry(ctx context.Context, h *held, batch []order) error {
 	if err := a.assign(batch); err != nil {
 		return err
 	}
-	if err := a.mend(ctx, h, batch); err != nil {
+	if err := a.mend(ctx); err != nil {
 		return err
 	}
 	tx, good, err := a.admit(ctx, h, batch)
@@ -61,12 +61,12 @@ func (a *Agent) assign(batch []order) error {
 	return a.write(rec)
 }
 
-// mend brings a package manager that somebody left half way back to work before anything is asked of it.
-func (a *Agent) mend(ctx context.Context, h *held, batch []order) error {
-	a.mu.Lock()
-	broken := a.snap.Health.Broken
-	a.mu.Unlock()
-	if broken == "" {
+// mend brings a package manager that somebody left half way back to work before anything is asked of it. What it
+// cannot repair it does not try to again and again: a package whose script fails need not stop the others, and the
+// package manager itself says so if it does.
+func (a *Agent) mend(ctx context.Context) error {
+	broken, now := a.broken(), a.opt.Now()
+	if broken == "" || broken == a.mended.what && now.Sub(a.mended.at) < a.opt.Timing.Recheck {
 		return nil
 	}
 	defer a.doing("repairing the package manager: %s", broken)()
@@ -74,11 +74,24 @@ func (a *Agent) mend(ctx context.Context, h *held, batch []order) error {
 	if err != nil {
 		return fmt.Errorf("repair the package manager: %w", err)
 	}
-	if health.Broken != "" {
-		r := &pkgmgr.Refusal{Cause: installation.ManagerBroken, Detail: health.Broken}
-		return errors.Join(r, a.block(h, batch, func(order) *pkgmgr.Refusal { return r }))
-	}
+	a.mended = mended{health.Broken, now}
 	return a.look(ctx)
+}
+
+// broken is what was wrong with the package manager at the last look.
+func (a *Agent) broken() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.snap == nil {
+		return ""
+	}
+	return a.snap.Health.Broken
+}
+
+// mended is what could not be repaired, and when that was tried.
+type mended struct {
+	what string
+	at   time.Time
 }
 
 // move journals a state for all orders, before the step that it announces.

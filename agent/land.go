@@ -35,6 +35,7 @@ func (a *Agent) land(ctx context.Context, f journal.Flight, out pkgmgr.Outcome, 
 		a.fail("scan", err) // only what asks for a restart is missing then
 	}
 	journal.CrashPoint(journal.Verified)
+	a.mended = mended{a.broken(), a.opt.Now()} // what our own transaction broke is retried at its time, not repaired at once
 	l := landing{agent: a, flight: f, out: out, err: runErr, health: health, there: index(found), restart: a.newRestarts(f), now: a.opt.Now()}
 	rec := journal.Record{Landed: f.ID}
 	for _, p := range f.Parts {
@@ -122,10 +123,11 @@ func (l *landing) part(p journal.Part, rec *journal.Record) {
 func (l *landing) failed(o order, try journal.Try) (wire.Report, journal.Try) {
 	a := l.agent
 	var refusal *pkgmgr.Refusal
-	if errors.As(l.err, &refusal) {
+	if errors.As(l.err, &refusal) && refusal.Cause != installation.InstallFailed {
 		// It was not let run: that is no failure of the update.
 		if passing(refusal.Cause) {
 			try.Count--
+			a.mended = mended{} // it did not even begin: repair before the next attempt
 		} else {
 			a.sieved.note(order{Part: o.Part, key: try.Plan}, a.stamp(), a.opt.Now())
 		}
@@ -153,6 +155,10 @@ func (l *landing) why(o order) string {
 				return line
 			}
 		}
+	}
+	var refusal *pkgmgr.Refusal
+	if errors.As(l.err, &refusal) {
+		return refusal.Detail
 	}
 	if len(l.out.Errors) > 0 {
 		return l.out.Errors[0]

@@ -103,6 +103,11 @@ func (a *Agent) look(ctx context.Context) error {
 	}
 	a.mu.Unlock()
 	if changed {
+		var broken error
+		if snap.Health.Broken != "" {
+			broken = errors.New("package manager: " + snap.Health.Broken)
+		}
+		a.fail("manager", broken)
 		signal(a.toClose)
 		signal(a.work)
 	}
@@ -167,6 +172,8 @@ func (a *Agent) offer(snap *pkgmgr.Snapshot, av wire.Available) {
 
 // publish computes the digests of what the device says and wakes the link if one changed.
 func (a *Agent) publish() {
+	a.publishing.Lock()
+	defer a.publishing.Unlock()
 	a.mu.Lock()
 	ready := a.snap != nil && a.offers.Ecosystem != ""
 	a.mu.Unlock()

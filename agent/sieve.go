@@ -166,7 +166,9 @@ func (a *Agent) block(h *held, orders []order, why func(order) *pkgmgr.Refusal) 
 	var rec journal.Record
 	for _, o := range orders {
 		cause, detail, needs := explain(h.plan, why(o))
-		if !passing(cause) {
+		if passing(cause) {
+			a.mended = mended{} // look again before the next attempt
+		} else {
 			a.sieved.note(o, a.stamp(), a.opt.Now())
 		}
 		e := a.journal.Entry(o.Update)

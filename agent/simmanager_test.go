@@ -62,7 +62,6 @@ type simManager struct {
 	beforeFetch func(context.Context) error
 	beforeApply func()
 	duringApply func()
-	scanErr     error
 	busy        string // who holds the lock
 	refreshErr  error
 	origins     []wire.OriginHealth
@@ -75,6 +74,20 @@ func newSim(t *testing.T, w simWorld) *simManager {
 	m := &simManager{path: filepath.Join(t.TempDir(), "world.json")}
 	m.change(func(old *simWorld) { *old = w })
 	return m
+}
+
+// set changes how the package manager behaves while the agent runs.
+func (m *simManager) set(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f()
+}
+
+// now reads one of those settings.
+func now[T any](m *simManager, v *T) T {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return *v
 }
 
 func (m *simManager) read() simWorld {
@@ -131,9 +144,6 @@ func (w simWorld) broken() string {
 }
 
 func (m *simManager) Scan(context.Context) (*pkgmgr.Snapshot, error) {
-	if m.scanErr != nil {
-		return nil, m.scanErr
-	}
 	w := m.world()
 	w.Executions, w.Cached, w.Fenced, w.Remembered = nil, nil, nil, nil
 	_, stamp, err := wire.Encode(w)
@@ -168,7 +178,7 @@ func (m *simManager) Close(_ context.Context, s *pkgmgr.Snapshot) (wire.Availabl
 
 func (m *simManager) Refresh(context.Context) ([]wire.OriginHealth, error) {
 	m.change(func(w *simWorld) { w.Refreshes++ })
-	return m.origins, m.refreshErr
+	return m.origins, now(m, &m.refreshErr)
 }
 
 func (m *simManager) Simulate(_ context.Context, want pkgmgr.Want) (pkgmgr.Transaction, error) {
@@ -177,8 +187,8 @@ func (m *simManager) Simulate(_ context.Context, want pkgmgr.Want) (pkgmgr.Trans
 	m.mu.Unlock()
 	w := m.world()
 	tx := pkgmgr.Transaction{Want: want}
-	if m.busy != "" {
-		return tx, &pkgmgr.Refusal{Cause: installation.ManagerBusy, Detail: "locked by " + m.busy}
+	if busy := now(m, &m.busy); busy != "" {
+		return tx, &pkgmgr.Refusal{Cause: installation.ManagerBusy, Detail: "locked by " + busy}
 	}
 	coming := map[string]string{}
 	for _, it := range slices.Concat(want.Items, want.Extras) {
@@ -336,8 +346,8 @@ func (m *simManager) Verify(_ context.Context, items []catalog.Item) ([]wire.Pro
 }
 
 func (m *simManager) Fence(_ context.Context, plan wire.Plan) error {
-	if m.fenceErr != nil {
-		return m.fenceErr
+	if err := now(m, &m.fenceErr); err != nil {
+		return err
 	}
 	m.change(func(w *simWorld) { w.Fenced = &plan })
 	return nil

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -87,7 +88,7 @@ func newServer(t *testing.T) *simServer {
 // leaf issues a certificate.
 func (s *simServer) leaf(pub any, client bool, life time.Duration) []byte {
 	tmpl := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "sim"}, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(life),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, DNSNames: []string{"assent.test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, DNSNames: []string{"assent.test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(10, 77, 0, 1)}}
 	if client {
 		tmpl.ExtKeyUsage, tmpl.DNSNames, tmpl.IPAddresses = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, nil, nil
 	}
@@ -145,6 +146,13 @@ func (s *simServer) wait(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// document is what the server has of a kind.
+func (s *simServer) document(kind wire.Kind) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bodies[s.docs[kind]]
+}
+
 func (s *simServer) story() string {
 	var b strings.Builder
 	for _, r := range s.reports {
@@ -190,6 +198,7 @@ func (s *simServer) CheckIn(ctx context.Context, m wire.CheckIn) (wire.CheckInRe
 		return wire.CheckInReply{}, s.fail
 	}
 	s.checkIns = append(s.checkIns, m)
+	s.take(m.Digests)
 	s.tick()
 	s.mu.Unlock()
 	over := time.NewTimer(time.Duration(m.Wait) * time.Second)
@@ -211,14 +220,21 @@ func (s *simServer) CheckIn(ctx context.Context, m wire.CheckIn) (wire.CheckInRe
 	}
 }
 
+// take notes which of its documents the device has now.
+func (s *simServer) take(digests map[wire.Kind]string) {
+	for kind, d := range digests {
+		if s.bodies[d] != nil {
+			s.docs[kind] = d
+		}
+	}
+}
+
 func (s *simServer) reply(m wire.CheckIn) wire.CheckInReply {
 	reply := wire.CheckInReply{Now: time.Now(), Next: 5, Refresh: s.refresh}
 	s.refresh = false
 	for _, kind := range wire.Kinds() {
 		if d := m.Digests[kind]; d != "" && s.bodies[d] == nil {
 			reply.Need = append(reply.Need, kind)
-		} else if d != "" {
-			s.docs[kind] = d
 		}
 	}
 	if s.plan.Format == 0 {
@@ -357,6 +373,16 @@ func (s *simServer) identity(t *testing.T) identity.Identity {
 // listen serves the device protocol over mutual TLS 1.3 and returns the address.
 func (s *simServer) listen(t *testing.T) string {
 	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.serve(t, l)
+}
+
+// serve is listen on a listener of the caller's.
+func (s *simServer) serve(t *testing.T, plain net.Listener) string {
+	t.Helper()
 	pub, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -365,14 +391,10 @@ func (s *simServer) listen(t *testing.T) string {
 	clients.AddCert(s.ca)
 	conf := &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: clients,
 		Certificates: []tls.Certificate{{Certificate: [][]byte{s.leaf(pub, false, s.life), s.caDER}, PrivateKey: key}}}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := &http.Server{Handler: s.handler()}
-	go srv.Serve(l)
+	srv := &http.Server{Handler: s.handler(), ErrorLog: log.New(io.Discard, "", 0)}
+	go srv.Serve(tls.NewListener(plain, conf))
 	t.Cleanup(func() { srv.Close() })
-	return "https://" + l.Addr().String()
+	return "https://" + plain.Addr().String()
 }
 
 func (s *simServer) handler() http.Handler {
