@@ -44,11 +44,19 @@ func build(m *testing.M) (int, error) {
 // open sets up a stage with Acme's repository and these devices, starts the server and signs in.
 func open(t *testing.T, devices ...string) *stage.Stage {
 	t.Helper()
+	var specs []stage.DeviceSpec
+	for _, d := range devices {
+		specs = append(specs, stage.DeviceSpec{Name: d})
+	}
+	return openWith(t, specs...)
+}
+
+// openWith is open for devices with limits.
+func openWith(t *testing.T, devices ...stage.DeviceSpec) *stage.Stage {
+	t.Helper()
 	cfg := stage.Config{Name: strings.ToLower("e2e-" + t.Name()[len("Test"):min(len(t.Name()), 20)]), Bin: bin, Acme: true}
 	cfg.Name = strings.NewReplacer("_", "-", "/", "-").Replace(cfg.Name)
-	for _, d := range devices {
-		cfg.Devices = append(cfg.Devices, stage.DeviceSpec{Name: d})
-	}
+	cfg.Devices = devices
 	s, err := stage.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -29,24 +29,32 @@ type script struct {
 // fleet opens a stage whose devices are enrolled in the root group and know Acme's updates with their closures.
 func fleet(t *testing.T, devices ...string) *script {
 	t.Helper()
-	s := enrolled(t, devices...)
+	s := enrolled(open(t, devices...), t)
+	s.updates()
+	return s
+}
+
+// updates publishes Acme's updates and waits until every device knows what each brings along.
+func (s *script) updates() {
+	s.t.Helper()
 	s.publish(1)
 	s.refresh()
 	s.until("every device knows what each update brings along", func() bool {
 		var o struct {
 			Preview struct{ Devices, Unclear int }
 		}
-		return s.knows(&o, "update", "approve", "acme-suite@1.1", "--dry-run") && o.Preview.Devices == len(devices) && o.Preview.Unclear == 0
+		return s.knows(&o, "update", "approve", "acme-suite@1.1", "--dry-run") && o.Preview.Devices == len(s.Devices) && o.Preview.Unclear == 0
 	})
-	return s
 }
 
-// enrolled opens a stage whose devices are enrolled in the root group, with nothing to update.
-func enrolled(t *testing.T, devices ...string) *script {
+// enrolled enrols the devices of a stage in the root group. They have nothing to update.
+func enrolled(of *stage.Stage, t *testing.T) *script {
 	t.Helper()
-	s := &script{open(t, devices...), t}
-	for _, d := range devices {
-		s.try(s.Device(d).Enrol(t.Context(), "All devices"))
+	s := &script{of, t}
+	for _, d := range s.Devices {
+		// The default of a minute between two looks is right for a fleet and long for a script.
+		s.try(d.WriteFile("/etc/assent-agent/config.json", []byte(`{"scan": "1s"}`), 0o644))
+		s.try(d.Enrol(t.Context(), "All devices"))
 	}
 	s.until("the devices have said what they have", func() bool {
 		var list struct {
@@ -60,7 +68,7 @@ func enrolled(t *testing.T, devices ...string) *script {
 				return false
 			}
 		}
-		return len(list.Items) == len(devices)
+		return len(list.Items) == len(s.Devices)
 	})
 	return s
 }
@@ -207,6 +215,11 @@ func (s *script) fails(device, says string, argv ...string) {
 	if code == 0 || !strings.Contains(out+errOut, says) {
 		s.t.Errorf("%s# %s: exit code %d, want a failure that says %q:\n%s", device, strings.Join(argv, " "), code, says, out+errOut)
 	}
+}
+
+// aptGet is apt-get as a person uses it, patient when something else is at work.
+func aptGet(args ...string) []string {
+	return append([]string{"apt-get", "-y", "-q", "-o", "DPkg::Lock::Timeout=60"}, args...)
 }
 
 // version is the installed version of a package on a device.
