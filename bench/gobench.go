@@ -83,7 +83,7 @@ func checkIns(ctx context.Context, b *bench) ([]Row, error) {
 		ratios = append(ratios, number(s["ratio"]))
 	}
 	return []Row{{
-		ID: "P1", What: "steady check-in, mutual TLS, keep-alive", Value: m["checkins/cpu-s"], Unit: "/CPU-s", Baseline: m["bare/cpu-s"],
+		ID: "P1", What: "steady check-in, mutual TLS, keep-alive", Value: m["checkins/cpu-s"], Unit: "/CPU-s", Baseline: m["bare/cpu-s"], Paired: m["ratio"],
 		Against: "bare net/http handler, same TLS, 200 bytes for 300 bytes",
 		Target:  Target{Of: Ratio, Least: true, Limit: 0.80},
 		Note: fmt.Sprintf("a check-in's body has %.0f bytes; 8 connections, load in another process; ratios of %d runs: %s",

@@ -36,7 +36,9 @@ type Row struct {
 	Baseline float64 `json:"baseline,omitempty"` // in the same unit; 0 where there is none
 	Against  string  `json:"against,omitempty"`  // what the baseline is
 	Target   Target  `json:"target,omitzero"`
-	Note     string  `json:"note,omitempty"`
+	// Paired is the median ratio of turns taken in pairs, where the measurement knows it: better than that of two medians.
+	Paired float64 `json:"paired_ratio,omitempty"`
+	Note   string  `json:"note,omitempty"`
 }
 
 // Target is what a row should reach. The zero value is a row for information.
@@ -57,6 +59,9 @@ const (
 
 // Ratio is the value over the baseline; 0 without one.
 func (r Row) Ratio() float64 {
+	if r.Paired != 0 {
+		return r.Paired
+	}
 	if r.Baseline == 0 {
 		return 0
 	}
