@@ -34,6 +34,30 @@ const (
 // Error makes Kind usable as the target of errors.Is.
 func (k Kind) Error() string { return string(k) }
 
+// Status is the HTTP status of a kind (numbers of RFC 9110, so that the domain needs no network): the one
+// place that says so, for the API and the device protocol alike.
+func (k Kind) Status() int {
+	switch k {
+	case Invalid:
+		return 422
+	case NotFound:
+		return 404
+	case Conflict:
+		return 409
+	case Forbidden:
+		return 403
+	case Unauthenticated:
+		return 401
+	case Gone:
+		return 410
+	case TooLarge:
+		return 413
+	case Unavailable:
+		return 503
+	}
+	return 500
+}
+
 // Error is a refusal built for showing.
 type Error struct {
 	Kind    Kind

@@ -28,3 +28,16 @@ func TestFrom_HidesWhatWasNotBuiltForShowing(t *testing.T) {
 		t.Error("From(nil)")
 	}
 }
+
+func TestKind_EveryKindHasAStatusOfItsOwn(t *testing.T) {
+	seen := map[int]fault.Kind{}
+	for _, k := range []fault.Kind{fault.Invalid, fault.NotFound, fault.Conflict, fault.Forbidden, fault.Unauthenticated, fault.Gone, fault.TooLarge, fault.Unavailable, fault.Internal} {
+		if other, dup := seen[k.Status()]; dup {
+			t.Errorf("%s and %s have the same status %d", k, other, k.Status())
+		}
+		seen[k.Status()] = k
+	}
+	if fault.Kind("odd").Status() != 500 {
+		t.Error("an unknown kind is our fault")
+	}
+}

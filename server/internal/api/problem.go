@@ -16,30 +16,12 @@ import (
 	"assent/server/internal/auth"
 )
 
-// statusOf maps a refusal to its HTTP status: the one place.
+// statusOf is the HTTP status of a refusal: that of its kind, but for the limit on failed attempts.
 func statusOf(e *fault.Error) int {
 	if e.Code == auth.ErrLimited.Code {
 		return http.StatusTooManyRequests
 	}
-	switch e.Kind {
-	case fault.Invalid:
-		return http.StatusUnprocessableEntity
-	case fault.NotFound:
-		return http.StatusNotFound
-	case fault.Conflict:
-		return http.StatusConflict
-	case fault.Forbidden:
-		return http.StatusForbidden
-	case fault.Unauthenticated:
-		return http.StatusUnauthorized
-	case fault.Gone:
-		return http.StatusGone
-	case fault.TooLarge:
-		return http.StatusRequestEntityTooLarge
-	case fault.Unavailable:
-		return http.StatusServiceUnavailable
-	}
-	return http.StatusInternalServerError
+	return e.Kind.Status()
 }
 
 // failure is a problem on its way out; it is an error that huma knows how to answer with.

@@ -201,25 +201,11 @@ func retryAfter(f *fault.Error) int {
 	return 0
 }
 
-// status is the one place that maps kinds of refusals to HTTP for devices.
+// status is the HTTP status of a refusal for devices. What an agent sends is made by a program, so what is
+// invalid is a bad request; people's input, at the API, is 422.
 func status(k fault.Kind) int {
-	switch k {
-	case fault.Invalid:
+	if k == fault.Invalid {
 		return http.StatusBadRequest
-	case fault.NotFound:
-		return http.StatusNotFound
-	case fault.Conflict:
-		return http.StatusConflict
-	case fault.Forbidden:
-		return http.StatusForbidden
-	case fault.Unauthenticated:
-		return http.StatusUnauthorized
-	case fault.Gone:
-		return http.StatusGone
-	case fault.TooLarge:
-		return http.StatusRequestEntityTooLarge
-	case fault.Unavailable:
-		return http.StatusServiceUnavailable
 	}
-	return http.StatusInternalServerError
+	return k.Status()
 }
