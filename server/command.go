@@ -175,7 +175,11 @@ func (c *command) signIn() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "assent login --server %s --token %s\n", conf.apiURL(conf.Listen), text)
+				state, err := db.LoadState(cmd.Context())
+				if err != nil {
+					return fmt.Errorf("load the ledger's state: %w", err)
+				}
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), loginLine(conf, state.Server.CA, text))
 				return err
 			})
 		}}

@@ -26,6 +26,7 @@ import (
 	"assent/server/internal/index"
 	"assent/server/internal/planner"
 	"assent/server/internal/store"
+	"assent/wire"
 )
 
 // Periods of the server's own work.
@@ -129,8 +130,16 @@ func (r *running) greet(text string) {
 }
 
 // login is the command line that uses a sign-in.
-func (r *running) login(text string) string {
-	return fmt.Sprintf("assent login --server %s --token %s", r.apiURL(r.Listen), text)
+func (r *running) login(text string) string { return loginLine(r.Config, wire.Digest(r.keys.ca.Certificate()), text) }
+
+// loginLine is the command line that uses a sign-in. A server that listens with TLS shows a certificate of
+// its own CA, so the line pins that.
+func loginLine(c Config, ca, text string) string {
+	line := "assent login --server " + c.apiURL(c.Listen)
+	if !loopback(c.Listen) {
+		line += " --ca " + ca
+	}
+	return line + " --token " + text
 }
 
 // apiURL is where people find the API that listens on addr.
