@@ -130,7 +130,9 @@ func (r *running) greet(text string) {
 }
 
 // login is the command line that uses a sign-in.
-func (r *running) login(text string) string { return loginLine(r.Config, wire.Digest(r.keys.ca.Certificate()), text) }
+func (r *running) login(text string) string {
+	return loginLine(r.Config, wire.Digest(r.keys.ca.Certificate()), text)
+}
 
 // loginLine is the command line that uses a sign-in. A server that listens with TLS shows a certificate of
 // its own CA, so the line pins that.
