@@ -153,6 +153,7 @@ func (a *Agent) obey(ctx context.Context, m wire.CheckIn, reply wire.CheckInRepl
 		a.refreshNow = true
 		a.mu.Unlock()
 		signal(a.refresh)
+		useful = true // the next decision must not wait until the look is over
 	}
 	if reply.Statement != nil {
 		if err := a.accept(ctx, *reply.Statement); err != nil {

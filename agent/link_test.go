@@ -372,6 +372,22 @@ func TestNewsFromTheDeviceEndsTheLongPollAndDecisionsReachItWithinASecond(t *tes
 	})
 }
 
+func TestADeviceThatWasAskedToLookHearsOfDecisionsAllTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := file("app", "2")
+		b := newBench(t, []simFile{app}, "app")
+		b.start(t)
+		b.pass(10 * time.Second) // its long poll is young
+		b.s.with(func() { b.s.refresh, b.s.next = true, 60 }) // nothing is new there, and the server names a long pause
+		b.pass(time.Second)
+		b.s.set(installs(app))
+		b.pass(time.Second)
+		if len(b.executed()) != 1 {
+			t.Error("the decision did not reach a connected device within a second of a refresh")
+		}
+	})
+}
+
 func TestSequenceOfCheckInsGrowsAcrossRestartsAndEachRunHasItsOwnName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil, "app")

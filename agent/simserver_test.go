@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -56,6 +57,7 @@ type simServer struct {
 	posts    int
 	renewals int
 	refresh  bool
+	next     int // seconds to pause, 5 when 0
 	needAll  bool
 
 	loseReports int   // how many answers to reports get lost after they were applied
@@ -230,7 +232,7 @@ func (s *simServer) take(digests map[wire.Kind]string) {
 }
 
 func (s *simServer) reply(m wire.CheckIn) wire.CheckInReply {
-	reply := wire.CheckInReply{Now: time.Now(), Next: 5, Refresh: s.refresh}
+	reply := wire.CheckInReply{Now: time.Now(), Next: cmp.Or(s.next, 5), Refresh: s.refresh}
 	s.refresh = false
 	for _, kind := range wire.Kinds() {
 		if d := m.Digests[kind]; d != "" && s.bodies[d] == nil {
