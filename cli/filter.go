@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -53,12 +54,7 @@ func (f *filterFlags) filter() client.Filter {
 
 // any reports whether a flag other than --group was given.
 func (f *filterFlags) any() bool {
-	for _, name := range []string{"search", "device", "status", "class", "severity", "origin", "state", "security", "needed", "superseded"} {
-		if f.set(name) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc([]string{"search", "device", "status", "class", "severity", "origin", "state", "security", "needed", "superseded"}, f.set)
 }
 
 func typed[T ~string](in []string) []T {

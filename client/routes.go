@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -57,9 +58,7 @@ func add[T ~string](q url.Values, key string, all []T) {
 }
 
 func (p Page) add(q url.Values) url.Values {
-	for k, v := range values("sort", p.Sort, "limit", number(p.Limit), "cursor", p.Cursor) {
-		q[k] = v
-	}
+	maps.Copy(q, values("sort", p.Sort, "limit", number(p.Limit), "cursor", p.Cursor))
 	return q
 }
 

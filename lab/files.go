@@ -48,7 +48,7 @@ func (d *Device) mountDetached(s DeviceSpec) (int, error) {
 		return -1, fmt.Errorf("mount disk: %w", err)
 	}
 	defer unix.Close(fsfd)
-	for _, option := range strings.Split(d.overlayOptions(s), ",") {
+	for option := range strings.SplitSeq(d.overlayOptions(s), ",") {
 		key, value, _ := strings.Cut(option, "=")
 		if err := unix.FsconfigSetString(fsfd, key, value); err != nil {
 			return -1, fmt.Errorf("mount disk: %s: %w", option, err)

@@ -49,7 +49,7 @@ func children(pid int) []int {
 		return nil // the process has ended
 	}
 	var out []int
-	for _, field := range strings.Fields(string(text)) {
+	for field := range strings.FieldsSeq(string(text)) {
 		if child, err := strconv.Atoi(field); err == nil {
 			out = append(out, child)
 		}

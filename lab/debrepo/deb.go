@@ -7,6 +7,7 @@ import (
 	"crypto/md5" // the md5sums file of a package is defined with it
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"path"
 	"strings"
@@ -46,9 +47,7 @@ func (p Package) contents() []namedText {
 	if p.Pad > 0 {
 		files["/usr/share/"+p.Name+"/pad"] = string(padding(p.Name+" "+p.Version, p.Pad))
 	}
-	for name, text := range p.Files {
-		files[name] = text
-	}
+	maps.Copy(files, p.Files)
 	return sortedFiles(files)
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -71,9 +72,7 @@ func (s *server) refuse(w http.ResponseWriter, err error) { newFailure(err).writ
 
 func (f *failure) write(w http.ResponseWriter) {
 	h := w.Header()
-	for k, v := range f.headers {
-		h[k] = v
-	}
+	maps.Copy(h, f.headers)
 	h.Set("Content-Type", f.ContentType(""))
 	w.WriteHeader(f.Status)
 	_ = json.NewEncoder(w).Encode(f.Problem) // the caller is gone if this fails

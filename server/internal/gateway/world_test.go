@@ -204,7 +204,7 @@ func (w *world) For(id fleet.DeviceID) (wire.Statement, string, error) {
 	}
 	plan, ok := w.plans[id]
 	if !ok {
-		plan = []byte(fmt.Sprintf(`{"format":1,"guard":"block_declined","for":%q}`, id))
+		plan = fmt.Appendf(nil, `{"format":1,"guard":"block_declined","for":%q}`, id)
 		w.plans[id] = plan
 	}
 	if made, ok := w.made[id]; ok && made.epoch == w.epoch {

@@ -338,11 +338,12 @@ func picture(w *indextest.World) string {
 		fmt.Fprintln(&b, string(state), err)
 		var lines []string
 		for u := range v.Updates() {
-			line := fmt.Sprintf("%+v", *u.Update)
+			var line strings.Builder
+			line.WriteString(fmt.Sprintf("%+v", *u.Update))
 			for _, d := range slices.SortedFunc(v.Devices(fleet.Root), func(a, b index.Device) int { return strings.Compare(string(a.ID), string(b.ID)) }) {
-				line += fmt.Sprintf(" %s:%v%v%v", d.ID, u.Needs.Contains(d.Number), u.Brought.Contains(d.Number), u.Has.Contains(d.Number))
+				line.WriteString(fmt.Sprintf(" %s:%v%v%v", d.ID, u.Needs.Contains(d.Number), u.Brought.Contains(d.Number), u.Has.Contains(d.Number)))
 			}
-			lines = append(lines, line, fmt.Sprintf("%+v %+v", v.Decisions(u.Software), v.Exceptions(u.ID)))
+			lines = append(lines, line.String(), fmt.Sprintf("%+v %+v", v.Decisions(u.Software), v.Exceptions(u.ID)))
 		}
 		for d := range v.All() {
 			for row := range d.Installs() {

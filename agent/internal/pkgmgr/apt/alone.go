@@ -24,12 +24,12 @@ type relation struct {
 
 // parseRelations reads a field such as Depends: groups of alternatives. ok is false for what cannot be read.
 func parseRelations(field string) (groups [][]relation, ok bool) {
-	for _, group := range strings.Split(field, ",") {
+	for group := range strings.SplitSeq(field, ",") {
 		if strings.TrimSpace(group) == "" {
 			continue
 		}
 		var alternatives []relation
-		for _, text := range strings.Split(group, "|") {
+		for text := range strings.SplitSeq(group, "|") {
 			r, ok := parseRelation(strings.TrimSpace(text))
 			if !ok {
 				return nil, false

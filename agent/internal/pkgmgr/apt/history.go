@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,9 +45,7 @@ func historyKey(pkg, version string) string { return pkg + "=" + version }
 func (c *historyCache) read(t *tree, native string) map[string]string {
 	logs := newTree(t.fsys)
 	apt, dpkg := rotated(logs, aptHistory), rotated(logs, dpkgHistory)
-	for name, s := range logs.inputs {
-		t.inputs[name] = s
-	}
+	maps.Copy(t.inputs, logs.inputs)
 	if c.how != nil && c.inputs.digest() == logs.inputs.digest() {
 		return c.how
 	}
@@ -182,7 +181,7 @@ func (h *history) aptLine(line []byte) {
 func (h *history) end() {
 	how := classify(h.command)
 	for _, list := range h.changes {
-		for _, change := range strings.Split(list, "), ") {
+		for change := range strings.SplitSeq(list, "), ") {
 			pkg, versions, ok := strings.Cut(change, " (")
 			if !ok {
 				continue

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -100,7 +101,7 @@ func (m *matcher) readRelease(data string) {
 		}
 		return
 	}
-	for _, part := range strings.Split(data, ",") {
+	for part := range strings.SplitSeq(data, ",") {
 		part = strings.TrimSpace(part)
 		if len(part) < 3 {
 			continue
@@ -352,12 +353,7 @@ func (s pinRecord) matches(v *version, native string) bool {
 	if s.match.kind == "version" {
 		return s.match.matchesVersionText(v.Version)
 	}
-	for _, ix := range v.Indexes {
-		if s.match.matchesIndex(ix) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(v.Indexes, s.match.matchesIndex)
 }
 
 // archMatches reads an architecture specification as apt does for names in preferences.

@@ -58,7 +58,7 @@ func toolsCPU(b *testing.B, r *realRoot) time.Duration {
 	out := r.output("sh", "-c", "for i in 1 2 3; do apt list --upgradable; dpkg-query -W; done >/dev/null 2>&1; times")
 	_, children, _ := strings.Cut(strings.TrimSpace(out), "\n")
 	var sum time.Duration
-	for _, word := range strings.Fields(children) {
+	for word := range strings.FieldsSeq(children) {
 		d, err := time.ParseDuration(word)
 		if err != nil {
 			b.Fatalf("times said %q: %v", out, err)

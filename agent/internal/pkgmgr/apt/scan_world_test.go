@@ -66,7 +66,8 @@ var fakeNames = []string{"alpha", "alpha-dev", "beta", "libgamma1", "delta", "ep
 
 func (w *fakeWorld) addPackages(tools string) {
 	r := w.rand
-	status := tools
+	var status strings.Builder
+	status.WriteString(tools)
 	for _, name := range fakeNames {
 		source := ""
 		switch r.IntN(4) {
@@ -79,7 +80,7 @@ func (w *fakeWorld) addPackages(tools string) {
 		for _, arch := range arches {
 			want := pick(r, "install", "install", "install", "hold")
 			state := pick(r, "installed", "installed", "installed", "installed", "half-configured", "config-files")
-			status += w.stanza(name, arch, w.version(), source, len(arches) > 1) + fmt.Sprintf("Status: %s ok %s\nMaintainer: x\nDescription: x\n\n", want, state)
+			status.WriteString(w.stanza(name, arch, w.version(), source, len(arches) > 1) + fmt.Sprintf("Status: %s ok %s\nMaintainer: x\nDescription: x\n\n", want, state))
 		}
 		for i := range w.suite {
 			for range r.IntN(4) {
@@ -87,7 +88,7 @@ func (w *fakeWorld) addPackages(tools string) {
 			}
 		}
 	}
-	w.files["var/lib/dpkg/status"] = status
+	w.files["var/lib/dpkg/status"] = status.String()
 }
 
 func (w *fakeWorld) version() string {
@@ -173,11 +174,12 @@ func (w *fakeWorld) writeLists() {
 func (w *fakeWorld) paragraphSources() string {
 	options := map[string]string{"[arch=amd64] ": "Architectures: amd64\n", "[arch-=i386] ": "Architectures-Remove: i386\n",
 		"[ trusted=yes arch+=i386 ] ": "Trusted: yes\nArchitectures-Add: i386\n"}
-	out := "# comment\n\n"
+	var out strings.Builder
+	out.WriteString("# comment\n\n")
 	for _, s := range w.suite {
-		out += fmt.Sprintf("Types: deb\n%s# comment\nURIs: %s\nSuites:\n %s\nComponents: main\n contrib\n\n", options[s.sourceOptions], s.uri, s.dist)
+		out.WriteString(fmt.Sprintf("Types: deb\n%s# comment\nURIs: %s\nSuites:\n %s\nComponents: main\n contrib\n\n", options[s.sourceOptions], s.uri, s.dist))
 	}
-	return out + "Enabled: no\nTypes: deb\nURIs: http://a.example/pub\nSuites: s9\nComponents: main\n"
+	return out.String() + "Enabled: no\nTypes: deb\nURIs: http://a.example/pub\nSuites: s9\nComponents: main\n"
 }
 
 // compressed gives a list in one of the forms in which apt may keep it.
@@ -255,13 +257,13 @@ func ownTools(t *testing.T, r *realRoot) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out string
-	for _, para := range strings.Split(string(data), "\n\n") {
+	var out strings.Builder
+	for para := range strings.SplitSeq(string(data), "\n\n") {
 		if strings.HasPrefix(para, "Package: dpkg\n") || strings.HasPrefix(para, "Package: apt\n") {
-			out += strings.TrimSpace(para) + "\n\n"
+			out.WriteString(strings.TrimSpace(para) + "\n\n")
 		}
 	}
-	return out
+	return out.String()
 }
 
 // worlds is how many generated devices are compared per suite; ASSENT_SCAN_WORLDS asks for more.

@@ -103,7 +103,7 @@ func parseOneLine(text string) (source, error) {
 		if !ok {
 			return s, errors.New("options are not closed")
 		}
-		for _, option := range strings.Fields(options) {
+		for option := range strings.FieldsSeq(options) {
 			key, value, ok := strings.Cut(option, "=")
 			if !ok || key == "" || value == "" {
 				return s, errors.New("option is not an assignment")

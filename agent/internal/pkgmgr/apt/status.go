@@ -264,7 +264,7 @@ func (s *status) readArchitectures(t *tree) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read dpkg's architectures: %w", err)
 	}
-	for _, arch := range strings.Fields(string(data)) {
+	for arch := range strings.FieldsSeq(string(data)) {
 		if validArch([]byte(arch)) && arch != s.Native {
 			s.Foreign = append(s.Foreign, arch)
 		}

@@ -19,7 +19,7 @@ func tinyWorld(t *testing.T, lines ...string) *world {
 		head, text, _ := strings.Cut(rest, " [")
 		name, ver, _ := strings.Cut(head, " ")
 		var r relations
-		for _, f := range strings.Split(strings.TrimSuffix(text, "]"), "; ") {
+		for f := range strings.SplitSeq(strings.TrimSuffix(text, "]"), "; ") {
 			field, value, _ := strings.Cut(f, ": ")
 			r.keep(strings.ToLower(field), []byte(value))
 		}
@@ -71,7 +71,7 @@ func TestStandsAloneIsSureOrAsksApt(t *testing.T) {
 	} {
 		w := tinyWorld(t, c.world...)
 		var items []catalog.Item
-		for _, f := range strings.Fields(c.items) {
+		for f := range strings.FieldsSeq(c.items) {
 			n, v, _ := strings.Cut(f, "=")
 			items = append(items, catalog.Item{Name: n, Arch: "all", Version: v})
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"time"
 
 	"assent/catalog"
@@ -47,9 +48,7 @@ func (a *Apt) look(ctx context.Context, w *world, names []string) error {
 	if err != nil {
 		return fmt.Errorf("look packages up: %w", err)
 	}
-	for key, versions := range found {
-		w.versions[key] = versions
-	}
+	maps.Copy(w.versions, found)
 	return nil
 }
 
