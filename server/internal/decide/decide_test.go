@@ -270,3 +270,15 @@ func TestC3_ARollbackOfWhatIsStillApprovedIsRefusedUnlessDeclinedInTheSameCall(t
 		t.Errorf("ordered: %+v", p.Rollback)
 	}
 }
+
+func TestC3_ARollbackThatCannotBeOrderedDeclinesNothing(t *testing.T) {
+	o := newOffice(t)
+	o.Device("d1", fleet.Root)
+	o.Has("d1", "tool 1.0")
+	o.Offered("d1", indextest.Offer("tool", "1.1", "1.0"))
+	before := o.seq()
+	_, err := o.decide.Rollback(t.Context(), o.admin, client.RollbackRequest{Update: "tool@1.1", Decline: true, Reason: "broken"})
+	if !errors.Is(err, fault.Conflict) || fault.From(err).Code != "nothing_to_roll_back" || o.seq() != before {
+		t.Errorf("refusal: %v, with %d entries", err, o.seq()-before)
+	}
+}

@@ -36,6 +36,9 @@ func (s *Service) Rollback(ctx context.Context, who auth.Actor, r client.Rollbac
 	if err != nil || r.DryRun {
 		return order.outcome(r.DryRun), err
 	}
+	if _, err := order.body(r.Reason); err != nil {
+		return client.RollbackOutcome{}, err // and nothing is declined for an order that cannot be
+	}
 	if r.Decline && order.declinable {
 		_, err := s.Decide(ctx, who, client.Decide{Updates: []string{string(order.update.ID)}, Scope: string(order.scope), Status: approval.Declined, Reason: r.Reason})
 		if err != nil {
