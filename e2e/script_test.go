@@ -141,6 +141,7 @@ func (s *script) until(what string, holds func() bool) {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+	s.t.Logf("%4.1f s: %s", time.Since(start).Seconds(), what)
 }
 
 // standing is where an update stands on a device.
@@ -175,13 +176,15 @@ func (s *script) on(device, update string) standing {
 func (s *script) becomes(device, update, state string) standing {
 	s.t.Helper()
 	var now standing
-	limit := time.Now().Add(patience)
-	for now = s.on(device, update); now.State != state; now = s.on(device, update) {
-		if time.Now().After(limit) {
-			s.t.Fatalf("%s on %s never became %s: %+v", update, device, state, now)
+	s.t.Cleanup(func() {
+		if s.t.Failed() && now.State != state {
+			s.t.Logf("%s on %s at last: %+v", update, device, now)
 		}
-		time.Sleep(100 * time.Millisecond) // between two looks
-	}
+	})
+	s.until(update+" is "+state+" on "+device, func() bool {
+		now = s.on(device, update)
+		return now.State == state
+	})
 	return now
 }
 
