@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"assent/agent/internal/journal"
 	"assent/catalog"
 	"assent/installation"
 	"assent/wire"
@@ -335,6 +336,57 @@ func TestI2_DeclineBetweenDownloadAndInstallStopsIt(t *testing.T) {
 			t.Errorf("executed %v after the decline was acknowledged", got)
 		}
 	})
+}
+
+// pausing stops before the previous versions are noted: after the download, before the transaction.
+type pausing struct {
+	*simManager
+	here, goOn chan struct{}
+}
+
+func (p pausing) Remember(ctx context.Context, update catalog.UpdateID, changes []wire.Change) error {
+	close(p.here)
+	<-p.goOn
+	return p.simManager.Remember(ctx, update, changes)
+}
+
+func TestI2_DeclineAtTheLastMomentBeforeTheTransactionStopsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := file("app", "2")
+		b := newBench(t, []simFile{app}, "app")
+		p := pausing{b.m, make(chan struct{}), make(chan struct{})}
+		b.opt.Manager = p
+		b.s.set(installs(app))
+		b.start(t)
+		<-p.here
+		b.s.set(wire.Plan{})
+		b.pass(3 * time.Minute)
+		close(p.goOn)
+		b.pass(time.Minute)
+		if got := b.executed(); len(got) != 0 {
+			t.Errorf("executed %v after the decline was acknowledged", got)
+		}
+		if b.state(app.install()) != installation.Applicable {
+			t.Errorf("it is %s", b.state(app.install()))
+		}
+	})
+}
+
+func TestTransactionThatWasFiledButNotStartedCountsAsNoAttempt(t *testing.T) {
+	b := newBench(t, nil, "app")
+	a, err := New(b.opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := file("app", "2").install()
+	f := journal.Flight{ID: "f", Parts: []journal.Part{{Update: in.Update, Items: in.Items}}}
+	rec := journal.Record{Flight: &f, Reports: []wire.Report{a.report(in.Update, installation.Installing, "", "")}, Tries: map[catalog.UpdateID]journal.Try{in.Update: {Plan: "p", Count: 2, Next: time.Now()}}}
+	if err := errors.Join(a.journal.Write(rec), a.abandon(f)); err != nil {
+		t.Fatal(err)
+	}
+	if e := a.journal.Entry(in.Update); a.journal.Flight() != nil || e.State != installation.Applicable || e.Try.Count != 1 || !e.Try.Next.IsZero() {
+		t.Errorf("flight %v, entry %+v", a.journal.Flight(), e)
+	}
 }
 
 func TestI2_NewerStatementWhosePlanCannotBeFetchedHoldsTheOldPlan(t *testing.T) {

@@ -377,7 +377,7 @@ func TestADeviceThatWasAskedToLookHearsOfDecisionsAllTheSame(t *testing.T) {
 		app := file("app", "2")
 		b := newBench(t, []simFile{app}, "app")
 		b.start(t)
-		b.pass(10 * time.Second) // its long poll is young
+		b.pass(10 * time.Second)                              // its long poll is young
 		b.s.with(func() { b.s.refresh, b.s.next = true, 60 }) // nothing is new there, and the server names a long pause
 		b.pass(time.Second)
 		b.s.set(installs(app))

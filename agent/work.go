@@ -42,6 +42,7 @@ func (a *Agent) workLoop(ctx context.Context) {
 	for ctx.Err() == nil {
 		next, err := a.pass(ctx)
 		if errors.Is(err, errPlanChanged) {
+			sleep(ctx, time.Second, a.work) // the new plan is here or about to be
 			continue
 		}
 		a.fail("work", err)

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -178,43 +179,32 @@ func TestN06_RedirectsAreNotFollowed(t *testing.T) {
 	}
 }
 
-func TestN06_ProxySettingsOfTheEnvironmentAreIgnored(t *testing.T) {
-	proxy, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer proxy.Close()
-	var caught atomic.Int64
-	go func() {
-		for {
-			c, err := proxy.Accept()
-			if err != nil {
-				return
-			}
-			caught.Add(1)
-			c.Close()
-		}
-	}()
+// TestMain points all proxy settings at a proxy that is not there. net/http reads them once in a process.
+func TestMain(m *testing.M) {
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"} {
-		t.Setenv(name, "http://"+proxy.Addr().String())
+		if err := os.Setenv(name, "http://proxy.test:3128"); err != nil {
+			panic(err)
+		}
 	}
+	os.Exit(m.Run())
+}
+
+func TestN06_ProxySettingsOfTheEnvironmentAreIgnored(t *testing.T) {
 	ca := newAuthority(t)
 	s := &server{ca: ca, name: "assent.test", handler: answer(wire.CheckInReply{})}
-	// net/http never proxies loopback addresses, so the server is called by a name that the dialer resolves.
+	// net/http never proxies loopback addresses, so the server is called by a name.
 	addr := strings.TrimPrefix(s.listen(t), "https://")
 	c, err := New(device(t, ca), Options{Server: "https://assent.test:8443", Dial: func(ctx context.Context, network, to string) (net.Conn, error) {
 		if to != "assent.test:8443" {
-			to = "the proxy"
-		} else {
-			to = addr
+			return nil, fmt.Errorf("the agent wants to talk to %s", to)
 		}
-		return (&net.Dialer{}).DialContext(ctx, network, to)
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := checkIn(t, c); err != nil || caught.Load() != 0 {
-		t.Errorf("check-in: %v; %d connections to the proxy", err, caught.Load())
+	if err := checkIn(t, c); err != nil {
+		t.Errorf("check-in: %v", err)
 	}
 }
 
