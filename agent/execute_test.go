@@ -42,9 +42,6 @@ func (b *bench) start(t *testing.T) {
 	b.a, b.stop = start(t, b.opt)
 }
 
-// idle waits until nothing moves any more without time passing.
-func (b *bench) idle() { synctest.Wait() }
-
 // pass lets virtual time go by.
 func (b *bench) pass(d time.Duration) {
 	time.Sleep(d)

@@ -58,7 +58,6 @@ type simServer struct {
 	renewals int
 	refresh  bool
 	next     int // seconds to pause, 5 when 0
-	needAll  bool
 
 	loseReports int   // how many answers to reports get lost after they were applied
 	fail        error // every call fails with this

@@ -339,9 +339,9 @@ func picture(w *indextest.World) string {
 		var lines []string
 		for u := range v.Updates() {
 			var line strings.Builder
-			line.WriteString(fmt.Sprintf("%+v", *u.Update))
+			fmt.Fprintf(&line, "%+v", *u.Update)
 			for _, d := range slices.SortedFunc(v.Devices(fleet.Root), func(a, b index.Device) int { return strings.Compare(string(a.ID), string(b.ID)) }) {
-				line.WriteString(fmt.Sprintf(" %s:%v%v%v", d.ID, u.Needs.Contains(d.Number), u.Brought.Contains(d.Number), u.Has.Contains(d.Number)))
+				fmt.Fprintf(&line, " %s:%v%v%v", d.ID, u.Needs.Contains(d.Number), u.Brought.Contains(d.Number), u.Has.Contains(d.Number))
 			}
 			lines = append(lines, line.String(), fmt.Sprintf("%+v %+v", v.Decisions(u.Software), v.Exceptions(u.ID)))
 		}

@@ -177,7 +177,7 @@ func (w *fakeWorld) paragraphSources() string {
 	var out strings.Builder
 	out.WriteString("# comment\n\n")
 	for _, s := range w.suite {
-		out.WriteString(fmt.Sprintf("Types: deb\n%s# comment\nURIs: %s\nSuites:\n %s\nComponents: main\n contrib\n\n", options[s.sourceOptions], s.uri, s.dist))
+		fmt.Fprintf(&out, "Types: deb\n%s# comment\nURIs: %s\nSuites:\n %s\nComponents: main\n contrib\n\n", options[s.sourceOptions], s.uri, s.dist)
 	}
 	return out.String() + "Enabled: no\nTypes: deb\nURIs: http://a.example/pub\nSuites: s9\nComponents: main\n"
 }
