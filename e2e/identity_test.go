@@ -38,8 +38,8 @@ func TestEnrol_OnlyAGoodTokenOfThisServerEnrolsAndOnlyOnce(t *testing.T) {
 			return '0'
 		}, text)
 	}
-	s.fails("web1", "token", enrol("nonsense")...)
-	s.fails("web1", "token", enrol(good+"x")...)
+	s.fails("web1", "token_malformed", enrol("nonsense")...)
+	s.fails("web1", "token_malformed", enrol(good+"x")...)
 	s.fails("web1", "token_unknown", enrol(with(2, other(parts[2])))...)
 	s.fails("web1", "ca_mismatch", enrol(with(3, other(parts[3])))...)
 	var none struct{ Items []shown }

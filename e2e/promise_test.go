@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -190,5 +193,31 @@ func TestV4_WhatOthersInstallIsNeitherOurSuccessNorOurFailure(t *testing.T) {
 		if len(q.Items) > 0 {
 			t.Errorf("%s: %+v", state, q.Items)
 		}
+	}
+}
+
+func TestPromise2_ADeviceRefusesThePlansOfARestoredBackupAndSaysSo(t *testing.T) {
+	s := fleet(t, "web1")
+	s.try(s.Server.Stop())
+	backup := filepath.Join(t.TempDir(), "backup")
+	copyTree(t, s.Server.Data, backup)
+	s.try(s.Server.Start(t.Context()))
+	s.assent("update", "decline", "acme-lib@2.0", "--reason", "loses data")
+	s.walled("web1", "acme-lib", "loses data")
+
+	s.try(s.Server.Stop())
+	s.try(os.RemoveAll(s.Server.Data))
+	copyTree(t, backup, s.Server.Data)
+	s.try(s.Server.Start(t.Context()))
+	s.tells("plan_refused", "restored from a backup")
+	s.fails("web1", "declined", aptGet("install", "acme-lib=2.0")...)
+	s.has("web1", "acme-lib", "1.0")
+}
+
+// copyTree copies a directory with its modes, as a backup does.
+func copyTree(t *testing.T, from, to string) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), "cp", "-a", "--", from, to).CombinedOutput(); err != nil {
+		t.Fatalf("copy %s: %v\n%s", from, err, out)
 	}
 }

@@ -86,7 +86,7 @@ func (s *script) publish(step int) {
 	s.try(lab.PublishAcme(s.Repo, step))
 }
 
-// refresh asks all devices to fetch their package lists, and returns when each has tried to.
+// refresh asks all devices to fetch their package lists now.
 func (s *script) refresh() {
 	s.t.Helper()
 	s.assent("device", "refresh")
