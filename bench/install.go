@@ -139,12 +139,12 @@ func lapRows(c course, laps []lap) []Row {
 	best := fmt.Sprintf("the best laps: %s against %s (ratio %s)", spread([]time.Duration{slices.Min(run)}), spread([]time.Duration{slices.Min(plain)}),
 		number(slices.Min(run).Seconds()/slices.Min(plain).Seconds()))
 	return []Row{
-		{ID: "P8" + mark, What: "agent's run of the package manager: " + what, Value: median(run).Seconds(), Unit: "s", Baseline: median(plain).Seconds(), Against: against,
+		{ID: "P8" + mark, What: "agent's run of the package manager: " + what, Value: median(run).Seconds(), Unit: "s", Baseline: median(plain).Seconds(), Paired: paired(run, plain), Against: against,
 			Target: Target{Of: Ratio, Limit: 1.05}, Note: fmt.Sprintf("%d approved updates, %d transactions, by started and finished of the proof; disks in memory; both devices had the same packages afterwards; laps: %s against %s; %s",
 				last.update, last.runs, spread(run), spread(plain), best)},
-		{ID: "P8b" + mark, What: "the same from the decision to the last proof", Value: median(whole).Seconds(), Unit: "s", Baseline: median(plain).Seconds(), Against: against,
+		{ID: "P8b" + mark, What: "the same from the decision to the last proof", Value: median(whole).Seconds(), Unit: "s", Baseline: median(plain).Seconds(), Paired: paired(whole, plain), Against: against,
 			Note: "the command line's start, the plan, simulation, digests, the run, verification; laps: " + spread(whole)},
-		{ID: "P8c" + mark, What: "CPU on the device from the decision to the last proof", Value: median(ownCPU).Seconds(), Unit: "s CPU", Baseline: median(aptCPU).Seconds(),
+		{ID: "P8c" + mark, What: "CPU on the device from the decision to the last proof", Value: median(ownCPU).Seconds(), Unit: "s CPU", Baseline: median(aptCPU).Seconds(), Paired: paired(ownCPU, aptCPU),
 			Against: "CPU of the same apt-get", Note: "agent, guard, apt and dpkg, with simulation, verification and the scan afterwards; hardly disturbed by what else the machine does; laps: " +
 				spread(ownCPU) + " against " + spread(aptCPU)},
 	}

@@ -191,6 +191,15 @@ func median[T cmp.Ordered](samples []T) T {
 	return slices.Sorted(slices.Values(samples))[len(samples)/2]
 }
 
+// paired is the median ratio of samples taken in pairs, one right after the other.
+func paired(own, other []time.Duration) float64 {
+	var ratios []float64
+	for i := range min(len(own), len(other)) {
+		ratios = append(ratios, own[i].Seconds()/other[i].Seconds())
+	}
+	return median(ratios)
+}
+
 // spread shows all samples, in order, for a note.
 func spread(samples []time.Duration) string {
 	var out []string

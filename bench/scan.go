@@ -127,7 +127,7 @@ func (b *bench) scanTurns(ctx context.Context, d *lab.Device, change func() []st
 }
 
 func (t turns) row(id, what, against, seen string) Row {
-	return Row{ID: id, What: what, Value: milliseconds(median(t.own)), Unit: "ms CPU", Baseline: milliseconds(median(t.tools)), Against: against,
+	return Row{ID: id, What: what, Value: milliseconds(median(t.own)), Unit: "ms CPU", Baseline: milliseconds(median(t.tools)), Paired: paired(t.own, t.tools), Against: against,
 		Target: Target{Of: Ratio, Limit: 0.25}, Note: fmt.Sprintf("user and system time of the process, its start and printing included; %s; turns: %s against %s",
 			seen, spread(t.own), spread(t.tools))}
 }
