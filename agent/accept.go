@@ -43,7 +43,8 @@ type stored struct {
 // floor is below what no statement may be: it survives even a lost plan file.
 type floor struct {
 	Counter int64     `json:"counter"`
-	Signed  time.Time `json:"signed"` // the latest time in a verified statement
+	Root    string    `json:"root,omitempty"` // of the ledger at Counter: what follows must extend it
+	Signed  time.Time `json:"signed"`         // the latest time in a verified statement
 }
 
 func (a *Agent) loadFloor() {
@@ -63,7 +64,9 @@ func (a *Agent) loadPlan() {
 		return
 	}
 	a.held = &held{statement: s, body: body, plan: plan}
-	a.floor.Counter = max(a.floor.Counter, body.Counter)
+	if body.Counter > a.floor.Counter {
+		a.floor.Counter, a.floor.Root = body.Counter, body.Root
+	}
 	if body.Issued.After(a.floor.Signed) {
 		a.floor.Signed = body.Issued
 	}
@@ -81,12 +84,18 @@ func (a *Agent) clock() time.Time {
 }
 
 // accept takes a statement from the server: it is verified, its plan fetched, made durable and walled in, and only
-// then acted upon. A refusal is journaled and returned; the plan held before stays.
-func (a *Agent) accept(ctx context.Context, s wire.Statement) error {
+// then acted upon. Its ledger must extend the one that the device followed so far: a decline that was lost with a
+// restored backup does not lift its wall here. A refusal is journaled and returned; the plan held before stays.
+func (a *Agent) accept(ctx context.Context, s wire.Statement, proof []string) error {
 	a.mu.Lock()
-	trusted, device, counter, now := a.id.Trusted(), a.id.Device, a.floor.Counter, a.clock()
+	trusted, device, last, now := a.id.Trusted(), a.id.Device, a.floor, a.clock()
 	a.mu.Unlock()
-	body, err := s.Verify(trusted, device, counter, now)
+	body, err := s.Verify(trusted, device, last.Counter, now)
+	if err == nil {
+		if fork := wire.Extends(last.Counter, last.Root, body.Counter, body.Root, proof); fork != nil {
+			err = wire.ErrPlanFork.Because(fork)
+		}
+	}
 	if err == nil && body.Issued.After(now.Add(maxSkew)) {
 		err = errClock
 	}
@@ -118,6 +127,9 @@ func (a *Agent) raise(body wire.StatementBody) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	next := a.floor
+	if body.Counter >= next.Counter && body.Root != "" {
+		next.Root = body.Root
+	}
 	next.Counter = max(next.Counter, body.Counter)
 	if body.Issued.After(next.Signed) {
 		next.Signed = body.Issued

@@ -156,7 +156,7 @@ func (a *Agent) obey(ctx context.Context, m wire.CheckIn, reply wire.CheckInRepl
 		useful = true // the next decision must not wait until the look is over
 	}
 	if reply.Statement != nil {
-		if err := a.accept(ctx, *reply.Statement); err != nil {
+		if err := a.accept(ctx, *reply.Statement, reply.Proof); err != nil {
 			return useful, err
 		}
 		useful = true

@@ -211,7 +211,18 @@ func TestPromise2_ADeviceRefusesThePlansOfARestoredBackupAndSaysSo(t *testing.T)
 	s.try(s.Server.Start(t.Context()))
 	s.tells("plan_refused", "restored from a backup")
 	s.fails("web1", "declined", aptGet("install", "acme-lib=2.0")...)
+
+	// The restored ledger grows past what the device saw, by other acts; an approval of the declined update is one of them.
+	for _, name := range []string{"A", "B", "C", "D"} {
+		s.assent("group", "create", name)
+	}
+	s.assent("update", "approve", "acme-lib@2.0")
+	s.tells("plan_refused", "another ledger")
+	s.fails("web1", "declined", aptGet("install", "acme-lib=2.0")...)
 	s.has("web1", "acme-lib", "1.0")
+	if out := s.assent("status"); !strings.Contains(out, "refused its plan") {
+		t.Errorf("the status says nothing of it:\n%s", out)
+	}
 }
 
 // copyTree copies a directory with its modes, as a backup does.

@@ -160,7 +160,7 @@ func (r *running) openIndex(ctx context.Context) (err error) {
 	if r.index, err = index.Open(ctx, r.db, index.Config{Log: r.Log}); err != nil {
 		return fmt.Errorf("load the server's memory: %w", err)
 	}
-	r.planner, err = planner.New(planner.Config{Index: r.index, Signer: r.keys.plan, TTL: time.Duration(r.PlanDays) * 24 * time.Hour})
+	r.planner, err = planner.New(planner.Config{Index: r.index, Signer: r.keys.plan, TTL: time.Duration(r.PlanDays) * 24 * time.Hour, Root: r.root()})
 	if err != nil {
 		return err
 	}
@@ -207,7 +207,7 @@ func (r *running) openGateway(ctx context.Context, enrol enroller) error {
 	}
 	d := devices{index: r.index, roster: enrol, now: time.Now}
 	r.gateway, err = gateway.New(ctx, gateway.Config{
-		CA: r.keys.ca, Server: cert, PlanKeys: []ed25519.PublicKey{r.keys.plan.Public().(ed25519.PublicKey)},
+		Prove: r.prove, CA: r.keys.ca, Server: cert, PlanKeys: []ed25519.PublicKey{r.keys.plan.Public().(ed25519.PublicKey)},
 		Roster: d, Acts: d, Facts: r.index, Presence: r.index, Contacts: r.db, Planner: r.planner,
 		Log: r.Log, Metrics: r.registry,
 	})

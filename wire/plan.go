@@ -89,6 +89,9 @@ type StatementBody struct {
 	Issued  time.Time      `json:"issued"`
 	Expires time.Time      `json:"expires"`
 	Plan    string         `json:"plan"` // digest of the Plan's bytes
+	// Root is the root of the ledger's hash tree at Counter, in tlog's text form. Together with CheckInReply.Proof it
+	// shows that the ledger still holds everything the device ever saw of it.
+	Root string `json:"root,omitempty"`
 }
 
 // Digest names bytes: SHA-256 in hex.
@@ -130,6 +133,7 @@ var (
 	ErrPlanSig     = fault.New(fault.Forbidden, "plan_signature", "The plan's signature does not fit its content.")
 	ErrPlanForeign = fault.New(fault.Forbidden, "plan_foreign", "The plan was made for another device.")
 	ErrPlanLower   = fault.New(fault.Forbidden, "plan_counter", "The plan is older than one this device already accepted: the server may have been restored from a backup.")
+	ErrPlanFork    = fault.New(fault.Forbidden, "plan_fork", "The plan rests on another ledger than the one this device followed: the server may have been restored from a backup. Restore a newer one, or enrol the device again if the change is right.")
 	ErrPlanExpired = fault.New(fault.Gone, "plan_expired", "The plan has expired.")
 	ErrPlanDigest  = fault.New(fault.Forbidden, "plan_digest", "The plan's content is not the content that was signed.")
 	ErrPlanFormat  = fault.New(fault.Invalid, "plan_format", "The plan is in a format this agent does not know.")

@@ -105,6 +105,7 @@ type CheckInReply struct {
 	Now       time.Time  `json:"now"`
 	Need      []Kind     `json:"need,omitempty"`      // upload these documents, then check in again
 	Statement *Statement `json:"statement,omitempty"` // a new statement; absent when unchanged
+	Proof     []string   `json:"proof,omitempty"`     // that the statement's ledger extends the one at CheckIn.Counter
 	Resend    bool       `json:"resend,omitempty"`    // the server lost track: check in with all digests
 	Next      int        `json:"next"`                // seconds until the next check-in without long poll
 	Refresh   bool       `json:"refresh,omitempty"`   // an administrator asks for a fresh look at the repositories now

@@ -37,6 +37,8 @@ var mutations = []mutation{
 	{"the device a plan is for", "wire/plan.go", "case body.Device != device:", "case false:", "./wire", "TestStatement"},
 	{"the expiry of plans", "wire/plan.go", "case !now.Before(body.Expires):", "case false:", "./wire", "TestStatement"},
 	{"the content a statement binds", "wire/plan.go", "if Digest(plan) != b.Plan {", "if false {", "./wire", "TestStatement"},
+	{"the ledger a device follows", "wire/extend.go", "if err := tlog.CheckTree(p, newer, is, older, was); err != nil {", "if err := tlog.CheckTree(p, newer, is, older, was); err == nil && older > newer {", "./wire", "TestPromise2"},
+	{"two ledgers of one size", "wire/extend.go", "if was != is {", "if false {", "./wire", "TestPromise2"},
 	{"legal transitions", "installation/installation.go", `return fmt.Errorf("installation state cannot go`, "return nil\n\treturn fmt.Errorf(\"installation state cannot go", "./installation", "TestV1"},
 }
 

@@ -24,6 +24,9 @@ import (
 // silent is not for ever in progress.
 const overdue = "overdue"
 
+// refusedFor is how long a refused plan asks for attention. A device says it once a day while it goes on.
+const refusedFor = 36 * time.Hour
+
 // illegalFor is how long a report that V1 does not allow asks for attention.
 const illegalFor = 7 * 24 * time.Hour
 
@@ -177,6 +180,9 @@ func (t *totals) countActive(d index.Device) {
 		t.devices["silent"]++
 		t.note("silent", d)
 	}
+	if !d.Refused.IsZero() && t.now.Sub(d.Refused) < refusedFor {
+		t.note("refused", d)
+	}
 	if !d.Illegal.IsZero() && t.now.Sub(d.Illegal) < illegalFor {
 		t.note("illegal", d)
 	}
@@ -266,6 +272,7 @@ func (t *totals) attention() []string {
 	say(t.trouble["silent"], "The device %s has been silent for long.", "%d devices have been silent for long (%s).")
 	say(t.trouble["origin expired"], "A package source of %s has expired: it gets no new updates.", "Package sources of %d devices have expired (%s): they get no new updates.")
 	say(t.trouble["restart"], "The device %s needs a restart.", "%d devices need a restart (%s).")
+	say(t.trouble["refused"], "The device %s refused its plan and keeps to the last good one; see `assent event list --event plan_refused`.", "%d devices refused their plans and keep to the last good ones (%s); see `assent event list --event plan_refused`.")
 	say(t.trouble["illegal"], "The device %s reported a step that cannot be; see `assent event list --event illegal_transition`.", "%d devices reported steps that cannot be (%s); see `assent event list --event illegal_transition`.")
 	say(t.trouble["report"], "The device %s reported something that is not valid.", "%d devices reported something that is not valid (%s).")
 	return out

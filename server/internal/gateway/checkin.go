@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -133,7 +134,7 @@ func (g *Gateway) answer(c *call, in *wire.CheckIn, now time.Time) error {
 		}
 		if c.session.due(stmt, plan, in.Plan, now) {
 			g.metrics.checkIns.statement.Inc()
-			return g.reply(c, wire.CheckInReply{Now: now, Statement: &stmt, Next: g.next(), Refresh: c.session.takeRefresh()})
+			return g.reply(c, wire.CheckInReply{Now: now, Statement: &stmt, Proof: g.proof(c, in.Counter, stmt), Next: g.next(), Refresh: c.session.takeRefresh()})
 		}
 		left := until.Sub(now)
 		if left <= 0 {
@@ -241,4 +242,19 @@ func (g *Gateway) Refresh(ids []fleet.DeviceID) {
 	for _, id := range ids {
 		g.session(id).askRefresh()
 	}
+}
+
+// proof shows that the statement's ledger extends the one that the device saw last. Where there is none, the
+// ledger lost entries: the device refuses the statement and says so, and this is logged loudly too.
+func (g *Gateway) proof(c *call, seen int64, stmt wire.Statement) []string {
+	var body wire.StatementBody
+	if g.Prove == nil || seen < 1 || json.Unmarshal(stmt.Body, &body) != nil || body.Counter == seen {
+		return nil
+	}
+	proof, err := g.Prove(c.r.Context(), seen, body.Counter)
+	if err != nil {
+		g.Log.Error("a device saw a longer ledger than this: was the server restored from a backup?", "device", c.device.ID, "name", c.device.Name, "seen", seen, "ledger", body.Counter, "err", err)
+		return nil
+	}
+	return proof
 }

@@ -87,6 +87,8 @@ type Planner interface {
 
 // Config is what New needs. The zero value of each field below the line is usable.
 type Config struct {
+	// Prove makes the proof that the ledger's first newer entries extend its first older ones; nil: none is sent.
+	Prove    func(ctx context.Context, older, newer int64) ([]string, error)
 	CA       *ca.CA
 	Server   *ca.Server // the listener's certificate
 	PlanKeys []ed25519.PublicKey

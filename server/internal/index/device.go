@@ -26,6 +26,7 @@ type device struct {
 	number  uint32
 	contact atomic.Pointer[store.Contact]
 	polls   atomic.Int32 // open long polls
+	refused atomic.Int64 // when it last refused a plan, Unix seconds; 0: never
 	illegal atomic.Int64 // when it last reported what V1 does not allow, Unix seconds; 0: never
 
 	rows     sync.Mutex // held while its installation states change
@@ -66,6 +67,7 @@ type Device struct {
 	Facts     *wire.Facts // nil: not known yet
 	Connected bool        // a long poll is open now, or was a moment ago
 	Problems  []string    // what was wrong with its documents
+	Refused   time.Time   // when it last refused a plan; zero: never
 	Illegal   time.Time   // when it last reported a step that V1 does not allow; zero: never
 	record    *device
 }
@@ -80,6 +82,9 @@ func (v *View) view(rec *device) Device {
 		d.Contact = *c
 	}
 	d.Connected = rec.polls.Load() > 0 || !d.Contact.LastSeen.IsZero() && v.x.now().Sub(d.Contact.LastSeen) < connectedGrace
+	if at := rec.refused.Load(); at != 0 {
+		d.Refused = time.Unix(at, 0).UTC()
+	}
 	if at := rec.illegal.Load(); at != 0 {
 		d.Illegal = time.Unix(at, 0).UTC()
 	}

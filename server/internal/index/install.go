@@ -23,6 +23,7 @@ import (
 const (
 	EventIllegal      = "illegal_transition" // a report that V1's table does not allow
 	EventUnknown      = "unknown_update"     // a report about an update that the catalog does not have
+	EventRefused      = "plan_refused"       // a device's own: it did not accept a plan
 	EventRollbackDone = "rollback_done"
 )
 
@@ -80,6 +81,10 @@ func (x *Index) publishReports(ctx context.Context, rec *device, reports []store
 		if r.Report.Event == EventIllegal && slices.Contains(fresh, r.Report.ID) {
 			rec.illegal.Store(x.now().Unix())
 			x.log.Warn("a device reported a step that V1 does not allow", "device", rec.id, "update", r.Report.Update, "detail", r.Report.Detail)
+		}
+		if r.Report.Event == EventRefused && slices.Contains(fresh, r.Report.ID) {
+			rec.refused.Store(x.now().Unix())
+			x.log.Warn("a device refused its plan", "device", rec.id, "detail", r.Report.Detail)
 		}
 		rec.recent = append(rec.recent, r.Report.ID)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
@@ -39,21 +40,26 @@ func (x *Index) load(ctx context.Context) error {
 	if err := x.loadDocuments(ctx); err != nil {
 		return err
 	}
-	if err := x.loadIllegal(ctx); err != nil {
+	if err := x.loadTroubles(ctx); err != nil {
 		return err
 	}
 	return x.loadRollbacks(ctx)
 }
 
-// loadIllegal remembers which devices lately reported what cannot be.
-func (x *Index) loadIllegal(ctx context.Context) error {
-	events, err := x.store.Events(ctx, store.EventQuery{Event: EventIllegal, Limit: 1000})
-	if err != nil {
-		return fmt.Errorf("read illegal transitions: %w", err)
-	}
-	for _, e := range slices.Backward(events) {
-		if n, ok := x.numbers[e.Device]; ok {
-			x.devices[n].illegal.Store(e.At.Unix())
+// loadTroubles remembers which devices lately reported what cannot be, or refused a plan.
+func (x *Index) loadTroubles(ctx context.Context) error {
+	for event, at := range map[string]func(*device) *atomic.Int64{
+		EventIllegal: func(d *device) *atomic.Int64 { return &d.illegal },
+		EventRefused: func(d *device) *atomic.Int64 { return &d.refused },
+	} {
+		events, err := x.store.Events(ctx, store.EventQuery{Event: event, Limit: 1000})
+		if err != nil {
+			return fmt.Errorf("read events %s: %w", event, err)
+		}
+		for _, e := range slices.Backward(events) {
+			if n, ok := x.numbers[e.Device]; ok {
+				at(x.devices[n]).Store(e.At.Unix())
+			}
 		}
 	}
 	return nil

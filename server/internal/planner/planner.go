@@ -30,6 +30,8 @@ type Config struct {
 	Index  *index.Index
 	Signer ed25519.PrivateKey
 	TTL    time.Duration // how long a statement counts; PlanTTL when zero
+	// Root is the root of the ledger's tree at a size, for statements; nil leaves it out.
+	Root func(size int64) (string, error)
 }
 
 // Planner makes plans. It is safe for concurrent use.
@@ -37,6 +39,7 @@ type Planner struct {
 	index  *index.Index
 	signer ed25519.PrivateKey
 	ttl    time.Duration
+	root   func(size int64) (string, error)
 
 	cache   cache
 	waiting waiting
@@ -71,7 +74,7 @@ func New(c Config) (*Planner, error) {
 	if c.TTL <= 0 {
 		c.TTL = PlanTTL
 	}
-	p := &Planner{index: c.Index, signer: c.Signer, ttl: c.TTL, issued: map[fleet.DeviceID]issued{}}
+	p := &Planner{index: c.Index, signer: c.Signer, ttl: c.TTL, root: c.Root, issued: map[fleet.DeviceID]issued{}}
 	p.cache.init()
 	p.waiting.init()
 	p.board.init()
@@ -100,7 +103,13 @@ func (p *Planner) For(id fleet.DeviceID) (wire.Statement, string, error) {
 		return was.stmt, was.plan, nil
 	}
 	next := issued{plan: a.digest, at: now, expires: p.expires(a, now)}
-	next.stmt, err = wire.Sign(p.signer, wire.StatementBody{Device: id, Counter: seq, Issued: now, Expires: next.expires, Plan: a.digest})
+	body := wire.StatementBody{Device: id, Counter: seq, Issued: now, Expires: next.expires, Plan: a.digest}
+	if p.root != nil {
+		if body.Root, err = p.root(seq); err != nil {
+			return wire.Statement{}, "", fmt.Errorf("root of the ledger at %d entries: %w", seq, err)
+		}
+	}
+	next.stmt, err = wire.Sign(p.signer, body)
 	if err != nil {
 		return wire.Statement{}, "", fmt.Errorf("sign the plan of device %s: %w", id, err)
 	}
