@@ -175,6 +175,9 @@ func (a *Agent) hold(ctx context.Context, h *held, raw []byte) error {
 	}
 	a.held, a.newer = h, ""
 	a.dropFetch(h)
+	if end := a.endRefresh; end != nil && len(h.plan.Install)+len(h.plan.Rollback) > 0 {
+		end(errOrders)
+	}
 	a.mu.Unlock()
 	a.opt.Log.Info("accepted plan", "plan", h.body.Plan, "counter", h.body.Counter, "expires", h.body.Expires,
 		"installs", len(h.plan.Install), "rollbacks", len(h.plan.Rollback), "denied", len(h.plan.Deny))

@@ -123,22 +123,24 @@ type Agent struct {
 
 	publishing sync.Mutex // held while documents are encoded and their digests taken over, before mu
 
-	mu       sync.Mutex
-	id       identity.Identity
-	link     Link
-	held     *held
-	newer    string // digest of a plan that a verified newer statement orders and that is not here yet
-	floor    floor
-	snap     *pkgmgr.Snapshot
-	offers   wire.Available // of snap, with closures once they are known
-	docs     map[wire.Kind]string
-	origins  []wire.OriginHealth // of the last refresh
-	progress wire.Progress
-	errors   map[string]string // by area
-	flying   bool
-	fetching *fetching
-	beats    map[string]time.Time
-	told     map[string]bool // events of this process
+	mu    sync.Mutex
+	id    identity.Identity
+	link  Link
+	held  *held
+	newer string // digest of a plan that a verified newer statement orders and that is not here yet
+	floor floor
+	// endRefresh ends the refresh of the package lists that runs; nil when none does.
+	endRefresh context.CancelCauseFunc
+	snap       *pkgmgr.Snapshot
+	offers     wire.Available // of snap, with closures once they are known
+	docs       map[wire.Kind]string
+	origins    []wire.OriginHealth // of the last refresh
+	progress   wire.Progress
+	errors     map[string]string // by area
+	flying     bool
+	fetching   *fetching
+	beats      map[string]time.Time
+	told       map[string]bool // events of this process
 
 	refreshNow      bool // an administrator asked
 	refreshFailures int

@@ -274,7 +274,14 @@ func (a *Agent) refreshLists(ctx context.Context) time.Time {
 	defer a.doing("refreshing the package lists")()
 	ctx, cancel := context.WithTimeout(ctx, refreshLimit)
 	defer cancel()
+	ctx, yield := context.WithCancelCause(ctx)
+	defer yield(nil)
+	a.yields(yield)
+	defer a.yields(nil)
 	health, err := a.opt.Manager.Refresh(ctx)
+	if errors.Is(context.Cause(ctx), errOrders) {
+		return a.opt.Now().Add(refreshAgain)
+	}
 	good, problem := judge(health, err)
 	a.fail("refresh", problem)
 	a.mu.Lock()
@@ -298,6 +305,20 @@ func (a *Agent) refreshLists(ctx context.Context) time.Time {
 	}
 	wait := min(refreshRetry<<min(failures-1, 10), a.opt.Timing.Refresh)
 	return a.opt.Now().Add(wait + uplink.Jitter(wait/4))
+}
+
+// errOrders ends a refresh because something is to be installed: a repository that hangs must not hold up what
+// was approved.
+var errOrders = errors.New("the plan orders something")
+
+// refreshAgain is when a refresh that gave way is tried again.
+const refreshAgain = 5 * time.Second
+
+// yields notes how to end the refresh that runs; nil: none does.
+func (a *Agent) yields(end context.CancelCauseFunc) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.endRefresh = end
 }
 
 // judge says whether a refresh was of use: at least one source answered, or there is none.

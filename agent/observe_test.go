@@ -257,3 +257,34 @@ func TestF18_LoopThatHangsLetsTheWatchdogBite(t *testing.T) {
 		}
 	})
 }
+
+// hangingSource is a package manager one of whose repositories never answers.
+type hangingSource struct {
+	*simManager
+	asked chan struct{}
+}
+
+func (m *hangingSource) Refresh(ctx context.Context) ([]wire.OriginHealth, error) {
+	select {
+	case m.asked <- struct{}{}:
+	default:
+	}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestF18_ARepositoryThatHangsDoesNotHoldUpWhatWasApproved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := file("app", "2")
+		b := newBench(t, []simFile{app}, "app")
+		m := &hangingSource{b.m, make(chan struct{}, 1)}
+		b.opt.Manager = m
+		b.start(t)
+		<-m.asked
+		b.s.set(installs(app))
+		b.pass(10 * time.Second)
+		if got := b.m.world().Executions; len(got) != 1 {
+			t.Errorf("executions while the refresh hangs: %v", got)
+		}
+	})
+}

@@ -83,8 +83,31 @@ func run(t *testing.T, root string, m mutation) (string, error) {
 	if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-vet=off", "-overlay", overlayFile, "-run", m.run, m.pkg)
+	args := []string{"test", "-count=1", "-vet=off", "-overlay", overlayFile, "-run", m.run, m.pkg}
+	if usesRapid(t, filepath.Join(root, m.pkg)) {
+		args = append(args, "-args", "-rapid.nofailfile") // a mutant's failure is no seed to keep
+	}
+	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir = root
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+// usesRapid reports whether a package's tests know rapid's flags.
+func usesRapid(t *testing.T, dir string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), `"pgregory.net/rapid"`) {
+			return true
+		}
+	}
+	return false
 }
