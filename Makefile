@@ -23,8 +23,9 @@ demo: setup build ## run the story on real devices and leave them running
 demo-stop: ## end the demo's devices and server
 	@if [ -x bin/assent-demo ]; then bin/assent-demo down; else echo "no demo was built"; fi
 
+# -count=1: the end-to-end tests run programs that go test does not see them depend on, so a cached result proves nothing.
 test: setup build check ## run all checks and tests
-	go test -timeout 60m ./...
+	go test -count=1 -timeout 60m ./...
 
 check: lint ## formatting, vet, lint
 	@files=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$files" ] || { echo "not gofmt-ed: $$files"; exit 1; }
