@@ -94,7 +94,13 @@ func (a *Apt) launch(ctx context.Context, tx pkgmgr.Transaction) (command.Handle
 	}
 	spec := command.Spec{Name: tx.ID, Steps: []command.Step{{Tool: command.AptGet, Args: a.installArgs(w, tx, prefs)}}}
 	if len(auto) > 0 {
-		spec.Steps = append(spec.Steps, command.Step{Tool: command.AptMark, Args: append([]string{"-q", "auto", "--"}, auto...)})
+		// Marks need no package lists; with them apt-mark would build apt's whole cache anew.
+		none := filepath.Join(dir, "lists")
+		if err := os.MkdirAll(filepath.Join(none, "partial"), 0o755); err != nil {
+			return command.Handle{}, fmt.Errorf("apply: %w", err)
+		}
+		spec.Steps = append(spec.Steps, command.Step{Tool: command.AptMark, Args: append([]string{"-q", "-o", "Dir::State::Lists=" + none,
+			"-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "auto", "--"}, auto...)})
 	}
 	handle, err := a.cfg.Command.Start(ctx, dir, spec)
 	if err != nil {
