@@ -29,7 +29,7 @@ func (c *computation) settle() {
 func (c *computation) admitClosure(v *candidate) bool {
 	v.Extras, v.With = nil, nil
 	var needs []catalog.Release
-	for _, ch := range v.closure {
+	for _, ch := range v.offer.Closure {
 		if v.owns(ch) {
 			continue
 		}

@@ -40,7 +40,6 @@ type candidate struct {
 	offer   wire.Offer
 	update  catalog.Update
 	covered map[string][]string // item key -> digests that the approval binds
-	closure []wire.Change       // changes of the offer's closure that are to be admitted
 }
 
 func (v *Verdict) say(rule, format string, args ...any) {
@@ -97,7 +96,6 @@ func (c *computation) judgeOffers() {
 	for _, o := range c.in.Available.Updates {
 		cand := c.open(c.release(o))
 		cand.offer = o
-		cand.closure = o.Closure
 		c.judge(cand)
 	}
 }

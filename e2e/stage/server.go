@@ -38,7 +38,7 @@ func (s *Stage) openServer() error {
 	if host == "" {
 		host = "127.0.0.1:0"
 	}
-	addr, err := s.forward(host, apiAddress)
+	addr, err := s.Lab.Forward(host, apiAddress)
 	if err != nil {
 		return err
 	}

@@ -10,9 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -45,9 +43,8 @@ type Stage struct {
 	Server  *Server
 	Devices []*Device
 
-	cfg  Config
-	dir  string
-	stop []io.Closer
+	cfg Config
+	dir string
 }
 
 // Open makes the lab, the repositories and the devices. The server is started by StartServer.
@@ -104,19 +101,11 @@ func (s *Stage) sources(ctx context.Context) ([]lab.Source, error) {
 		out = append(out, s.Lab.DebianSource("bookworm", "bookworm-updates", "bookworm-security"))
 	}
 	if s.cfg.Acme {
-		repo, err := s.Lab.Repo("acme")
+		repo, source, err := s.Lab.AcmeRepo()
 		if err != nil {
 			return nil, err
 		}
-		if err := lab.PublishAcme(repo, 0); err != nil {
-			return nil, err
-		}
-		s.Repo = repo
-		source, err := s.Lab.RepoSource(repo, "acme", "acme-security")
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, source)
+		s.Repo, out = repo, append(out, source)
 	}
 	return out, nil
 }
@@ -178,43 +167,7 @@ func (s *Stage) Close() error {
 	if s.Server != nil {
 		errs = append(errs, s.Server.Kill())
 	}
-	for _, c := range slices.Backward(s.stop) {
-		errs = append(errs, c.Close())
-	}
 	return errors.Join(append(errs, s.Lab.Close())...)
-}
-
-// forward makes a host address lead to an address inside the lab, until the stage ends.
-func (s *Stage) forward(host, inside string) (string, error) {
-	ln, err := net.Listen("tcp", host)
-	if err != nil {
-		return "", fmt.Errorf("listen for the API on %s: %w", host, err)
-	}
-	s.stop = append(s.stop, ln)
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go s.relay(conn, inside)
-		}
-	}()
-	return ln.Addr().String(), nil
-}
-
-func (s *Stage) relay(conn net.Conn, inside string) {
-	defer conn.Close()
-	to, err := s.Lab.Net.Dial(context.Background(), inside)
-	if err != nil {
-		return
-	}
-	defer to.Close()
-	go func() {
-		_, _ = io.Copy(to, conn)
-		_ = to.(*net.TCPConn).CloseWrite()
-	}()
-	_, _ = io.Copy(conn, to)
 }
 
 // Dir is where the stage keeps its own files on the host.
