@@ -14,7 +14,7 @@ import (
 )
 
 // domain packages decide; they do no I/O and read no clock.
-var domain = []string{"approval", "catalog", "fault", "fleet", "installation", "ledger", "pkgver", "plan", "task", "wire"}
+var domain = []string{"approval", "catalog", "fault", "feed", "fleet", "installation", "ledger", "pkgver", "plan", "task", "wire"}
 
 // domainMay are the third-party modules that a domain package may use, with the reason.
 var domainMay = map[string]string{
@@ -49,7 +49,7 @@ var never = []struct{ from, to, why string }{
 }
 
 // planMay is what the heart may look at.
-var planMay = []string{"assent/approval", "assent/catalog", "assent/fleet", "assent/installation", "assent/ledger", "assent/pkgver", "assent/rollout", "assent/task", "assent/window", "assent/wire"}
+var planMay = []string{"assent/approval", "assent/catalog", "assent/feed", "assent/fleet", "assent/installation", "assent/ledger", "assent/pkgver", "assent/rollout", "assent/task", "assent/window", "assent/wire"}
 
 // mayExec lists the trees that may start processes, besides tests.
 var mayExec = map[string]string{

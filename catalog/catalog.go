@@ -70,7 +70,11 @@ type Release struct {
 
 // PURL is the package URL of the release.
 func (r Release) PURL() string {
-	return "pkg:" + r.Ecosystem + "/" + escape(r.Namespace) + "/" + escape(r.Name) + "@" + escape(r.Version) + "?arch=source"
+	purl := "pkg:" + r.Ecosystem + "/" + escape(r.Namespace) + "/" + escape(r.Name) + "@" + escape(r.Version)
+	if r.Ecosystem == Generic {
+		return purl // there is nothing that it is built from
+	}
+	return purl + "?arch=source"
 }
 
 // ID is the short stable id of the release.
@@ -114,6 +118,7 @@ type Item struct {
 	Version string `json:"version"`
 	Size    int64  `json:"size"`   // bytes
 	SHA256  string `json:"sha256"` // 64 lower-case hex digits
+	Format  Format `json:"format,omitempty"`
 }
 
 // Key is the item's identity without its content: "name:arch=version", the form given to apt.
@@ -139,6 +144,8 @@ type Update struct {
 	Summary   string    `json:"summary"`
 	Items     []Bound   `json:"items"` // sorted by Rev, then Key, then SHA256
 	FirstSeen time.Time `json:"first_seen"`
+	// Published is what its feed says of it; nil for what only the devices' own package sources know.
+	Published *Publication `json:"published,omitempty"`
 }
 
 // Rev is the newest revision of the update's item set.
@@ -166,7 +173,7 @@ func (u Update) Covered(rev int) []Bound {
 func (u Update) Digest(rev int) string {
 	var lines []string
 	for _, it := range u.Covered(rev) {
-		lines = append(lines, fmt.Sprintf("%s %s %d %s\n", it.Role, it.Key(), it.Size, it.SHA256))
+		lines = append(lines, it.line())
 	}
 	slices.Sort(lines)
 	sum := sha256.Sum256([]byte(strings.Join(lines, "")))

@@ -21,19 +21,36 @@ var (
 )
 
 // Ecosystem names, as in package URLs.
-const ecosystemDeb = "deb"
+const (
+	ecosystemDeb     = "deb"
+	ecosystemGeneric = "generic"
+)
 
 // Compare gives -1, 0 or 1 as a is older than, equal to or newer than b in the ecosystem. Any error
 // means that the order is unknown; the number is 0 then and must not be used.
 func Compare(ecosystem, a, b string) (int, error) {
-	if ecosystem != ecosystemDeb {
-		return 0, fmt.Errorf("compare versions of %.40q: %w", ecosystem, ErrEcosystem)
+	switch ecosystem {
+	case ecosystemDeb:
+		return compare(a, b, ParseDeb)
+	case ecosystemGeneric:
+		return compare(a, b, ParseSemantic)
 	}
-	va, err := ParseDeb(a)
+	return 0, fmt.Errorf("compare versions of %.40q: %w", ecosystem, ErrEcosystem)
+}
+
+// Check reports whether a version can be ordered in its ecosystem at all.
+func Check(ecosystem, version string) error {
+	_, err := Compare(ecosystem, version, version)
+	return err
+}
+
+// compare reads two versions and orders them.
+func compare[V interface{ Compare(V) int }](a, b string, parse func(string) (V, error)) (int, error) {
+	va, err := parse(a)
 	if err != nil {
 		return 0, err
 	}
-	vb, err := ParseDeb(b)
+	vb, err := parse(b)
 	if err != nil {
 		return 0, err
 	}
