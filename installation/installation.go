@@ -60,6 +60,10 @@ const (
 	InstallFailed        Cause = "install_failed" // a maintainer script or dpkg failed
 	UnknownData          Cause = "unknown_data"   // unparsable version, unknown enum: unknown always holds
 	NotRemovable         Cause = "cannot_be_uninstalled"
+	Revoked              Cause = "revoked"       // its publisher recalled it (A8)
+	AgentTooOld          Cause = "agent_too_old" // the device's agent must be newer
+	NotReleased          Cause = "not_released"  // content that the test devices have not verified yet (C6)
+	ProbeFailed          Cause = "probe_failed"  // it is there, and its health probe does not pass
 )
 
 // step is a row of the transition table.

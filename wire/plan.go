@@ -23,9 +23,28 @@ type Plan struct {
 	Guard    fleet.GuardMode `json:"guard"`
 	Install  []PlanInstall   `json:"install,omitempty"`
 	Rollback []PlanRollback  `json:"rollback,omitempty"`
+	Remove   []PlanRemove    `json:"remove,omitempty"`
 	Allow    []PlanAllow     `json:"allow,omitempty"`
 	Deny     []PlanDeny      `json:"deny,omitempty"`
+	Feeds    []PlanFeed      `json:"feeds,omitempty"`    // the feeds that the device follows
 	Verdicts []PlanVerdict   `json:"verdicts,omitempty"` // for `assent-agent why`
+}
+
+// PlanFeed is a feed that the device follows. The device verifies it by itself, from the root that it pinned.
+type PlanFeed struct {
+	ID   string `json:"id"`
+	Root string `json:"root"` // digest of the first root, for a feed that the device does not know yet
+	// Timestamp is the version of the feed's freshness statement on the server: a newer one than the device's says that
+	// there is something to look at.
+	Timestamp int64 `json:"timestamp"`
+}
+
+// PlanRemove takes a declined application of a feed off the device, where it had no version before that could come
+// back (C1). Its data and configuration stay.
+type PlanRemove struct {
+	Act    int64            `json:"act"` // ledger sequence of the decline
+	Update catalog.UpdateID `json:"update"`
+	Items  []catalog.Item   `json:"items"` // what is installed of it
 }
 
 // PlanInstall orders one approved update onto the device, as exactly these files.
@@ -34,10 +53,15 @@ type PlanInstall struct {
 	Release catalog.Release  `json:"release"`
 	Items   []catalog.Item   `json:"items"`             // to be installed, exactly these versions and digests
 	Extras  []catalog.Item   `json:"extras,omitempty"`  // new packages that the approval also covers, if apt needs them
-	Closure []string         `json:"closure,omitempty"` // ids of other installs of this plan that apt needs with it
+	Closure []string         `json:"closure,omitempty"` // ids of other installs of this plan that it needs with it or before it
+	// Exclusive asks for a transaction of its own.
+	Exclusive bool `json:"exclusive,omitempty"`
+	// Probe is the publisher's health check: without it passing, the install did not succeed (V3).
+	Probe *catalog.Probe `json:"probe,omitempty"`
 }
 
-// PlanRollback puts back what was there before an update, by an explicit act (C3).
+// PlanRollback puts back what was there before an update: by an explicit act (C3), or because an application of a feed was
+// declined (C1).
 type PlanRollback struct {
 	Act    int64            `json:"act"` // ledger sequence of the act
 	Update catalog.UpdateID `json:"update"`

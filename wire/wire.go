@@ -22,7 +22,8 @@ import (
 // Capability is what this build can speak. History:
 //
 //	1  2026-11-23  first protocol: enrol, renew, check in, documents, reports, plans for deb
-const Capability = 1
+//	2  2026-11-23  feeds: roots with the enrolment, feeds and removals in plans, several ecosystems in one document
+const Capability = 2
 
 // Caps on what is accepted from the network, in bytes after decompression.
 const (
@@ -40,6 +41,8 @@ const (
 	PathDocument = "/agent/v1/document" // PUT {PathDocument}/{kind}/{digest}, zstd body
 	PathReports  = "/agent/v1/reports"  // POST Reports -> ReportsReply
 	PathPlan     = "/agent/v1/plan"     // GET {PathPlan}/{digest} -> the plan's bytes, zstd
+	PathFeed     = "/agent/v1/feed"     // GET {PathFeed}/{feed}/{path...} -> a file of the server's copy of a feed; ranges; 404 when it has none
+	PathLeave    = "/agent/v1/leave"    // POST, no body: the device takes itself out of Assent
 )
 
 // Kind names a document.
@@ -70,7 +73,15 @@ type EnrolResponse struct {
 	Certificate []byte         `json:"certificate"` // DER, valid 30 days, to be renewed at half life
 	CA          []byte         `json:"ca"`          // DER; the agent checks it against the token's fingerprint
 	PlanKeys    [][]byte       `json:"plan_keys"`   // Ed25519 public keys whose signatures on plans count
+	Feeds       []FeedRoot     `json:"feeds,omitempty"`
 	Now         time.Time      `json:"now"`
+}
+
+// FeedRoot is what a device pins of a feed: the first root of its TUF chain. From then on only the feed's own keys
+// change it.
+type FeedRoot struct {
+	ID   string `json:"id"`
+	Root []byte `json:"root"` // root.json, exactly these bytes
 }
 
 // RenewRequest asks for a new certificate over the old one's connection.
@@ -159,12 +170,13 @@ type Package struct {
 	SourceVersion string `json:"source_version"`
 	Auto          bool   `json:"auto,omitempty"` // installed as a dependency only
 	Hold          bool   `json:"hold,omitempty"`
-	How           string `json:"how,omitempty"` // V4: how this version came: "assent", "by hand: apt install x", "unattended-upgrades", "image", …
+	Ecosystem     string `json:"ecosystem,omitempty"` // where it is not the inventory's
+	How           string `json:"how,omitempty"`       // V4: how this version came: "assent", "by hand: apt install x", "unattended-upgrades", "image", …
 }
 
 // Inventory is all installed packages, sorted by name, then architecture.
 type Inventory struct {
-	Ecosystem string    `json:"ecosystem"` // "deb"
+	Ecosystem string    `json:"ecosystem"` // of the device's package manager: "deb"
 	Packages  []Package `json:"packages"`
 }
 
@@ -173,20 +185,25 @@ type Inventory struct {
 type Available struct {
 	// Closed says that closures, problems and Restore were worked out; before that, their absence says nothing.
 	Closed    bool          `json:"closed,omitempty"`
-	Ecosystem string        `json:"ecosystem"`
+	Ecosystem string        `json:"ecosystem"`       // of the device's package manager
+	Agent     string        `json:"agent,omitempty"` // the agent's version, where a feed's release may ask for one
 	Updates   []Offer       `json:"updates"`
-	Restore   []RestoreItem `json:"restore,omitempty"` // previous versions that Assent recorded
+	Restore   []RestoreItem `json:"restore,omitempty"` // previous versions that Assent recorded; for each update the newest first
 }
 
 // Offer is one release with the items of it that matter to this device.
 type Offer struct {
 	Namespace string      `json:"namespace"`
-	Name      string      `json:"name"`          // source package
-	Version   string      `json:"version"`       // source version
-	Items     []OfferItem `json:"items"`         // sorted by Name, Arch, Version
-	Closure   []Change    `json:"closure"`       // what apt would change beyond Items when this offer alone is installed; sorted
-	Problem   string      `json:"problem"`       // apt cannot do it at all, in its words; empty when it can
-	New       bool        `json:"new,omitempty"` // nothing of it is installed: listed because another offer would bring it in
+	Name      string      `json:"name"`                // source package
+	Version   string      `json:"version"`             // source version
+	Ecosystem string      `json:"ecosystem,omitempty"` // where it is not the available set's
+	Items     []OfferItem `json:"items"`               // sorted by Name, Arch, Version
+	Closure   []Change    `json:"closure"`             // what apt would change beyond Items when this offer alone is installed; sorted
+	Problem   string      `json:"problem"`             // apt cannot do it at all, in its words; empty when it can
+	New       bool        `json:"new,omitempty"`       // nothing of it is installed: listed because another offer would bring it in
+	// Fresh is set with New for an application of a feed that could be put onto the device: Items are what would be
+	// installed, and Closure is worked out for them.
+	Fresh bool `json:"fresh,omitempty"`
 }
 
 // OfferItem is one installable file of an offer.
@@ -240,7 +257,9 @@ type RestoreItem struct {
 	SHA256  string           `json:"sha256"`  // of the file, where it can be had
 	Size    int64            `json:"size"`
 	From    string           `json:"from"` // "repository", "cache"; empty: the file cannot be had
-	WasAuto bool             `json:"was_auto,omitempty"`
+	// Release is the source version of the previous release, for applications of feeds: items of one step back share it.
+	Release string `json:"release,omitempty"`
+	WasAuto bool   `json:"was_auto,omitempty"`
 }
 
 // Reports carries journaled results, at least once; ids make them exactly once.

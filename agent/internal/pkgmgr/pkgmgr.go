@@ -70,6 +70,9 @@ type Want struct {
 	Extras []catalog.Item // may come in as new packages when needed, only these; they are marked as automatically installed
 	// Downgrade allows Items to be older than what is installed: a rollback of recorded versions (C3). Never set otherwise.
 	Downgrade bool
+	// Remove is to be taken off the device, and nothing else with it; data and configuration stay (C1). Such a Want has
+	// no Items.
+	Remove []catalog.Item
 }
 
 // Transaction is what the package manager said it would do for a Want.
