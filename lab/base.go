@@ -100,7 +100,7 @@ func buildBase(ctx context.Context, spec BaseSpec, dir string) error {
 	if _, err := output(ctx, "", "mmdebstrap", append(args, spec.Suite, tmp, archive.Main)...); err != nil {
 		return errors.Join(err, os.RemoveAll(tmp))
 	}
-	if err := finishBase(tmp); err != nil {
+	if err := finishBase(tmp, spec.systemd()); err != nil {
 		return errors.Join(err, os.RemoveAll(tmp))
 	}
 	return os.Rename(tmp, dir)
@@ -122,7 +122,7 @@ die "$name: $!\n";
 `
 
 // finishBase makes a fresh Debian system fit for a device.
-func finishBase(dir string) error {
+func finishBase(dir string, systemd bool) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
@@ -133,11 +133,15 @@ func finishBase(dir string) error {
 			return err
 		}
 	}
-	files := map[string]string{
+	files := map[string]string{"etc/apt/apt.conf.d/10lab-languages": "Acquire::Languages \"none\";\n"}
+	if systemd {
+		files["etc/systemd/journald.conf.d/lab.conf"] = "[Journal]\nStorage=volatile\n" // else 8 MB for each device
+		if err := root.MkdirAll("etc/systemd/journald.conf.d", 0o755); err != nil {
+			return err
+		}
+	} else {
 		// There is no init system that could start a service.
-		"usr/sbin/policy-rc.d":               "#!/bin/sh\nexit 101\n",
-		"etc/apt/apt.conf.d/10lab-languages": "Acquire::Languages \"none\";\n",
-		"usr/sbin/reboot":                    powerScript,
+		files["usr/sbin/policy-rc.d"], files["usr/sbin/reboot"] = "#!/bin/sh\nexit 101\n", powerScript
 	}
 	for name, text := range files {
 		if err := root.WriteFile(name, []byte(text), 0o644); err != nil {
@@ -148,6 +152,9 @@ func finishBase(dir string) error {
 				return err
 			}
 		}
+	}
+	if systemd {
+		return nil
 	}
 	for _, name := range []string{"poweroff", "halt", "shutdown"} {
 		if err := root.Symlink("reboot", "usr/sbin/"+name); err != nil && !errors.Is(err, os.ErrExist) {

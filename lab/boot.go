@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -18,20 +19,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// initScript is the device's first process. It mounts what needs its pid namespace, says so on descriptor 4, and
-// waits for the lock on descriptor 3 that the lab's owner holds as long as it lives. The shell's wait reaps orphans.
-// The kernel's switches are read-only, as they are the whole machine's.
-const initScript = `set -e
+// mountProc mounts what needs the device's pid namespace. The kernel's switches are read-only, as they are the whole
+// machine's.
+const mountProc = `set -e
 mount -t proc -o nosuid,nodev,noexec proc /proc
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro,nosuid,nodev,noexec /proc/sys
 mount --bind /run/assent-lab/boot_id /proc/sys/kernel/random/boot_id
-echo ready >&4
+`
+
+// initScript is the first process of a device without systemd. It says on descriptor 4 that the device is ready, and
+// waits for the lock on descriptor 3 that the lab's owner holds as long as it lives. The shell's wait reaps orphans.
+const initScript = mountProc + `echo ready >&4
 exec 4>&-
 flock --shared 3 &
 wait $!`
 
-// Boot switches a device on that is off. It gets a new boot id, and its services start.
+// Boot switches a device on that is off. It gets a new boot id, and its services start. It returns when systemd, where
+// the device runs it, has started everything that belongs to its boot, successfully or not.
 func (d *Device) Boot(ctx context.Context) error {
 	return d.act(ctx, "boot", request{Op: opBoot})
 }
@@ -41,8 +46,9 @@ func (d *Device) PowerCut(ctx context.Context) error {
 	return d.act(ctx, "cut power of", request{Op: opPowerCut})
 }
 
-// Reboot is an orderly restart: services get SIGTERM and ten seconds, then the device goes off and boots. A reboot
-// that a process in the device asks for (reboot, shutdown -r) happens by itself.
+// Reboot is an orderly restart: services get SIGTERM and ten seconds, then systemd, where the device runs it, is asked
+// to power off, and the device boots. A reboot that a process in the device asks for (reboot, shutdown -r) happens
+// by itself.
 func (d *Device) Reboot(ctx context.Context) error {
 	return d.act(ctx, "reboot", request{Op: opReboot})
 }
@@ -74,6 +80,15 @@ func (d *Device) reboot(ctx context.Context) error {
 		return ErrOff
 	}
 	d.stopProcesses(ctx)
+	r, err := d.record()
+	if err != nil {
+		return err
+	}
+	if r.Spec.Systemd {
+		if err := d.powerOff(ctx); err != nil {
+			return err
+		}
+	}
 	if err := d.halt(); err != nil {
 		return err
 	}
@@ -81,10 +96,31 @@ func (d *Device) reboot(ctx context.Context) error {
 }
 
 func (d *Device) boot(ctx context.Context) error {
-	if err := d.powerOn(ctx); err != nil {
+	r, err := d.record()
+	if err != nil {
+		return err
+	}
+	if !r.Spec.Systemd {
+		err = d.powerOn(ctx)
+	} else {
+		err = d.bootSystem(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	return d.startServices()
+}
+
+func (d *Device) bootSystem(ctx context.Context) error {
+	notice, err := d.listenNotice()
+	if err != nil {
+		return err
+	}
+	defer notice.Close()
+	if err := d.powerOn(ctx); err != nil {
+		return err
+	}
+	return d.awaitSystem(ctx, notice)
 }
 
 func (d *Device) powerOn(ctx context.Context) error {
@@ -109,21 +145,40 @@ func (d *Device) powerOn(ctx context.Context) error {
 	d.mu.Lock()
 	d.gone = gone
 	d.mu.Unlock()
-	d.lab.ending.Go(func() { d.watch(first, gone) })
-	id, err := identify(first.Process.Pid)
-	if err != nil {
+	d.lab.ending.Go(func() { d.watch(first, gone, r.Spec.Systemd) })
+	if r.Init, err = identify(first.Process.Pid); err != nil {
 		return fmt.Errorf("first process: %w", err)
 	}
-	return d.update(func(rec *deviceRecord) { rec.Init, rec.BootID = id, r.BootID })
+	if r.System, err = systemOf(r); err != nil {
+		return err
+	}
+	return d.update(func(rec *deviceRecord) { rec.Init, rec.System, rec.BootID = r.Init, r.System, r.BootID })
+}
+
+// systemOf is the process 1 that a device that has just been launched sees.
+func systemOf(r deviceRecord) (initID, error) {
+	if !r.Spec.Systemd {
+		return r.Init, nil
+	}
+	pid, err := systemPID(r.Init.PID)
+	if err != nil {
+		return initID{}, err
+	}
+	return identify(pid)
 }
 
 // watch reaps the first process. If the device asked for a reboot (the kernel then ends the namespace with SIGHUP),
 // it boots again.
-func (d *Device) watch(first *exec.Cmd, gone chan struct{}) {
+func (d *Device) watch(first *exec.Cmd, gone chan struct{}, systemd bool) {
 	_ = first.Wait() // the exit status below says it all
+	if systemd {
+		if err := d.removeCgroup(context.Background()); err != nil {
+			d.lab.log.Error("device left control groups", "device", d.name, "err", err)
+		}
+	}
 	close(gone)
 	status, ok := first.ProcessState.Sys().(syscall.WaitStatus)
-	if !ok || !status.Signaled() || status.Signal() != syscall.SIGHUP || d.lab.life.Err() != nil {
+	if !ok || !rebooted(status, systemd) || d.lab.life.Err() != nil {
 		return
 	}
 	d.lab.log.Info("device reboots itself", "device", d.name)
@@ -182,6 +237,15 @@ func (d *Device) launch(ctx context.Context, r deviceRecord) (*exec.Cmd, error) 
 		Stdout: console, Stderr: console, ExtraFiles: []*os.File{life, readyIn},
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Setsid: true},
 	}
+	if r.Spec.Systemd {
+		group, err := d.makeCgroup(ctx)
+		if err != nil {
+			return nil, errors.Join(err, readyIn.Close())
+		}
+		defer group.Close()
+		first.Args, first.Env = []string{"sh", "-c", systemdScript, "sh", systemInit}, systemdEnv()
+		first.SysProcAttr.UseCgroupFD, first.SysProcAttr.CgroupFD = true, int(group.Fd())
+	}
 	err = onDoomedThread(func() error {
 		if err := d.enterNewRoot(ctx, r); err != nil {
 			return err
@@ -209,12 +273,15 @@ func awaitReady(ready *os.File) error {
 	if err := ready.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		return fmt.Errorf("wait for first process: %w", err)
 	}
-	said, err := io.ReadAll(ready)
+	said, err := bufio.NewReader(ready).ReadString('\n')
+	if errors.Is(err, io.EOF) {
+		return errors.New("the first process ended before the device was ready")
+	}
+	if err == nil && said != "ready\n" {
+		err = fmt.Errorf("it says %q", said)
+	}
 	if err != nil {
 		return fmt.Errorf("wait for first process: %w", err)
-	}
-	if strings.TrimSpace(string(said)) != "ready" {
-		return errors.New("the first process ended before the device was ready")
 	}
 	return nil
 }
@@ -245,6 +312,11 @@ func (d *Device) enterNewRoot(ctx context.Context, r deviceRecord) error {
 	}
 	if err := writeBootID(root, r.BootID); err != nil {
 		return err
+	}
+	if r.Spec.Systemd {
+		if err := d.bindNotice(root); err != nil {
+			return err
+		}
 	}
 	return pivot(root)
 }

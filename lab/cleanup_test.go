@@ -31,11 +31,15 @@ func victim(name string) error {
 	if err != nil {
 		return err
 	}
-	base, err := Base(context.Background(), StandardBase())
+	spec, systemd := StandardBase(), os.Getenv("ASSENT_LAB_VICTIM_SYSTEMD") != ""
+	if systemd {
+		spec = SystemdBase()
+	}
+	base, err := Base(context.Background(), spec)
 	if err != nil {
 		return err
 	}
-	d, err := l.NewDevice(context.Background(), DeviceSpec{Name: "d1", Base: base, DiskMB: 50})
+	d, err := l.NewDevice(context.Background(), DeviceSpec{Name: "d1", Base: base, DiskMB: 50, Systemd: systemd})
 	if err != nil {
 		return err
 	}
@@ -54,11 +58,11 @@ func victim(name string) error {
 }
 
 // startVictim gives the process and the pid of its device's first process.
-func startVictim(t *testing.T, name string) (*exec.Cmd, initID) {
+func startVictim(t *testing.T, name string, env ...string) (*exec.Cmd, initID) {
 	t.Helper()
 	standardBase(t)
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "ASSENT_LAB_VICTIM="+name)
+	cmd.Env = append(append(os.Environ(), "ASSENT_LAB_VICTIM="+name), env...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	must(t, err)
@@ -83,7 +87,9 @@ func traces(t *testing.T, name string) []string {
 	t.Helper()
 	var out []string
 	l := newLab(Config{Name: name})
-	for _, path := range []string{l.dir, l.Net.file()} {
+	group, err := labCgroup(l.Net.netns)
+	must(t, err)
+	for _, path := range []string{l.dir, l.Net.file(), group} {
 		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 			out = append(out, path)
 		}

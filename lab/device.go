@@ -24,6 +24,9 @@ type DeviceSpec struct {
 	Layers []string `json:",omitempty"`
 	// DiskMB limits the device's own disk to that many MiB; zero means the space of the state directory.
 	DiskMB int `json:",omitempty"`
+	// Systemd makes systemd the device's process 1, with control groups of its own. Base must have it as its init, as
+	// SystemdBase has. Else process 1 is a small shell that reaps orphans.
+	Systemd bool `json:",omitempty"`
 	// Off leaves the device switched off.
 	Off bool `json:",omitempty"`
 }
@@ -35,7 +38,8 @@ var ErrOff = errors.New("device is off")
 type deviceRecord struct {
 	Spec     DeviceSpec
 	IP       string
-	Init     initID // zero while the device is off
+	Init     initID // zero before the first boot
+	System   initID // what the device sees as process 1; Init, or the systemd below it
 	BootID   string
 	Services []ProcessSpec `json:",omitempty"` // started at each boot
 }
@@ -164,6 +168,9 @@ func (l *Lab) layOut(ctx context.Context, spec DeviceSpec) (*Device, error) {
 		if _, err := os.Stat(lower); err != nil {
 			return nil, fmt.Errorf("layer of the device: %w", err)
 		}
+	}
+	if _, err := os.Lstat(filepath.Join(spec.Base, "sbin/init")); spec.Systemd && err != nil {
+		return nil, fmt.Errorf("the base has no init: %w", err)
 	}
 	d := l.device(spec.Name)
 	addr, err := l.reserve(d)

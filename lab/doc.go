@@ -14,15 +14,17 @@
 //
 // Nothing of a lab outlives it. Devices hold a lock file that dies with the process that opened the lab, so they end
 // even if that process is killed with SIGKILL; their mounts and interfaces exist only in their own namespaces and
-// vanish with them. What a killed lab does leave (its named network namespace, a directory, small disks) is
-// removed by the next Open of any lab, or by Sweep.
+// vanish with them. What a killed lab does leave (its named network namespace, empty control groups, a directory, small
+// disks) is removed by the next Open of any lab, or by Sweep.
 //
 // Several labs, in several processes, run side by side. Caches (bases, archive files) are shared and safe for that.
 //
 // # What it does not do
 //
 // Devices share the kernel and clock of the machine and are no security boundary: root in a device is root on the
-// machine. They have no systemd: PID 1 is a small shell that reaps orphans, and services are what Device.Start runs.
+// machine. Without DeviceSpec.Systemd process 1 is a small shell that reaps orphans, and services are what Device.Start
+// runs; with it process 1 is the base's own systemd, in control groups of its own, and Start works beside it. It needs
+// a mounted cgroup2 file system and finds no controllers where version 1 has them, so its units have no resource limits.
 // A power cut kills every process and loses nothing that the kernel had taken, so it shows interrupted package
 // managers but not lost disk writes.
 package lab

@@ -20,7 +20,7 @@ func (d *Device) withRoot(fn func(*os.Root) error) error {
 	if err != nil {
 		return err
 	}
-	dir := "/proc/" + strconv.Itoa(r.Init.PID) + "/root"
+	dir := "/proc/" + strconv.Itoa(r.System.PID) + "/root"
 	if !r.Init.alive() {
 		disk, err := d.mountDetached(r.Spec)
 		if err != nil {

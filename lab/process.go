@@ -25,7 +25,7 @@ func (d *Device) Command(ctx context.Context, argv ...string) *exec.Cmd {
 	if err == nil && len(argv) == 0 {
 		err = fmt.Errorf("device %s: no command", d.name)
 	}
-	args := []string{"--target", strconv.Itoa(r.Init.PID), "--mount", "--uts", "--ipc", "--net", "--pid", "--"}
+	args := []string{"--target", strconv.Itoa(r.System.PID), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--"}
 	cmd := exec.CommandContext(ctx, "nsenter", append(args, argv...)...)
 	cmd.Env = cleanEnv()
 	cmd.WaitDelay = 5 * time.Second // what the command left running may hold its output open

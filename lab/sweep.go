@@ -134,9 +134,12 @@ func sweep(ctx context.Context, root string, log *slog.Logger) error {
 }
 
 // dismantle removes everything of a lab that has no living devices' owner: processes in its network, devices that
-// are still ending, mounts, the network namespace, the directory.
+// are still ending, control groups, mounts, the network namespace, the directory.
 func dismantle(ctx context.Context, dir, netns string) error {
 	if err := endStragglers(ctx, dir, netns); err != nil {
+		return err
+	}
+	if err := removeLabCgroups(ctx, netns); err != nil {
 		return err
 	}
 	if err := unmountBelow(dir); err != nil {
