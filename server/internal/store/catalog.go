@@ -67,7 +67,7 @@ func (t tx) grows(ctx context.Context, u catalog.Update) error {
 
 // LoadCatalog calls fn with every known update. fn must not call the store.
 func (d *DB) LoadCatalog(ctx context.Context, fn func(catalog.Update) error) error {
-	return d.read(ctx, "load catalog", func(t tx) error {
+	return d.load(ctx, "load catalog", func(t tx) error {
 		return bodies(ctx, t, `SELECT body FROM updates`, fn)
 	})
 }

@@ -40,7 +40,7 @@ func (d *DB) SaveContacts(ctx context.Context, contacts []Contact) error {
 
 // LoadContacts calls fn with every contact. fn must not call the store.
 func (d *DB) LoadContacts(ctx context.Context, fn func(Contact) error) error {
-	return d.read(ctx, "load contacts", func(t tx) error {
+	return d.load(ctx, "load contacts", func(t tx) error {
 		return bodies(ctx, t, `SELECT body FROM contacts`, fn)
 	})
 }

@@ -7,3 +7,12 @@ func (d *DB) SetSynchronous(ctx context.Context, mode string) error {
 	_, err := d.writer.ExecContext(ctx, "PRAGMA synchronous="+mode) // there is one connection, so it lasts
 	return err
 }
+
+// Hold holds the writer's lock from when it closes held until the test closes free.
+func (d *DB) Hold(ctx context.Context, held, free chan struct{}) error {
+	return d.write(ctx, "hold", func(t tx) error {
+		close(held)
+		<-free
+		return nil
+	})
+}

@@ -45,7 +45,7 @@ func (t tx) putInstalls(ctx context.Context, installs []InstallRow) error {
 
 // LoadInstalls calls fn with every row. fn must not call the store.
 func (d *DB) LoadInstalls(ctx context.Context, fn func(InstallRow) error) error {
-	return d.read(ctx, "load installs", func(t tx) error {
+	return d.load(ctx, "load installs", func(t tx) error {
 		return bodies(ctx, t, `SELECT body FROM installs`, fn)
 	})
 }

@@ -241,7 +241,7 @@ func (t tx) putServer(ctx context.Context, s ledger.ServerInit) error {
 // LoadState reads the state from the tables. It is what replaying the ledger gives (ledger.Replay).
 func (d *DB) LoadState(ctx context.Context) (*ledger.State, error) {
 	s := ledger.NewState()
-	err := d.read(ctx, "load the state", func(t tx) (err error) {
+	err := d.load(ctx, "load the state", func(t tx) (err error) {
 		if s.Seq, err = t.head(ctx); err != nil {
 			return fmt.Errorf("read the ledger's head: %w", err)
 		}

@@ -9,7 +9,9 @@
 // Guarantees: one method is one act and one transaction; when a method returns nil, what it wrote
 // survives a crash and a power cut; an act is in the ledger and in the tables, or in neither; two servers
 // on one database cannot both write an act that follows the same one (ErrMoved). All methods may be
-// called concurrently. Any string can be stored: NUL is kept, bytes that are not UTF-8 come back as U+FFFD.
+// called concurrently. A database that cannot work now (full disk, broken disk, no connection) is a
+// fault.Unavailable whose code starts with "storage_" and whose message says whether anything was changed;
+// once it can work again, so does the store. Any string can be stored: NUL is kept, bytes that are not UTF-8 come back as U+FFFD.
 //
 // It does not check whether an act is allowed (ledger.State.Apply does), holds no secrets but hashes, and
 // keeps no private keys.
@@ -20,13 +22,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/pressly/goose/v3"
 
+	"assent/fault"
 	"assent/server/internal/store/postgres"
 	"assent/server/internal/store/sqlite"
 	"assent/wire"
@@ -44,6 +46,8 @@ type Config struct {
 	DSN    string           // SQLite: the file's path, made when it is not there; Postgres: a postgres:// URL
 	Log    *slog.Logger     // nil: no log
 	Now    func() time.Time // nil: time.Now
+	// Patience is how long one transaction may take; a minute when zero. Loading everything at the start may take longer.
+	Patience time.Duration
 }
 
 // DB is an open database.
@@ -52,9 +56,14 @@ type DB struct {
 	writer  *sql.DB
 	readers *sql.DB
 	bind    func(query string) string // puts the engine's placeholders for ?
-	now     func() time.Time
-	pack    *zstd.Encoder
-	unpack  *zstd.Decoder
+	// diagnose is the engine's explanation of an error that is the database's own.
+	diagnose func(error) (f *fault.Error, open bool)
+	now      func() time.Time
+	patience time.Duration
+	log      *slog.Logger
+	health   health
+	pack     *zstd.Encoder
+	unpack   *zstd.Decoder
 }
 
 // Open opens the database and brings its schema up to date. It refuses a database whose schema is newer
@@ -66,32 +75,45 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Patience <= 0 {
+		cfg.Patience = patience
+	}
 	d, err := connect(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	if err := errors.Join(d.prepare(), d.migrate(ctx, cfg)); err != nil {
-		return nil, errors.Join(err, d.Close())
+		return nil, errors.Join(explain(err, d.diagnose), d.Close())
 	}
 	return d, nil
 }
 
+// explain puts in front of an error at the start what the engine says about it.
+func explain(err error, diagnose func(error) (*fault.Error, bool)) error {
+	if f, _ := diagnose(err); f != nil {
+		return f.Because(err)
+	}
+	return err
+}
+
 // connect opens the engine's pools.
 func connect(ctx context.Context, cfg Config) (*DB, error) {
-	d := &DB{now: cfg.Now}
+	d := &DB{now: cfg.Now, log: cfg.Log, patience: cfg.Patience}
 	switch cfg.Engine {
 	case SQLite, "":
+		d.diagnose = func(err error) (*fault.Error, bool) { return sqlite.Refusal(cfg.DSN, err) }
 		w, r, err := sqlite.Open(cfg.DSN)
 		if err != nil {
-			return nil, fmt.Errorf("open the database %s: %w", cfg.DSN, err)
+			return nil, explain(fmt.Errorf("open the database %s: %w", cfg.DSN, err), d.diagnose)
 		}
 		d.engine, d.writer, d.readers, d.bind = SQLite, w, r, func(q string) string { return q }
 	case Postgres:
 		pool, err := postgres.Open(ctx, cfg.DSN, cfg.Log)
 		if err != nil {
-			return nil, fmt.Errorf("open the PostgreSQL database: %w", err) // never with the URL: it may hold a password
+			return nil, explain(fmt.Errorf("open the PostgreSQL database: %w", err), postgres.Refusal) // never with the URL: it may hold a password
 		}
 		d.engine, d.writer, d.readers, d.bind = Postgres, pool, pool, postgres.Bind
+		d.diagnose = postgres.Refusal
 	default:
 		return nil, fmt.Errorf("open the database: there is no engine %q; use %q or %q", cfg.Engine, SQLite, Postgres)
 	}
@@ -109,22 +131,29 @@ func (d *DB) prepare() (err error) {
 	return nil
 }
 
-// steps are the engine's migrations, and its way to let one server at a time run them.
-func (d *DB) steps(path string) (goose.Dialect, fs.FS, goose.ProviderOption, error) {
+// provider knows the engine's migrations. Only one server at a time runs them.
+func (d *DB) provider() (*goose.Provider, error) {
+	opts := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger())}
 	if d.engine == SQLite {
-		return goose.DialectSQLite3, sqlite.Migrations(), goose.WithLocker(sqlite.MigrationLock(path)), nil
+		return goose.NewProvider(goose.DialectSQLite3, d.writer, sqlite.Migrations(), opts...)
 	}
 	lock, err := postgres.MigrationLock()
-	return goose.DialectPostgres, postgres.Migrations(), goose.WithSessionLocker(lock), err
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(goose.DialectPostgres, d.writer, postgres.Migrations(), append(opts, goose.WithSessionLocker(lock))...)
 }
 
 // migrate brings the schema to this build's version.
-func (d *DB) migrate(ctx context.Context, cfg Config) error {
-	dialect, files, alone, err := d.steps(cfg.DSN)
-	if err != nil {
-		return fmt.Errorf("prepare migrations: %w", err)
+func (d *DB) migrate(ctx context.Context, cfg Config) (err error) {
+	if d.engine == SQLite {
+		release, failed := sqlite.Alone(cfg.DSN)
+		if failed != nil {
+			return failed
+		}
+		defer func() { err = errors.Join(err, release()) }()
 	}
-	p, err := goose.NewProvider(dialect, d.writer, files, alone, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+	p, err := d.provider()
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
 	}

@@ -21,27 +21,50 @@ type tx struct {
 
 // write runs act in a transaction that is durable once write returns nil.
 func (d *DB) write(ctx context.Context, what string, act func(tx) error) error {
-	return d.within(ctx, d.writer, nil, what, act)
+	bounded, cancel := context.WithTimeout(ctx, d.patience)
+	defer cancel()
+	at, err := d.within(bounded, d.writer, nil, act)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, d.refuse(ctx, bounded, err, max(at, writing)))
+	}
+	d.health.worked(d)
+	return nil
 }
 
 // read runs act on one consistent moment of the database.
 func (d *DB) read(ctx context.Context, what string, act func(tx) error) error {
-	return d.within(ctx, d.readers, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, what, act)
+	bounded, cancel := context.WithTimeout(ctx, d.patience)
+	defer cancel()
+	return d.look(ctx, bounded, what, act)
 }
 
-func (d *DB) within(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, what string, act func(tx) error) error {
+// load is read for a whole table: that takes as long as it takes.
+func (d *DB) load(ctx context.Context, what string, act func(tx) error) error {
+	return d.look(ctx, ctx, what, act)
+}
+
+func (d *DB) look(ctx, bounded context.Context, what string, act func(tx) error) error {
+	_, err := d.within(bounded, d.readers, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, act)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, d.refuse(ctx, bounded, err, reading))
+	}
+	return nil
+}
+
+// within runs act in a transaction and says how far it came.
+func (d *DB) within(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, act func(tx) error) (phase, error) {
 	t, err := pool.BeginTx(ctx, opts)
 	if err != nil {
-		return fmt.Errorf("%s: begin: %w", what, err)
+		return reading, fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = t.Rollback() }() // does nothing after Commit
 	if err := act(tx{Tx: t, bind: d.bind}); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return writing, err
 	}
 	if err := t.Commit(); err != nil {
-		return fmt.Errorf("%s: commit: %w", what, err)
+		return committing, fmt.Errorf("commit: %w", err)
 	}
-	return nil
+	return committing, nil
 }
 
 // exec runs a statement and returns how many rows it changed.

@@ -7,7 +7,6 @@
 package sqlite
 
 import (
-	"context"
 	"database/sql"
 	"embed"
 	"errors"
@@ -18,7 +17,6 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/pressly/goose/v3/lock"
 	driver "modernc.org/sqlite"
 )
 
@@ -74,30 +72,20 @@ func create(path string) error {
 	return nil
 }
 
-// MigrationLock makes processes that open the same new database at the same time migrate one after the
-// other: a lock on the file's directory, which the kernel lets go when the process dies.
-func MigrationLock(path string) lock.Locker { return &dirLock{dir: filepath.Dir(path)} }
-
-type dirLock struct {
-	dir  string
-	held *os.File
-}
-
-// Lock waits for the lock.
-func (l *dirLock) Lock(context.Context, *sql.DB) error {
-	f, err := os.Open(l.dir)
+// Alone makes processes that open the same new database at the same time do so one after the other, by a
+// lock on the file's directory, which the kernel lets go when the process dies. It is needed from the first
+// connection on: while one makes the write-ahead log, SQLite turns all others away and does not wait.
+func Alone(path string) (release func() error, err error) {
+	dir := filepath.Dir(path)
+	f, err := os.Open(dir)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		return errors.Join(fmt.Errorf("lock %s: %w", l.dir, err), f.Close())
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), f.Close())
 	}
-	l.held = f
-	return nil
+	return f.Close, nil
 }
-
-// Unlock lets the lock go.
-func (l *dirLock) Unlock(context.Context, *sql.DB) error { return l.held.Close() }
 
 // dsn is the address of the file with the settings that every connection gets.
 func dsn(path, lock string, pragmas ...string) string {
