@@ -57,7 +57,7 @@ var mayExec = map[string]string{
 	"lab":                              "builds devices",
 	"e2e":                              "plays the story on devices",
 	"bench":                            "measures other programs",
-	"server/internal/store/pgtest":     "starts PostgreSQL for tests",
+	"server/pgtest":                    "starts PostgreSQL for tests",
 	"agent/internal/pkgmgr/pkgmgrtest": "runs the behaviour suite on devices",
 }
 

@@ -8,8 +8,8 @@ import (
 	"assent/ledger"
 	"assent/ledger/ledgertest"
 	"assent/server/internal/store"
-	"assent/server/internal/store/pgtest"
 	"assent/server/internal/store/storetest"
+	"assent/server/pgtest"
 )
 
 // BenchmarkAppend measures acts that are on disk when they return. PostgreSQL runs with fsync off here
@@ -17,7 +17,7 @@ import (
 func BenchmarkAppend(b *testing.B) {
 	b.Run("SQLite", func(b *testing.B) { benchmarkAppend(b, sqliteConfig(b)) })
 	b.Run("Postgres", func(b *testing.B) {
-		server, err := pgtest.Start()
+		server, err := pgtest.Start(pgtest.Config{})
 		if err != nil {
 			b.Fatal(err)
 		}

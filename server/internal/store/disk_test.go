@@ -37,19 +37,6 @@ func small(t *testing.T, size string) string {
 	return path
 }
 
-// ext4 mounts an ext4 file system.
-func ext4(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	image := filepath.Join(dir, "image")
-	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 32<<20)); err != nil {
-		t.Fatal(err)
-	}
-	command(t, "mkfs.ext4", "-q", "-F", image)
-	mount(t, image, filepath.Join(dir, "disk"))
-	return filepath.Join(dir, "disk")
-}
-
 // fill takes all room in a directory's file system until free is called.
 func fill(t *testing.T, dir string) (free func()) {
 	t.Helper()
@@ -243,7 +230,7 @@ func TestN49_AFailedFsyncIsNoAcknowledgement(t *testing.T) {
 }
 
 func TestN49_ADiskThatTurnsReadOnlyIsNamedInOperation(t *testing.T) {
-	dir := ext4(t)
+	dir := emptyDisk(t, 32<<20).mount
 	m := remember(t, store.Config{DSN: filepath.Join(dir, "assent.db")})
 	if err := m.group("before"); err != nil {
 		t.Fatal(err)

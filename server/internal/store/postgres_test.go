@@ -4,12 +4,12 @@ import (
 	"testing"
 
 	"assent/server/internal/store"
-	"assent/server/internal/store/pgtest"
 	"assent/server/internal/store/storetest"
+	"assent/server/pgtest"
 )
 
 func TestPostgres(t *testing.T) {
-	server, err := pgtest.Start()
+	server, err := pgtest.Start(pgtest.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package store_test
 import (
 	"bytes"
 	"database/sql"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -85,20 +86,40 @@ type disk struct {
 	mount string
 }
 
-const imageSize = 96 << 20
-
-func newDisk(t *testing.T) disk {
+// emptyDisk is a new disk of so many bytes.
+func emptyDisk(t *testing.T, size int64) disk {
 	t.Helper()
-	dir := t.TempDir()
+	dir := public(t)
 	d := disk{image: filepath.Join(dir, "image"), mount: filepath.Join(dir, "disk")}
-	if err := os.WriteFile(d.image, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(d.image, imageSize); err != nil {
+	if err := errors.Join(os.WriteFile(d.image, nil, 0o600), os.Truncate(d.image, size)); err != nil {
 		t.Fatal(err)
 	}
 	command(t, "mkfs.ext4", "-q", "-F", d.image)
 	mount(t, d.image, d.mount)
+	return d
+}
+
+// public is a directory that every user can go through, for servers that do not run as root.
+func public(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "assent-store-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func newDisk(t *testing.T) disk {
+	t.Helper()
+	d := emptyDisk(t, 96<<20)
 	// The empty database is there before the cut, whole and synced.
 	db, err := store.Open(t.Context(), store.Config{DSN: filepath.Join(d.mount, "assent.db")})
 	if err != nil {
@@ -117,15 +138,7 @@ func (d disk) cut(t *testing.T, synchronous string, before int64) (path string, 
 	t.Helper()
 	acks := filepath.Join(filepath.Dir(d.image), "acks")
 	writer := start(t, order{Engine: store.SQLite, DSN: filepath.Join(d.mount, "assent.db"), Synchronous: synchronous, Acks: acks})
-	for deadline := time.Now().Add(time.Minute); acknowledged(t, acks) < before+20; {
-		if time.Now().After(deadline) {
-			t.Fatal("the writer does not get on")
-		}
-		time.Sleep(5 * time.Millisecond) // the file has no signal to wait on
-	}
-	time.Sleep(rand.N(60 * time.Millisecond)) // the moment is what is random
-	freeze(t, writer)
-	acked = acknowledged(t, acks)
+	acked = interrupted(t, writer, acks, before)
 	copied := filepath.Join(t.TempDir(), "image")
 	copyFile(t, d.image, copied)
 	if err := writer.Process.Kill(); err != nil {
@@ -135,6 +148,21 @@ func (d disk) cut(t *testing.T, synchronous string, before int64) (path string, 
 	at := filepath.Join(t.TempDir(), "disk")
 	mount(t, copied, at)
 	return filepath.Join(at, "assent.db"), acked
+}
+
+// interrupted lets a writer go on until it has acknowledged some acts more than before, freezes it at a random
+// moment and returns what it has acknowledged then.
+func interrupted(t *testing.T, writer *exec.Cmd, acks string, before int64) int64 {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); acknowledged(t, acks) < before+20; {
+		if time.Now().After(deadline) {
+			t.Fatal("the writer does not get on")
+		}
+		time.Sleep(5 * time.Millisecond) // the file has no signal to wait on
+	}
+	time.Sleep(rand.N(60 * time.Millisecond)) // the moment is what is random
+	freeze(t, writer)
+	return acknowledged(t, acks)
 }
 
 // freeze stops a process and returns when all of its threads stand still.
@@ -165,7 +193,7 @@ func checkIntegrity(t *testing.T, path string) {
 // mount mounts an image for the length of the test.
 func mount(t *testing.T, image, at string) {
 	t.Helper()
-	if err := os.Mkdir(at, 0o700); err != nil {
+	if err := os.Mkdir(at, 0o711); err != nil {
 		t.Fatal(err)
 	}
 	command(t, "mount", "-o", "loop", image, at)

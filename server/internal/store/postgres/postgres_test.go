@@ -9,13 +9,13 @@ import (
 	"strings"
 	"testing"
 
-	"assent/server/internal/store/pgtest"
 	"assent/server/internal/store/postgres"
+	"assent/server/pgtest"
 )
 
 func start(t *testing.T) *pgtest.Server {
 	t.Helper()
-	server, err := pgtest.Start()
+	server, err := pgtest.Start(pgtest.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestBindNumbersPlaceholders(t *testing.T) {
 }
 
 func TestNothingIsLeftOfAStoppedServer(t *testing.T) {
-	server, err := pgtest.Start()
+	server, err := pgtest.Start(pgtest.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
