@@ -187,7 +187,7 @@ func (s *Server) end(sig syscall.Signal) {
 	<-s.done
 }
 
-// Freeze lets every process of the server stand still, in the middle of whatever it does, until Kill.
+// Freeze lets every process of the server stand still, in the middle of whatever it does, until Thaw or Kill.
 func (s *Server) Freeze() error {
 	pids, err := s.all(syscall.SIGSTOP)
 	for _, pid := range pids {
@@ -195,6 +195,12 @@ func (s *Server) Freeze() error {
 			time.Sleep(time.Millisecond) // there is no signal for "stands still" from a grandchild
 		}
 	}
+	return err
+}
+
+// Thaw ends Freeze.
+func (s *Server) Thaw() error {
+	_, err := s.all(syscall.SIGCONT)
 	return err
 }
 

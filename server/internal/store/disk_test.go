@@ -123,6 +123,12 @@ func (m *memory) has(acknowledged []string) {
 	}
 }
 
+// knows reports whether a group is there.
+func (m *memory) knows(name string) (ok bool) {
+	m.x.View(func(v *index.View) { _, ok = v.State().Groups[fleet.GroupID("g-"+name)] })
+	return ok
+}
+
 // untilRefused makes acts until one is refused, and returns the names of those that were not.
 func (m *memory) untilRefused(prefix string) (acknowledged []string, err error) {
 	m.t.Helper()

@@ -194,6 +194,9 @@ func (t tx) putState(ctx context.Context, seq int64, act ledger.Body, after *led
 	case ledger.DeviceState:
 		return devices().write(ctx, t, after, b.IDs...)
 	case ledger.UpdateDecide:
+		if err := agreements().write(ctx, t, after, digests(b.Accepts)...); err != nil {
+			return err
+		}
 		return decisions().write(ctx, t, after, decided(b)...)
 	case ledger.ExceptionAdd:
 		return exceptions().write(ctx, t, after, seq)
@@ -214,7 +217,7 @@ func (t tx) putState(ctx context.Context, seq int64, act ledger.Body, after *led
 	case ledger.AccessRevoke:
 		return accesses().write(ctx, t, after, b.ID)
 	}
-	return fmt.Errorf("the store has no table for acts of kind %q", act.Kind())
+	return t.putManaged(ctx, seq, act, after)
 }
 
 // decided lists the keys of an act's decisions.
@@ -251,6 +254,7 @@ func (d *DB) LoadState(ctx context.Context) (*ledger.State, error) {
 		for _, load := range []func(context.Context, tx, *ledger.State) error{
 			groups().load, devices().load, decisions().load, exceptions().load, rollbacks().load,
 			tokens().load, operators().load, accesses().load,
+			feeds().load, agreements().load, deploys().load, packages().load, contents().load,
 		} {
 			if err := load(ctx, t, s); err != nil {
 				return err

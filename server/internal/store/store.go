@@ -58,6 +58,7 @@ type DB struct {
 	bind    func(query string) string // puts the engine's placeholders for ?
 	// diagnose is the engine's explanation of an error that is the database's own.
 	diagnose func(error) (f *fault.Error, open bool)
+	stale    func(error) bool // is it only that the pool's connection was cut?
 	now      func() time.Time
 	patience time.Duration
 	log      *slog.Logger
@@ -101,6 +102,7 @@ func connect(ctx context.Context, cfg Config) (*DB, error) {
 	d := &DB{now: cfg.Now, log: cfg.Log, patience: cfg.Patience}
 	switch cfg.Engine {
 	case SQLite, "":
+		d.stale = func(error) bool { return false } // there is nothing in between
 		d.diagnose = func(err error) (*fault.Error, bool) { return sqlite.Refusal(cfg.DSN, err) }
 		w, r, err := sqlite.Open(cfg.DSN)
 		if err != nil {
@@ -113,7 +115,7 @@ func connect(ctx context.Context, cfg Config) (*DB, error) {
 			return nil, explain(fmt.Errorf("open the PostgreSQL database: %w", err), postgres.Refusal) // never with the URL: it may hold a password
 		}
 		d.engine, d.writer, d.readers, d.bind = Postgres, pool, pool, postgres.Bind
-		d.diagnose = postgres.Refusal
+		d.diagnose, d.stale = postgres.Refusal, postgres.Stale
 	default:
 		return nil, fmt.Errorf("open the database: there is no engine %q; use %q or %q", cfg.Engine, SQLite, Postgres)
 	}
@@ -179,11 +181,10 @@ func (d *DB) Engine() string { return d.engine }
 
 // Ping checks that the database answers.
 func (d *DB) Ping(ctx context.Context) error {
-	var one int
-	if err := d.readers.QueryRowContext(ctx, "SELECT 1").Scan(&one); err != nil {
-		return fmt.Errorf("ping the database: %w", err)
-	}
-	return nil
+	return d.read(ctx, "ping the database", func(t tx) error {
+		var one int
+		return t.QueryRowContext(ctx, "SELECT 1").Scan(&one)
+	})
 }
 
 // Close closes the database. Whatever a method has acknowledged is durable without it.

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"assent/server/internal/store/postgres"
 )
 
 // tx is a transaction with the engine's placeholders.
@@ -53,7 +55,7 @@ func (d *DB) look(ctx, bounded context.Context, what string, act func(tx) error)
 
 // within runs act in a transaction and says how far it came.
 func (d *DB) within(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, act func(tx) error) (phase, error) {
-	t, err := pool.BeginTx(ctx, opts)
+	t, err := d.begin(ctx, pool, opts)
 	if err != nil {
 		return reading, fmt.Errorf("begin: %w", err)
 	}
@@ -65,6 +67,17 @@ func (d *DB) within(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, act 
 		return committing, fmt.Errorf("commit: %w", err)
 	}
 	return committing, nil
+}
+
+// begin begins a transaction. After a restart of the database every connection of the pool is a dead one;
+// nothing was done on it yet, so people need not hear of that.
+func (d *DB) begin(ctx context.Context, pool *sql.DB, opts *sql.TxOptions) (*sql.Tx, error) {
+	for try := 0; ; try++ {
+		t, err := pool.BeginTx(ctx, opts)
+		if err == nil || try >= 2*postgres.Connections || !d.stale(err) || ctx.Err() != nil {
+			return t, err
+		}
+	}
 }
 
 // exec runs a statement and returns how many rows it changed.

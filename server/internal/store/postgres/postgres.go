@@ -38,8 +38,8 @@ func MigrationLock() (lock.SessionLocker, error) {
 	return lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 120))
 }
 
-// connections is how many connections one server opens at most.
-const connections = 16
+// Connections is how many connections one server opens at most.
+const Connections = 16
 
 // Open connects to the database that url names and checks that it can keep what is stored. Its errors
 // never hold the password.
@@ -49,8 +49,8 @@ func Open(ctx context.Context, url string, log *slog.Logger) (*sql.DB, error) {
 		return nil, errors.New("the database URL cannot be read; it looks like postgres://user@host/name")
 	}
 	pool := stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(durable))
-	pool.SetMaxOpenConns(connections)
-	pool.SetMaxIdleConns(connections)
+	pool.SetMaxOpenConns(Connections)
+	pool.SetMaxIdleConns(Connections)
 	if err := check(ctx, pool, log); err != nil {
 		return nil, errors.Join(err, pool.Close())
 	}

@@ -24,7 +24,8 @@ func Refusal(err error) (f *fault.Error, open bool) {
 		f = said(e)
 		return f, f != nil && e.SeverityUnlocalized != "ERROR" // FATAL and PANIC end the connection at any moment
 	}
-	if broken(err) {
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) || broken(err) {
 		return unavailable(), !pgconn.SafeToRetry(err)
 	}
 	return nil, false
@@ -50,12 +51,25 @@ func unavailable() *fault.Error {
 	return fault.New(fault.Unavailable, "storage_unavailable", "The PostgreSQL server does not answer; try again.")
 }
 
+// Stale reports whether err, of a transaction's very beginning, only says that the pool's connection is from
+// before a restart of the database server or was cut: with another connection it may go well.
+func Stale(err error) bool {
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) {
+		return false
+	}
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return strings.HasPrefix(e.Code, "57P") && e.SeverityUnlocalized == "FATAL"
+	}
+	return broken(err)
+}
+
 // broken reports whether err is about the connection.
 func broken(err error) bool {
 	var network net.Error
 	var number syscall.Errno
-	var connect *pgconn.ConnectError
 	lost := []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, driver.ErrBadConn, sql.ErrConnDone, net.ErrClosed}
-	return errors.As(err, &network) || errors.As(err, &number) || errors.As(err, &connect) || pgconn.SafeToRetry(err) ||
+	return errors.As(err, &network) || errors.As(err, &number) || pgconn.SafeToRetry(err) ||
 		slices.ContainsFunc(lost, func(l error) bool { return errors.Is(err, l) })
 }
