@@ -12,6 +12,7 @@
 package wire
 
 import (
+	"cmp"
 	"time"
 
 	"assent/catalog"
@@ -233,6 +234,8 @@ type Change struct {
 	SrcVer  string `json:"source_version"`      // its version
 	Space   string `json:"namespace"`           // publisher of the new version: catalog.Software.Namespace
 	Essent  bool   `json:"essential,omitempty"` // removal of an essential or protected package
+	// Format tells trees and content files from packages, for which it is empty.
+	Format catalog.Format `json:"format,omitempty"`
 }
 
 // Op is what a change does to a package.
@@ -258,8 +261,9 @@ type RestoreItem struct {
 	Size    int64            `json:"size"`
 	From    string           `json:"from"` // "repository", "cache"; empty: the file cannot be had
 	// Release is the source version of the previous release, for applications of feeds: items of one step back share it.
-	Release string `json:"release,omitempty"`
-	WasAuto bool   `json:"was_auto,omitempty"`
+	Release string         `json:"release,omitempty"`
+	Format  catalog.Format `json:"format,omitempty"` // as the item had it: tells a tree from a package
+	WasAuto bool           `json:"was_auto,omitempty"`
 }
 
 // Reports carries journaled results, at least once; ids make them exactly once.
@@ -297,6 +301,8 @@ type Proof struct {
 	Conffiles   []string    `json:"conffiles,omitempty"` // kept as the administrator had them; the new ones lie beside
 	Restart     []string    `json:"restart,omitempty"`
 	Log         string      `json:"log,omitempty"` // the end of the package manager's output, capped
+	// Probe is what the publisher's health probe said: "passed", or why it did not; empty where there is none.
+	Probe string `json:"probe,omitempty"`
 }
 
 // ProofItem is one package after the transaction.
@@ -308,4 +314,12 @@ type ProofItem struct {
 	Previous string `json:"previous"`        // version before; empty if it was not there
 	SHA256   string `json:"sha256"`          // of the file that was installed
 	Extra    bool   `json:"extra,omitempty"` // came in as an approved dependency
+}
+
+// In is the ecosystem of a package in an inventory of an ecosystem.
+func (p Package) In(inventory string) string { return cmp.Or(p.Ecosystem, inventory) }
+
+// In is the release that an offer names in an available set of an ecosystem.
+func (o Offer) In(available string) catalog.Release {
+	return catalog.Release{Software: catalog.Software{Ecosystem: cmp.Or(o.Ecosystem, available), Namespace: o.Namespace, Name: o.Name}, Version: o.Version}
 }
