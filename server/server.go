@@ -63,7 +63,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	r := &running{Config: c}
 	defer func() { err = errors.Join(err, r.close()) }()
 	if err := r.open(ctx); err != nil {
-		return err
+		return advise(err, r.Data)
 	}
 	return r.run(ctx)
 }
@@ -275,18 +275,15 @@ func (r *running) notify(state string) {
 	}
 }
 
-// watchdog tells systemd that the server lives as long as its memory can be read and its database answers.
+// watchdog tells systemd that the server lives as long as its memory can be read. A database that does not
+// answer is no reason to end it: a restart would not help, and from its memory the server goes on telling
+// devices what is declined.
 func (r *running) watchdog(ctx context.Context) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval == 0 {
 		return
 	}
-	r.every(ctx, interval/3, "answer the watchdog", func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, interval/3)
-		defer cancel()
-		if err := r.db.Ping(ctx); err != nil {
-			return err
-		}
+	r.every(ctx, interval/3, "answer the watchdog", func(context.Context) error {
 		r.index.View(func(*index.View) {})
 		r.notify(daemon.SdNotifyWatchdog)
 		return nil
