@@ -47,6 +47,7 @@ type Group struct {
 	Name   string    `json:"name"`
 	Parent GroupID   `json:"parent,omitempty"` // empty only for the root
 	Guard  GuardMode `json:"guard,omitempty"`
+	Test   bool      `json:"test,omitempty"` // its devices, and those of the groups below it, try things out first
 }
 
 // DeviceState says whether a device may talk to the server.
@@ -175,6 +176,11 @@ func (t Tree) Guard(id GroupID) GuardMode {
 		}
 	}
 	return BlockDeclined
+}
+
+// Test reports whether the devices of a group try things out first: it or one of its ancestors is marked so.
+func (t Tree) Test(id GroupID) bool {
+	return slices.ContainsFunc(t.Path(id), func(g GroupID) bool { return t.groups[g].Test })
 }
 
 // Groups returns all groups, by id.

@@ -80,6 +80,16 @@ func (s *State) deleteGroup(b GroupDelete) error {
 			return inUse("operators whose role counts in it")
 		}
 	}
+	for _, d := range s.Deploys {
+		if d.Scope == b.ID {
+			return inUse("deployments to it")
+		}
+	}
+	for _, p := range s.Packages {
+		if p.Group == b.ID {
+			return inUse("installation packages that enrol into it")
+		}
+	}
 	delete(s.Groups, b.ID)
 	return nil
 }
@@ -136,6 +146,9 @@ func (s *State) decide(e Entry, b UpdateDecide) error {
 	}
 	if !b.Status.Valid() {
 		return fault.New(fault.Invalid, "status_unknown", "%q is not an approval status.", b.Status).On("status")
+	}
+	if len(b.Updates) > 0 {
+		s.accept(e, b.Updates[0].Update, b.Accepts)
 	}
 	for _, u := range b.Updates {
 		key := DecisionKey{Update: u.Update, Scope: b.Scope}

@@ -87,6 +87,7 @@ type (
 		Reach     approval.Reach  `json:"reach,omitzero"`
 		Selection string          `json:"selection,omitempty"` // the filter of a bulk act, as it was given
 		Updates   []Decided       `json:"updates"`
+		Accepts   []Accepted      `json:"accepts,omitempty"` // agreements accepted with it (A7)
 	}
 	// ExceptionAdd lets an update pass a decline for a scope and a time (A3). Its id is the entry's Seq.
 	ExceptionAdd struct {
@@ -215,6 +216,11 @@ func decoders() map[Kind]func(json.RawMessage) (Body, error) {
 		TokenCreate{}.Kind(): decode[TokenCreate], TokenRevoke{}.Kind(): decode[TokenRevoke],
 		OperatorSet{}.Kind(): decode[OperatorSet], OperatorRemove{}.Kind(): decode[OperatorRemove],
 		AccessCreate{}.Kind(): decode[AccessCreate], AccessRevoke{}.Kind(): decode[AccessRevoke],
+		FeedSubscribe{}.Kind(): decode[FeedSubscribe], FeedUnsubscribe{}.Kind(): decode[FeedUnsubscribe],
+		AgreementAccept{}.Kind(): decode[AgreementAccept], AgreementWithdraw{}.Kind(): decode[AgreementWithdraw],
+		UpdateDeploy{}.Kind(): decode[UpdateDeploy], DeployEnd{}.Kind(): decode[DeployEnd],
+		PackageCreate{}.Kind(): decode[PackageCreate], PackageDelete{}.Kind(): decode[PackageDelete],
+		ContentVerify{}.Kind(): decode[ContentVerify],
 	}
 }
 

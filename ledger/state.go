@@ -23,6 +23,11 @@ type State struct {
 	Tokens     map[string]Token
 	Operators  map[string]Operator
 	Accesses   map[string]Access
+	Feeds      map[string]Feed
+	Agreements map[string]Acceptance // by digest
+	Deploys    map[int64]Deploy
+	Packages   map[string]Package
+	Contents   map[catalog.UpdateID]Content
 }
 
 // DecisionKey names a decision: an update has at most one in a scope.
@@ -57,6 +62,11 @@ func NewState() *State {
 		Tokens:     map[string]Token{},
 		Operators:  map[string]Operator{},
 		Accesses:   map[string]Access{},
+		Feeds:      map[string]Feed{},
+		Agreements: map[string]Acceptance{},
+		Deploys:    map[int64]Deploy{},
+		Packages:   map[string]Package{},
+		Contents:   map[catalog.UpdateID]Content{},
 	}
 }
 
@@ -118,6 +128,31 @@ func (s *State) apply(e Entry, body Body) error {
 	case AccessRevoke:
 		return remove(s.Accesses, b.ID, "access token")
 	}
+	return s.applyManaged(e, body)
+}
+
+// applyManaged is apply for the acts on feeds and what they publish.
+func (s *State) applyManaged(e Entry, body Body) error {
+	switch b := body.(type) {
+	case FeedSubscribe:
+		return s.subscribe(b)
+	case FeedUnsubscribe:
+		return remove(s.Feeds, b.ID, "feed")
+	case AgreementAccept:
+		s.accept(e, b.Update, b.Accepts)
+	case AgreementWithdraw:
+		return remove(s.Agreements, b.Digest, "accepted agreement")
+	case UpdateDeploy:
+		return s.deploy(e, b)
+	case DeployEnd:
+		return remove(s.Deploys, b.Deploy, "deployment")
+	case PackageCreate:
+		return s.createPackage(e, b)
+	case PackageDelete:
+		return remove(s.Packages, b.ID, "installation package")
+	case ContentVerify:
+		return s.verifyContent(e, b)
+	}
 	return nil
 }
 
@@ -125,7 +160,9 @@ func (s *State) apply(e Entry, body Body) error {
 func (s *State) Clone() *State {
 	return &State{Seq: s.Seq, Server: s.Server, Groups: maps.Clone(s.Groups), Devices: maps.Clone(s.Devices),
 		Decisions: maps.Clone(s.Decisions), Exceptions: maps.Clone(s.Exceptions), Rollbacks: maps.Clone(s.Rollbacks),
-		Tokens: maps.Clone(s.Tokens), Operators: maps.Clone(s.Operators), Accesses: maps.Clone(s.Accesses)}
+		Tokens: maps.Clone(s.Tokens), Operators: maps.Clone(s.Operators), Accesses: maps.Clone(s.Accesses),
+		Feeds: maps.Clone(s.Feeds), Agreements: maps.Clone(s.Agreements), Deploys: maps.Clone(s.Deploys), Packages: maps.Clone(s.Packages),
+		Contents: maps.Clone(s.Contents)}
 }
 
 // Tree is the group tree. The state only ever holds groups that form one.

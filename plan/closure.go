@@ -29,6 +29,9 @@ func (c *computation) settle() {
 func (c *computation) admitClosure(v *candidate) bool {
 	v.Extras, v.With = nil, nil
 	var needs []catalog.Release
+	if !c.admitRequirements(v, &needs) {
+		return false
+	}
 	for _, ch := range v.offer.Closure {
 		if v.owns(ch) {
 			continue
@@ -39,7 +42,7 @@ func (c *computation) admitClosure(v *candidate) bool {
 	}
 	if len(needs) > 0 {
 		v.Needs = needs
-		v.hold(installation.UnapprovedDependency, "apt would also install %s, which nobody approved: approve it too", names(needs))
+		v.hold(installation.UnapprovedDependency, "it would also bring %s, which nobody approved: approve it too", names(needs))
 		return false
 	}
 	slices.Sort(v.With)

@@ -19,7 +19,9 @@ func Compute(in Input) Result {
 	c := &computation{in: in, statuses: map[catalog.Release]approval.Result{}, byRelease: map[catalog.Release]*candidate{}}
 	c.judgeOffers()
 	c.chooseNewest()
+	c.callIn()
 	c.settle()
+	c.dropUncalled()
 	c.judgeInstalled()
 	c.judgeRollbacks()
 	return c.result()
@@ -32,6 +34,7 @@ type computation struct {
 	byRelease  map[catalog.Release]*candidate
 	statuses   map[catalog.Release]approval.Result
 	rollbacks  []wire.PlanRollback
+	removals   []wire.PlanRemove
 }
 
 // candidate is an update under judgement with what the device said of it.
@@ -40,6 +43,7 @@ type candidate struct {
 	offer   wire.Offer
 	update  catalog.Update
 	covered map[string][]string // item key -> digests that the approval binds
+	called  bool                // a prerequisite that another update called in
 }
 
 func (v *Verdict) say(rule, format string, args ...any) {
@@ -76,7 +80,7 @@ func (c *computation) ecosystem() string {
 
 // release names an offer.
 func (c *computation) release(o wire.Offer) catalog.Release {
-	return catalog.Release{Software: catalog.Software{Ecosystem: c.ecosystem(), Namespace: o.Namespace, Name: o.Name}, Version: o.Version}
+	return o.In(c.ecosystem())
 }
 
 // open starts the verdict on a release with its approval status and the trace of it.
@@ -107,24 +111,68 @@ func (c *computation) judge(v *candidate) {
 	switch {
 	case v.Status == approval.Declined:
 		v.Cause = installation.Declined
-		v.say("C3", "it is declined and not installed: it stays out")
-	case v.offer.New:
-		v.say("V1", "not applicable: nothing of it is installed; it could only come in with another update")
+		v.say(classRule(update), "it is declined and not installed: it stays out")
+	case v.offer.New && !c.asked(v):
+		v.say("V1", "not applicable: nothing of it is installed%s", beside(v.offer))
+	case update.Class == catalog.Content:
+		if c.content(v) {
+			c.order(v)
+		}
 	case v.Status == approval.Undefined && !c.admitted(v):
 		v.say("T7", "no task installs updates that nobody decided on")
 	case !c.admitted(v):
 		v.say("T1", "no task covers this device for it")
+	case !known:
+		v.hold(installation.UnknownData, "the server does not know this release yet")
+	default:
+		v.say("T7", "the task %q installs it", v.Task)
+		c.order(v)
+	}
+}
+
+// order makes v an install if the device and the publisher let it be one.
+func (c *computation) order(v *candidate) {
+	switch {
 	case c.in.Device.State != fleet.Active:
 		v.hold(installation.UnknownData, "the device is %s: it gets nothing until it is released", c.in.Device.State)
 	case c.in.Inventory == nil:
 		v.hold(installation.UnknownData, "the device has not yet said what is installed")
-	case !known:
-		v.hold(installation.UnknownData, "the server does not know this release yet")
-	default:
+	case c.gate(v):
 		v.Action = Install
-		v.say("T7", "the task %q installs it", v.Task)
 		c.cover(v)
 	}
+}
+
+// asked reports whether a release of which nothing is installed is to be put onto the device all the same.
+func (c *computation) asked(v *candidate) bool {
+	if !v.offer.Fresh {
+		return false
+	}
+	if d, ok := c.deployed(v.Release); ok && !v.called {
+		v.say("T3", "%s deployed it to this device (act %d)", d.By, d.Act)
+		return true
+	}
+	return v.called
+}
+
+func beside(o wire.Offer) string {
+	if o.Fresh {
+		return "; `assent package deploy` puts it onto devices that lack it"
+	}
+	return "; it could only come in with another update"
+}
+
+// classRule names the rule that keeps a declined update out, by its class.
+func classRule(u catalog.Update) string {
+	switch u.Class {
+	case catalog.Managed:
+		return "C1"
+	case catalog.Component:
+		return "C5"
+	case catalog.Content:
+		return "C6"
+	}
+	return "C3"
 }
 
 // admitted finds the task that installs updates of this status here.
@@ -149,7 +197,7 @@ func (c *computation) cover(v *candidate) {
 		v.covered[it.Key()] = append(v.covered[it.Key()], it.SHA256)
 	}
 	for _, it := range v.offer.Items {
-		if it.Installed == "" {
+		if it.Installed == "" && !v.offer.Fresh {
 			continue
 		}
 		if cause, text := v.mismatch(it.Item); cause != "" {

@@ -27,7 +27,7 @@ func (c *computation) judgeInstalled() {
 // published a package, so the file's name and version must fit an item.
 func (c *computation) releasesOf(p wire.Package) []catalog.Update {
 	var out []catalog.Update
-	for _, u := range c.in.Known.Releases(catalog.Software{Ecosystem: c.in.Inventory.Ecosystem, Name: p.Source}) {
+	for _, u := range c.in.Known.Releases(catalog.Software{Ecosystem: p.In(c.in.Inventory.Ecosystem), Name: p.Source}) {
 		known := c.byRelease[u.Release]
 		if u.Version == p.SourceVersion && (known == nil || known.Installed) && hasItem(u, p.Name, p.Version) {
 			out = append(out, u)
@@ -51,8 +51,12 @@ func (c *computation) judgeOneInstalled(u catalog.Update, p wire.Package) {
 		return
 	}
 	if v.Status == approval.Declined {
-		v.Cause = installation.Declined
-		v.say("C3", "installed though declined (how it came: %s): it stays until it is rolled back by an act", how(p))
+		c.judgeDeclined(v, p)
+		return
+	}
+	if u.Recalled() {
+		v.Cause = installation.Revoked
+		v.say("A8", "installed, but its publisher recalled it (%q): decline it to take it back", u.Published.Revoked.Reason)
 		return
 	}
 	v.say("V3", "it is installed (how it came: %s)", how(p))
@@ -84,14 +88,11 @@ func (c *computation) judgeRollback(v *candidate, rb ledger.Rollback) {
 		v.say("C3", "%s ordered a rollback (act %d), but it was approved since: it stays", rb.By, rb.Act)
 		return
 	}
-	var items []wire.RestoreItem
-	if c.in.Available != nil {
-		for _, it := range c.in.Available.Restore {
-			if it.Update == v.Update {
-				items = append(items, it)
-			}
-		}
+	if v.Action == Remove {
+		v.say("C3", "%s ordered a rollback too (act %d)", rb.By, rb.Act)
+		return // it is taken back already, because it is declined
 	}
+	items := c.recorded(v)
 	v.say("C3", "%s ordered a rollback (act %d)", rb.By, rb.Act)
 	if cause, text := c.restorable(v, items); cause != "" {
 		v.hold(cause, "%s", text)
@@ -99,6 +100,23 @@ func (c *computation) judgeRollback(v *candidate, rb ledger.Rollback) {
 	}
 	v.Action, v.Cause = Remove, ""
 	c.rollbacks = append(c.rollbacks, wire.PlanRollback{Act: rb.Act, Update: v.Update, Items: items})
+}
+
+// recorded lists what would put the version before v back: of a feed's application the newest one that may come back.
+func (c *computation) recorded(v *candidate) []wire.RestoreItem {
+	if c.in.Available == nil {
+		return nil
+	}
+	steps := c.steps(v)
+	for _, s := range steps {
+		if s.usable {
+			return s.items
+		}
+	}
+	if len(steps) > 0 {
+		return steps[0].items // restorable says what is wrong with it
+	}
+	return nil
 }
 
 // restorable checks that the recorded previous versions can be had and are not declined themselves.

@@ -41,6 +41,10 @@ type Input struct {
 	Available *wire.Available // nil: not known yet, everything holds
 	Tasks     []task.Task
 	Rollbacks []ledger.Rollback // ordered for this device and not yet done
+	Deploys   []ledger.Deploy   // that cover this device
+	Feeds     []wire.PlanFeed   // that the server follows
+	Test      bool              // the device tries things out first
+	Server    string            // the running server's version (A6)
 	Now       time.Time
 	Known     Known
 }
@@ -57,6 +61,10 @@ type Known interface {
 	Declines() []approval.Decision
 	// Approvals lists all decisions with status approved, in any scope.
 	Approvals() []approval.Decision
+	// Accepted reports whether the agreement with this digest stands accepted (A7).
+	Accepted(digest string) bool
+	// Content is what the test devices said of a content set (C6).
+	Content(catalog.UpdateID) (ledger.Content, bool)
 	// Releases lists all known updates of the software, in any order; of every publisher when its Namespace is empty.
 	Releases(catalog.Software) []catalog.Update
 }

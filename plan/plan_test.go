@@ -33,10 +33,17 @@ type world struct {
 	path       []fleet.GroupID
 	guard      fleet.GuardMode
 	state      fleet.DeviceState
+	accepted   map[string]bool
+	contents   map[catalog.UpdateID]ledger.Content
+	deploys    []ledger.Deploy
+	test       bool
+	server     string
+	agent      string
 }
 
 func newWorld() *world {
-	return &world{updates: map[catalog.UpdateID]catalog.Update{}, path: []fleet.GroupID{"test", fleet.Root}, guard: fleet.BlockDeclined, state: fleet.Active}
+	return &world{updates: map[catalog.UpdateID]catalog.Update{}, path: []fleet.GroupID{"test", fleet.Root}, guard: fleet.BlockDeclined, state: fleet.Active,
+		accepted: map[string]bool{}, contents: map[catalog.UpdateID]ledger.Content{}, server: "1.4.0", agent: "1.4.0"}
 }
 
 func (w *world) Update(id catalog.UpdateID) (catalog.Update, bool) {
@@ -62,6 +69,13 @@ func (w *world) Approvals() []approval.Decision {
 
 func (w *world) filter(keep func(approval.Decision) bool) []approval.Decision {
 	return slices.DeleteFunc(slices.Clone(w.decisions), func(d approval.Decision) bool { return !keep(d) })
+}
+
+func (w *world) Accepted(digest string) bool { return w.accepted[digest] }
+
+func (w *world) Content(id catalog.UpdateID) (ledger.Content, bool) {
+	c, ok := w.contents[id]
+	return c, ok
 }
 
 func (w *world) Releases(s catalog.Software) []catalog.Update {
@@ -101,8 +115,9 @@ func (w *world) compute() plan.Result {
 	return plan.Compute(plan.Input{
 		Device: fleet.Device{ID: "d1", Group: w.path[0], State: w.state}, Path: w.path, Guard: w.guard,
 		Inventory: &wire.Inventory{Ecosystem: "deb", Packages: w.installed},
-		Available: &wire.Available{Closed: true, Ecosystem: "deb", Updates: w.offers, Restore: w.restore},
+		Available: &wire.Available{Closed: true, Ecosystem: "deb", Agent: w.agent, Updates: w.offers, Restore: w.restore},
 		Tasks:     []task.Task{task.Default()}, Rollbacks: w.rollbacks, Now: now, Known: w,
+		Deploys: w.deploys, Test: w.test, Server: w.server,
 	})
 }
 

@@ -13,11 +13,15 @@ import (
 // plan writes down what the agent needs. It holds nothing that differs between devices with the same
 // facts and scope, so that they share it.
 func (c *computation) plan() wire.Plan {
-	p := wire.Plan{Format: wire.PlanFormat, Guard: c.in.Guard, Rollback: c.rollbacks, Deny: c.denies()}
+	p := wire.Plan{Format: wire.PlanFormat, Guard: c.in.Guard, Rollback: c.rollbacks, Remove: c.removals, Feeds: c.in.Feeds, Deny: c.denies()}
 	for _, v := range c.candidates {
 		switch {
 		case v.Action == Install:
-			p.Install = append(p.Install, wire.PlanInstall{Update: v.Update, Release: v.Release, Items: v.Items, Extras: v.Extras, Closure: ids(v.With)})
+			in := wire.PlanInstall{Update: v.Update, Release: v.Release, Items: v.Items, Extras: v.Extras, Closure: ids(v.With)}
+			if pub := v.update.Published; pub != nil {
+				in.Exclusive, in.Probe = pub.Exclusive, pub.Probe
+			}
+			p.Install = append(p.Install, in)
 		case v.Status == approval.Approved && c.in.Guard != fleet.ApprovedOnly:
 			p.Allow = appendAllow(p.Allow, v.update, v.Approval.Decision)
 		}
@@ -27,6 +31,11 @@ func (c *computation) plan() wire.Plan {
 		p.Allow = c.allApproved()
 	}
 	return p
+}
+
+// speaks reports whether the device can have software of an ecosystem at all.
+func (c *computation) speaks(ecosystem string) bool {
+	return ecosystem == c.ecosystem() || ecosystem == catalog.Generic
 }
 
 // appendAllow adds the files that a decision binds.
@@ -47,7 +56,7 @@ func (c *computation) allApproved() []wire.PlanAllow {
 	var out []wire.PlanAllow
 	seen := map[catalog.UpdateID]bool{}
 	for _, d := range c.in.Known.Approvals() {
-		if seen[d.Update] || d.Release.Ecosystem != c.ecosystem() || !slices.Contains(c.in.Path, d.Scope) {
+		if seen[d.Update] || !c.speaks(d.Release.Ecosystem) || !slices.Contains(c.in.Path, d.Scope) {
 			continue
 		}
 		seen[d.Update] = true
@@ -66,7 +75,7 @@ func (c *computation) allApproved() []wire.PlanAllow {
 func (c *computation) denies() []wire.PlanDeny {
 	var out []wire.PlanDeny
 	for _, d := range c.in.Known.Declines() {
-		if !slices.Contains(c.in.Path, d.Scope) || d.Release.Ecosystem != c.ecosystem() || !d.Expires.IsZero() && !c.in.Now.Before(d.Expires) {
+		if !slices.Contains(c.in.Path, d.Scope) || !c.speaks(d.Release.Ecosystem) || !d.Expires.IsZero() && !c.in.Now.Before(d.Expires) {
 			continue
 		}
 		if deny, ok := c.deny(d); ok {

@@ -130,7 +130,45 @@ func makers() []func(*rapid.T) ledger.Body {
 		makeAccess, makeAccess,
 		func(t *rapid.T) ledger.Body { return ledger.AccessRevoke{ID: names("a").Draw(t, "id")} },
 		func(t *rapid.T) ledger.Body { return ledger.ServerInit{Org: Text().Draw(t, "org")} },
+		subscribe, subscribe,
+		func(t *rapid.T) ledger.Body { return ledger.FeedUnsubscribe{ID: names("f").Draw(t, "id")} },
+		func(t *rapid.T) ledger.Body {
+			return ledger.AgreementAccept{Update: release().Draw(t, "release").ID(), Accepts: accepts(t)}
+		},
+		func(t *rapid.T) ledger.Body { return ledger.AgreementWithdraw{Digest: names("a").Draw(t, "digest")} },
+		deploy, deploy,
+		func(t *rapid.T) ledger.Body { return ledger.DeployEnd{Deploy: act().Draw(t, "deploy")} },
+		makePackage, makePackage,
+		func(t *rapid.T) ledger.Body { return ledger.PackageDelete{ID: names("p").Draw(t, "id")} },
+		func(t *rapid.T) ledger.Body {
+			r := release().Draw(t, "release")
+			return ledger.ContentVerify{Update: r.ID(), Release: r, Passed: rapid.Bool().Draw(t, "passed"), Devices: devices().Draw(t, "devices"), Reason: Text().Draw(t, "reason")}
+		},
 	}
+}
+
+func subscribe(t *rapid.T) ledger.Body {
+	return ledger.FeedSubscribe{Feed: ledger.Feed{ID: names("f").Draw(t, "id"), URL: Text().Draw(t, "url"), Root: []byte(rapid.SampledFrom([]string{"root", "other"}).Draw(t, "root"))}}
+}
+
+func accepts(t *rapid.T) []ledger.Accepted {
+	return rapid.SliceOfN(rapid.Map(names("a"), func(s string) ledger.Accepted { return ledger.Accepted{ID: "eula", Title: s, Digest: s} }), 0, 3).Draw(t, "accepts")
+}
+
+func deploy(t *rapid.T) ledger.Body {
+	r := release().Draw(t, "release")
+	d := ledger.UpdateDeploy{Update: r.ID(), Release: r, Reason: Text().Draw(t, "reason")}
+	if rapid.Bool().Draw(t, "named") {
+		d.Devices = devices().Draw(t, "devices")
+	} else {
+		d.Scope = group().Draw(t, "scope")
+	}
+	return d
+}
+
+func makePackage(t *rapid.T) ledger.Body {
+	r := release().Draw(t, "release")
+	return ledger.PackageCreate{Package: ledger.Package{ID: names("p").Draw(t, "id"), Name: Text().Draw(t, "name"), Update: r.ID(), Release: r, Group: group().Draw(t, "group")}}
 }
 
 func makeGroup(t *rapid.T) ledger.Body {
@@ -159,7 +197,7 @@ func enrol(t *rapid.T) ledger.Body {
 
 func decide(t *rapid.T) ledger.Body {
 	status := rapid.SampledFrom([]approval.Status{approval.Undefined, approval.Approved, approval.Declined, "odd"}).Draw(t, "status")
-	d := ledger.UpdateDecide{Scope: group().Draw(t, "scope"), Status: status, Reason: Text().Draw(t, "reason"), Updates: decided(t)}
+	d := ledger.UpdateDecide{Scope: group().Draw(t, "scope"), Status: status, Reason: Text().Draw(t, "reason"), Updates: decided(t), Accepts: accepts(t)}
 	if status == approval.Declined && rapid.Bool().Draw(t, "reach") {
 		d.Expires, d.Reach = moment().Draw(t, "expires"), approval.Reach{Later: true, Through: "9"}
 	}

@@ -136,7 +136,17 @@ func successor(s *ledger.State, e ledger.Entry) (*ledger.State, error) {
 	case ledger.DeviceRenew, ledger.DeviceMove, ledger.DeviceState:
 		after.Devices = maps.Clone(s.Devices)
 	case ledger.UpdateDecide:
-		after.Decisions = maps.Clone(s.Decisions)
+		after.Decisions, after.Agreements = maps.Clone(s.Decisions), maps.Clone(s.Agreements)
+	case ledger.FeedSubscribe, ledger.FeedUnsubscribe:
+		after.Feeds = maps.Clone(s.Feeds)
+	case ledger.AgreementAccept, ledger.AgreementWithdraw:
+		after.Agreements = maps.Clone(s.Agreements)
+	case ledger.UpdateDeploy, ledger.DeployEnd:
+		after.Deploys = maps.Clone(s.Deploys)
+	case ledger.PackageCreate, ledger.PackageDelete:
+		after.Packages = maps.Clone(s.Packages)
+	case ledger.ContentVerify:
+		after.Contents = maps.Clone(s.Contents)
 	case ledger.ExceptionAdd, ledger.ExceptionRemove:
 		after.Exceptions = maps.Clone(s.Exceptions)
 	case ledger.UpdateRollback:
@@ -194,6 +204,10 @@ func (x *Index) derive(e ledger.Entry, body ledger.Body, before *ledger.State) C
 		return x.excepted(gone.Update, gone.Scope)
 	case ledger.UpdateRollback:
 		return x.ordered(e.Seq, b)
+	case ledger.FeedSubscribe, ledger.FeedUnsubscribe, ledger.AgreementAccept, ledger.AgreementWithdraw,
+		ledger.UpdateDeploy, ledger.DeployEnd, ledger.ContentVerify:
+		x.managed = x.software.tick
+		return Change{All: true}
 	}
 	return Change{Devices: roaring.New()}
 }
@@ -237,6 +251,12 @@ func (x *Index) decided(b ledger.UpdateDecide) Change {
 	inScope := x.in(b.Scope)
 	if walls {
 		t.walls[b.Scope] = x.software.tick
+	}
+	switch {
+	case len(b.Accepts) > 0:
+		x.managed = x.software.tick // what else these agreements held back may go on
+		return Change{All: true}
+	case walls:
 		return Change{Devices: inScope}
 	}
 	for _, g := range x.tree.Subtree(b.Scope) {

@@ -14,6 +14,7 @@ type rollback = ledger.Rollback
 
 // growth is what documents add to the catalog, before it is durable.
 type growth struct {
+	index   *Index
 	now     time.Time
 	updates map[string]*grown // by package URL
 }
@@ -38,10 +39,10 @@ func (g *growth) changed() []catalog.Update {
 }
 
 // add takes what one available set offers. The caller holds x.mu for reading.
-func (g *growth) add(x *Index, a *wire.Available) {
+func (g *growth) add(a *wire.Available) {
 	for _, o := range a.Updates {
-		release := offered(a.Ecosystem, o)
-		u := g.open(x, release)
+		release := o.In(a.Ecosystem)
+		u := g.open(release)
 		for _, it := range o.Items {
 			u.item(catalog.Bound{Item: it.Item, Role: catalog.Own, Origin: it.Origin})
 		}
@@ -65,14 +66,17 @@ func brought(release catalog.Release, ch wire.Change) catalog.Bound {
 }
 
 // open starts or continues an update.
-func (g *growth) open(x *Index, release catalog.Release) *grown {
+func (g *growth) open(release catalog.Release) *grown {
 	purl := release.PURL()
 	if u := g.updates[purl]; u != nil {
 		u.rev = 0 // another document: a revision of its own
 		return u
 	}
 	u := &grown{Update: catalog.Update{ID: release.ID(), Release: release, Class: catalog.ThirdParty, Severity: catalog.Unrated, Phased: 0, FirstSeen: g.now}, dirty: true}
-	if e, ok := x.updates.byID[release.ID()]; ok {
+	if _, ok := catalog.FeedOf(release.Namespace); ok {
+		u.Class = catalog.Managed // until its feed says what it is, it holds
+	}
+	if e, ok := g.index.updates.byID[release.ID()]; ok {
 		u = &grown{Update: *e.Update}
 		u.Items, u.Origins = slices.Clone(u.Items), slices.Clone(u.Origins)
 	}
@@ -83,8 +87,9 @@ func (g *growth) open(x *Index, release catalog.Release) *grown {
 // item binds a file that was not known yet, under a revision above all earlier ones. A file without a
 // digest cannot be bound.
 func (u *grown) item(b catalog.Bound) {
-	if b.SHA256 == "" {
-		return
+	_, published := catalog.FeedOf(u.Namespace)
+	if b.SHA256 == "" || b.Role == catalog.Own && published {
+		return // of a feed's release, the feed says what it is and no device
 	}
 	for _, it := range u.Items {
 		if it.Role == b.Role && it.Item.Key() == b.Item.Key() && it.SHA256 == b.SHA256 {
@@ -100,9 +105,28 @@ func (u *grown) item(b catalog.Bound) {
 	u.dirty = true
 }
 
+// publish takes what a feed says of its release: its own items are the feed's from the first revision on; what devices
+// said would come along stays.
+func (u *grown) publish(p catalog.Update) {
+	var along []catalog.Bound
+	for _, it := range u.Items {
+		if it.Role != catalog.Own {
+			along = append(along, it)
+		}
+	}
+	first := u.FirstSeen
+	u.Update = p
+	u.FirstSeen, u.dirty = first, true
+	u.Items = append(slices.Clone(p.Items), along...)
+	catalog.SortItems(u.Items)
+}
+
 // describe takes what the offer says of the release as a whole: the worst severity, the widest phasing,
 // the first text.
 func (u *grown) describe(o wire.Offer) {
+	if u.Published != nil {
+		return
+	}
 	phased := 100
 	for _, it := range o.Items {
 		if it.Origin != "" && !slices.Contains(u.Origins, it.Origin) {

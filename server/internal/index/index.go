@@ -29,8 +29,9 @@ import (
 
 // Config is what Open needs besides the store. The zero value is usable.
 type Config struct {
-	Now func() time.Time
-	Log *slog.Logger
+	Now     func() time.Time
+	Log     *slog.Logger
+	Version string // of the running server, for A6
 }
 
 // Index is the server's memory. It is safe for concurrent use.
@@ -55,8 +56,11 @@ type Index struct {
 	updates   updateTable
 	decisions decisionTable
 	rollbacks map[uint32]map[int64]bool // device number -> act -> still to be done
+	managed   int64                     // tick of the last change of feeds, agreements, deployments or content
+	feeds     []wire.PlanFeed           // what the server follows, as its mirror says; replaced, never changed
 
 	changes notifier
+	version string
 }
 
 // Open loads everything from the store.
@@ -67,7 +71,7 @@ func Open(ctx context.Context, s Store, cfg Config) (*Index, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	x := &Index{store: s, now: cfg.Now, log: cfg.Log,
+	x := &Index{store: s, now: cfg.Now, log: cfg.Log, version: cfg.Version,
 		numbers: map[fleet.DeviceID]uint32{}, groups: map[fleet.GroupID]*roaring.Bitmap{},
 		documents: map[documentKey]*document{}, rollbacks: map[uint32]map[int64]bool{},
 		kept: newInterned(), software: newSoftwareTable(), updates: newUpdateTable(), decisions: newDecisionTable()}

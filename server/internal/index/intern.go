@@ -51,8 +51,9 @@ func newInterned() interned {
 }
 
 // keepPackage returns the one record of an installed package. The caller holds x.mu.
-func (x *Index) keepPackage(ecosystem string, p wire.Package) *keptPackage {
-	key := keptKey{ecosystem, p}
+func (x *Index) keepPackage(inventory string, p wire.Package) *keptPackage {
+	ecosystem := p.In(inventory)
+	key := keptKey{inventory, p}
 	k := x.kept.packages[key]
 	if k == nil {
 		k = &keptPackage{Package: p, key: key, whole: properlyInstalled(p.Status), number: x.software.number(nameKey{ecosystem, p.Source}),
@@ -89,13 +90,13 @@ func offerKey(ecosystem string, o wire.Offer) ([sha256.Size]byte, error) {
 func (x *Index) keepOffer(ecosystem string, o wire.Offer, key [sha256.Size]byte) *keptOffer {
 	k := x.kept.offers[key]
 	if k == nil {
-		k = &keptOffer{Offer: o, key: key, release: offered(ecosystem, o)}
+		k = &keptOffer{Offer: o, key: key, release: o.In(ecosystem)}
 		if e, ok := x.updates.byID[k.release.ID()]; ok {
 			k.update, k.known = e.number, true
 		}
-		k.names = []int32{x.software.number(nameKey{ecosystem, o.Name})}
+		k.names = []int32{x.software.number(nameKey{k.release.Ecosystem, o.Name})}
 		for _, ch := range o.Closure {
-			if n := x.software.number(nameKey{ecosystem, ch.Source}); ch.Source != "" && !slices.Contains(k.names, n) {
+			if n := x.software.number(nameKey{k.release.Ecosystem, ch.Source}); ch.Source != "" && !slices.Contains(k.names, n) {
 				k.names = append(k.names, n)
 			}
 		}
@@ -109,9 +110,4 @@ func (x *Index) dropOffer(k *keptOffer) {
 	if k.refs--; k.refs == 0 {
 		delete(x.kept.offers, k.key)
 	}
-}
-
-// offered is the release that an offer names.
-func offered(ecosystem string, o wire.Offer) catalog.Release {
-	return catalog.Release{Software: catalog.Software{Ecosystem: ecosystem, Namespace: o.Namespace, Name: o.Name}, Version: o.Version}
 }

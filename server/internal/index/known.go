@@ -20,6 +20,7 @@ type Moment struct {
 	bySoftware map[catalog.Software][]approval.Decision // of the software that differs
 	declines   []approval.Decision
 	approvals  []approval.Decision
+	accepted   map[string]bool // agreements that are accepted besides those that are
 }
 
 // known answers plan.Compute. With over set, decisions are those of another moment.
@@ -64,6 +65,16 @@ func (k known) Declines() []approval.Decision {
 	return k.x.decisions.declines.items
 }
 
+func (k known) Accepted(digest string) bool {
+	_, ok := k.x.state.Agreements[digest]
+	return ok || k.over != nil && k.over.accepted[digest]
+}
+
+func (k known) Content(id catalog.UpdateID) (ledger.Content, bool) {
+	c, ok := k.x.state.Contents[id]
+	return c, ok
+}
+
 func (k known) Approvals() []approval.Decision {
 	if k.over != nil {
 		return k.over.approvals
@@ -73,7 +84,7 @@ func (k known) Approvals() []approval.Decision {
 
 // Present captures the decisions of now.
 func (v *View) Present(act ledger.UpdateDecide) *Moment {
-	m := &Moment{bySoftware: map[catalog.Software][]approval.Decision{},
+	m := &Moment{bySoftware: map[catalog.Software][]approval.Decision{}, accepted: map[string]bool{},
 		declines: slices.Clone(v.x.decisions.declines.items), approvals: slices.Clone(v.x.decisions.approvals.items)}
 	for _, u := range act.Updates {
 		m.bySoftware[u.Release.Software] = v.x.decisions.bySoftware[u.Release.Software]
@@ -92,6 +103,9 @@ func (v *View) Supposed(act ledger.UpdateDecide, by string, at time.Time) *Momen
 	m.declines, m.approvals = slices.DeleteFunc(m.declines, old), slices.DeleteFunc(m.approvals, old)
 	for s, list := range m.bySoftware {
 		m.bySoftware[s] = slices.DeleteFunc(slices.Clone(list), old)
+	}
+	for _, a := range act.Accepts {
+		m.accepted[a.Digest] = true
 	}
 	for _, u := range act.Updates {
 		d := decision(v.x.state.Seq+1, by, at, act, u)
@@ -132,8 +146,9 @@ func (v *View) Tasks() []task.Task { return []task.Task{task.Default()} }
 
 // PlanInput is everything plan.Compute looks at for a device now.
 func (v *View) PlanInput(d Device, now time.Time) plan.Input {
-	return plan.Input{Device: d.Device, Path: v.x.tree.Path(d.Group), Guard: v.x.tree.Guard(d.Group),
-		Inventory: d.Inventory(), Available: d.Available(), Tasks: v.Tasks(), Rollbacks: v.Rollbacks(d), Now: now, Known: v.Known()}
+	return plan.Input{Device: d.Device, Path: v.x.tree.Path(d.Group), Guard: v.x.tree.Guard(d.Group), Test: v.x.tree.Test(d.Group),
+		Inventory: d.Inventory(), Available: d.Available(), Tasks: v.Tasks(), Rollbacks: v.Rollbacks(d), Deploys: v.deploys(d.Device),
+		Feeds: v.x.feeds, Server: v.x.version, Now: now, Known: v.Known()}
 }
 
 // Status is the approval status of a release as seen from a group (A3).

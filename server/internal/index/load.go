@@ -174,7 +174,7 @@ func (x *Index) adoptLoaded(ctx context.Context, l loaded, devices *roaring.Bitm
 	if l.err != nil {
 		return l.err
 	}
-	grown, err := x.growth(ctx, []*document{l.doc})
+	grown, err := x.save(ctx, grow(l.doc))
 	if err != nil {
 		return err
 	}

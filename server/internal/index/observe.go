@@ -138,7 +138,7 @@ func (x *Index) document(ctx context.Context, kind wire.Kind, digest string) (*d
 // adopt makes documents count for a device: the catalog grows by what they offer, durably, and then all
 // of it is published at once. The caller holds x.grow.
 func (x *Index) adopt(ctx context.Context, rec *device, c store.Contact, docs []*document) error {
-	grown, err := x.growth(ctx, docs)
+	grown, err := x.save(ctx, grow(docs...))
 	if err != nil {
 		return err
 	}
@@ -163,11 +163,22 @@ func (x *Index) adopt(ctx context.Context, rec *device, c store.Contact, docs []
 	return errors.Join(x.saveRows(ctx, rec, rows), x.saveDone(ctx, rec, done))
 }
 
-// growth computes what documents add to the catalog and makes it durable. When another server was
-// faster, its catalog is read first. The caller holds x.grow.
-func (x *Index) growth(ctx context.Context, docs []*document) (*growth, error) {
+// grow adds what documents offer.
+func grow(docs ...*document) func(*growth) {
+	return func(g *growth) {
+		for _, doc := range docs {
+			if doc.available != nil && !doc.linked {
+				g.add(doc.available)
+			}
+		}
+	}
+}
+
+// save computes what is added to the catalog and makes it durable. When another server was faster, its
+// catalog is read first and add called again. The caller holds x.grow; add runs with x.mu held for reading.
+func (x *Index) save(ctx context.Context, add func(*growth)) (*growth, error) {
 	for range maxTries {
-		g := x.computeGrowth(docs)
+		g := x.computeGrowth(add)
 		changed := g.changed()
 		if len(changed) == 0 {
 			return g, nil
@@ -186,15 +197,11 @@ func (x *Index) growth(ctx context.Context, docs []*document) (*growth, error) {
 	return nil, ErrBusy
 }
 
-func (x *Index) computeGrowth(docs []*document) *growth {
-	g := &growth{now: x.now().UTC(), updates: map[string]*grown{}}
+func (x *Index) computeGrowth(add func(*growth)) *growth {
+	g := &growth{index: x, now: x.now().UTC(), updates: map[string]*grown{}}
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	for _, doc := range docs {
-		if doc.available != nil && !doc.linked {
-			g.add(x, doc.available)
-		}
-	}
+	add(g)
 	return g
 }
 

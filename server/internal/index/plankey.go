@@ -20,6 +20,7 @@ type PlanKey struct {
 	Tree      int64 // when the tree changed last
 	State     fleet.DeviceState
 	Rollbacks string // acts that are still to be done
+	Deploys   string // acts that name the very device
 }
 
 // PlanKey returns the key of the device with a number, and a version that grows whenever a decision, an
@@ -28,7 +29,7 @@ type PlanKey struct {
 func (v *View) PlanKey(number uint32) (key PlanKey, version int64) {
 	rec := v.x.devices[number]
 	d := v.x.state.Devices[rec.id]
-	key = PlanKey{Group: d.Group, Tree: v.x.grown, State: d.State, Rollbacks: v.pending(number)}
+	key = PlanKey{Group: d.Group, Tree: v.x.grown, State: d.State, Rollbacks: v.pending(number), Deploys: v.named(rec.id)}
 	if rec.available != nil {
 		key.Available = rec.available.digest
 	}
@@ -43,7 +44,7 @@ func (v *View) Reported(number uint32) bool { return len(v.x.devices[number].ins
 
 // version is the tick of the last change that matters to a device.
 func (v *View) version(rec *device, group fleet.GroupID) int64 {
-	last := max(v.x.newest(rec.available), v.x.newest(rec.inventory))
+	last := max(v.x.newest(rec.available), v.x.newest(rec.inventory), v.x.managed)
 	for _, g := range v.x.tree.Path(group) {
 		last = max(last, v.x.decisions.walls[g])
 	}

@@ -146,8 +146,9 @@ func (c *checker) inventory(inv *wire.Inventory) {
 		return
 	}
 	inv.Packages = slices.DeleteFunc(capped(c, inv.Packages, wire.MaxPackages, "installed packages"), func(p wire.Package) bool {
-		return c.bad(wrong("package", p.Name, packageName), wrong("architecture", p.Arch, architecture), wrongVersion(p.Version),
-			wrong("source package", p.Source, sourceName), wrongVersion(p.SourceVersion))
+		eco := p.In(inv.Ecosystem)
+		return c.bad(wrongEcosystem(eco), wrong("package", p.Name, packageName), wrong("architecture", p.Arch, architecture), wrongVersion(eco, p.Version),
+			wrong("source package", p.Source, sourceName), wrongVersion(eco, p.SourceVersion))
 	})
 	for i := range inv.Packages {
 		p := &inv.Packages[i]
@@ -176,11 +177,17 @@ func wrong(what, s string, f form) string {
 	return fmt.Sprintf("it reports the %s %q, which is not a valid name", what, clip(s))
 }
 
-func wrongVersion(s string) string {
-	if len(s) <= 255 {
-		if _, err := pkgver.ParseDeb(s); err == nil {
-			return ""
-		}
+// wrongEcosystem knows the device's own package manager and what a feed installs beside it.
+func wrongEcosystem(s string) string {
+	if s == ecosystemDebian || s == catalog.Generic {
+		return ""
+	}
+	return fmt.Sprintf("it reports something of the unknown ecosystem %q", clip(s))
+}
+
+func wrongVersion(ecosystem, s string) string {
+	if len(s) <= 255 && pkgver.Check(ecosystem, s) == nil {
+		return ""
 	}
 	return fmt.Sprintf("it reports the version %q, which is not a valid one", clip(s))
 }
@@ -208,20 +215,20 @@ func (c *checker) available(a *wire.Available) {
 	}
 	seen := map[catalog.Release]bool{}
 	a.Updates = slices.DeleteFunc(capped(c, a.Updates, maxOffers, "updates"), func(o wire.Offer) bool {
-		release := offered(a.Ecosystem, o)
+		release := o.In(a.Ecosystem)
 		if seen[release] {
 			c.problem("it reports %s %s twice", clip(o.Name), clip(o.Version))
 			return true
 		}
 		seen[release] = true
-		return c.bad(wrong("publisher", o.Namespace, publisher), wrong("source package", o.Name, sourceName), wrongVersion(o.Version))
+		return c.bad(wrongEcosystem(release.Ecosystem), wrong("publisher", o.Namespace, publisher), wrong("source package", o.Name, sourceName), wrongVersion(release.Ecosystem, o.Version))
 	})
 	for i := range a.Updates {
-		c.offer(&a.Updates[i])
+		c.offer(&a.Updates[i], a.Updates[i].In(a.Ecosystem).Ecosystem)
 	}
 	a.Restore = slices.DeleteFunc(capped(c, a.Restore, wire.MaxPackages, "previous versions"), func(r wire.RestoreItem) bool {
-		return c.bad(wrong("package", r.Name, packageName), wrong("architecture", r.Arch, architecture), wrongVersion(r.Version),
-			wrongDigest(r.SHA256), wrongSize(r.Size), tooLong(string(r.Update)), tooLong(r.Current), tooLong(r.From))
+		return c.bad(wrong("package", r.Name, packageName), wrong("architecture", r.Arch, architecture),
+			wrongDigest(r.SHA256), wrongSize(r.Size), tooLong(string(r.Update)), tooLong(r.Version), tooLong(r.Current), tooLong(r.From), tooLong(r.Release))
 	})
 }
 
@@ -234,11 +241,11 @@ func tooLong(s string) string {
 
 // offer checks what an offer brings. An item or a change that is wrong makes the whole offer one that
 // cannot be installed: what is left might not be what the device would really do.
-func (c *checker) offer(o *wire.Offer) {
+func (c *checker) offer(o *wire.Offer, ecosystem string) {
 	before := len(c.problems) + c.more
 	o.Problem = text(o.Problem)
 	o.Items = slices.DeleteFunc(capped(c, o.Items, maxItems, "files of one update"), func(it wire.OfferItem) bool {
-		return c.bad(wrong("package", it.Name, packageName), wrong("architecture", it.Arch, architecture), wrongVersion(it.Item.Version),
+		return c.bad(wrong("package", it.Name, packageName), wrong("architecture", it.Arch, architecture), wrongVersion(ecosystem, it.Item.Version),
 			wrongDigest(it.SHA256), wrongSize(it.Size), tooLong(it.Installed))
 	})
 	for i := range o.Items {
@@ -252,7 +259,7 @@ func (c *checker) offer(o *wire.Offer) {
 		}
 	}
 	o.Closure = slices.DeleteFunc(capped(c, o.Closure, maxItems, "changes with one update"), func(ch wire.Change) bool {
-		return c.bad(wrongChange(ch))
+		return c.bad(wrongChange(ecosystem, ch))
 	})
 	if len(c.problems)+c.more > before && o.Problem == "" {
 		o.Problem = "the device's report about it was not valid in part"
@@ -260,13 +267,13 @@ func (c *checker) offer(o *wire.Offer) {
 	}
 }
 
-func wrongChange(ch wire.Change) string {
+func wrongChange(ecosystem string, ch wire.Change) string {
 	faults := []string{wrong("package", ch.Name, packageName), wrong("architecture", ch.Arch, architecture), wrongDigest(ch.SHA256), wrongSize(ch.Size)}
 	if ch.Op != wire.OpRemove {
-		faults = append(faults, wrongVersion(ch.Version), wrong("source package", ch.Source, sourceName), wrongVersion(ch.SrcVer), wrong("publisher", ch.Space, publisher))
+		faults = append(faults, wrongVersion(ecosystem, ch.Version), wrong("source package", ch.Source, sourceName), wrongVersion(ecosystem, ch.SrcVer), wrong("publisher", ch.Space, publisher))
 	}
 	if ch.From != "" {
-		faults = append(faults, wrongVersion(ch.From))
+		faults = append(faults, wrongVersion(ecosystem, ch.From))
 	}
 	for _, f := range append(faults, tooLong(string(ch.Op))) {
 		if f != "" {
