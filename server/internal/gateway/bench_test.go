@@ -146,15 +146,20 @@ func drive(b *testing.B, l load) float64 {
 
 // BenchmarkP1 measures steady check-ins over mutual TLS against a bare handler with the same TLS that
 // answers 200 bytes to 300 bytes. The two take turns, so that both feel what else the machine does, and the
-// median of the turns' ratios counts.
-func BenchmarkP1(b *testing.B) {
+// median of the turns' ratios counts. Behind the gateway is the simulated world.
+func BenchmarkP1(b *testing.B) { steadyLoad(b, newBench(b, Limits{})) }
+
+// BenchmarkP1Whole is P1 with the real index and the real planner behind the gateway, over SQLite.
+func BenchmarkP1Whole(b *testing.B) { steadyLoad(b, newWhole(b)) }
+
+func steadyLoad(b *testing.B, x *bench) {
 	const agents, turn = 8, time.Second
-	x := newBench(b, Limits{})
 	l := load{Addr: x.addr, CA: x.ca.Certificate(), Path: wire.PathCheckIn, Duration: turn}
 	var in wire.CheckIn
 	for range agents {
 		a := x.agent()
-		a.docs = map[wire.Kind][]byte{wire.KindFacts: []byte(`{"f":1}`), wire.KindInventory: []byte(`{"i":1}`), wire.KindAvailable: []byte(`{"a":1}`)}
+		a.docs = map[wire.Kind][]byte{wire.KindFacts: []byte(`{"hostname":"host"}`), wire.KindInventory: []byte(`{"ecosystem":"deb","packages":[]}`),
+			wire.KindAvailable: []byte(`{"ecosystem":"deb","updates":[]}`)}
 		x.w.plans[a.id] = []byte(`{"format":1}`)
 		a.settle()
 		key, err := x509.MarshalPKCS8PrivateKey(a.key)

@@ -88,13 +88,15 @@ func (g *Gateway) readBody(c *call, limit int64, within time.Duration, buf *byte
 	if n >= 0 && n <= smallBody {
 		err = g.codec.readSmall(c.r.Body, n, limit, buf)
 	} else {
-		_ = c.io.SetReadDeadline(time.Now().Add(within)) // fails only on a closed connection; the read will tell
+		_ = c.io().SetReadDeadline(time.Now().Add(within)) // fails only on a closed connection; the read will tell
 		err = g.codec.decompress(http.MaxBytesReader(c.w, c.r.Body, limit), limit, buf)
+	}
+	if err == nil {
+		_ = c.r.Body.Close() // cannot fail after its end; net/http need not look for a rest then
+		return nil
 	}
 	var big *http.MaxBytesError
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &big):
 		return errBodySize
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, fault.Invalid):

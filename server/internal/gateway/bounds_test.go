@@ -185,9 +185,7 @@ func TestN28_OneDevicesRequestsAndConnectionsAreBounded(t *testing.T) {
 	}
 	s := b.gw.session(a.id)
 	for flight := 0; flight < 2; {
-		s.mu.Lock()
-		flight = s.flight
-		s.mu.Unlock()
+		flight = int(s.flight.Load())
 		runtime.Gosched()
 	}
 	if _, code, problem := a.once(); code != 503 || problem != "device_busy" {
@@ -220,8 +218,8 @@ func TestOverloadIsRefusedWithRetryAfterAndRecovers(t *testing.T) {
 	b := newBench(t, Limits{Requests: 1})
 	a := b.agent()
 	a.settle()
-	release, ok := b.gw.enter()
-	if !ok {
+	var held call
+	if !b.gw.enter(&held) {
 		t.Fatal("no place")
 	}
 	resp, err := a.http.Post(b.url(wire.PathCheckIn), "application/json", strings.NewReader("{}"))
@@ -232,7 +230,7 @@ func TestOverloadIsRefusedWithRetryAfterAndRecovers(t *testing.T) {
 	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("%d, Retry-After %q; want 503 with one", resp.StatusCode, resp.Header.Get("Retry-After"))
 	}
-	release()
+	b.gw.leave(&held)
 	a.settle()
 }
 

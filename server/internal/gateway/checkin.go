@@ -21,17 +21,8 @@ var errCheckIn = fault.New(fault.Invalid, "checkin_invalid", "The check-in lacks
 // checkIn answers a device's steady message: what it shall upload, a new statement, or nothing, held
 // back until there is something if the device asked for that.
 func (g *Gateway) checkIn(c *call) error {
-	var in wire.CheckIn
-	if err := g.readMessage(c, wire.MaxMessage, func(body []byte) error {
-		if scanCheckIn(body, c.session.before(), &in) {
-			return nil
-		}
-		in = wire.CheckIn{}
-		return decode(body, &in)
-	}); err != nil {
-		return err
-	}
-	if err := tidy(&in); err != nil {
+	in := &c.in
+	if err := g.readCheckIn(c, in); err != nil {
 		return err
 	}
 	now := g.Now()
@@ -41,7 +32,7 @@ func (g *Gateway) checkIn(c *call) error {
 		g.metrics.checkIns.quarantined.Inc()
 		return errQuarantined
 	}
-	switch word, why := c.session.judge(&in, now); word {
+	switch word, why := c.session.judge(in, now); word {
 	case clone:
 		return g.quarantine(c, why)
 	case stale:
@@ -60,25 +51,51 @@ func (g *Gateway) checkIn(c *call) error {
 		g.metrics.checkIns.incomplete.Inc()
 		return g.reply(c, wire.CheckInReply{Now: now, Resend: true, Next: 1})
 	}
-	return g.answer(c, &in, now)
+	return g.answer(c, in, now)
 }
 
-// tidy checks a check-in's form and cuts what is too long.
+// readCheckIn reads a check-in, checks its form and cuts what is too long. Digests that the device said before were checked then.
+func (g *Gateway) readCheckIn(c *call, in *wire.CheckIn) error {
+	before, same := c.session.before(), false
+	if err := g.readMessage(c, wire.MaxMessage, func(body []byte) (err error) {
+		var ok bool
+		if same, ok = scanCheckIn(body, before, in); !ok {
+			*in, same = wire.CheckIn{}, false
+			err = decode(body, in)
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	if !same {
+		if err := tidyDigests(in.Digests); err != nil {
+			return err
+		}
+	}
+	return tidy(in)
+}
+
+// tidy checks the rest.
 func tidy(in *wire.CheckIn) error {
 	if !isName(in.BootID) || !isName(in.Run) || in.Sequence < 1 || in.Sequence > 1<<62 {
 		return errCheckIn
 	}
-	for k, d := range in.Digests {
+	cut(&in.Plan, 64)
+	cut(&in.Progress.Doing, 512)
+	cut(&in.Progress.Error, wire.MaxString)
+	return nil
+}
+
+// tidyDigests checks digests and leaves out those of documents that this build does not know.
+func tidyDigests(digests map[wire.Kind]string) error {
+	for k, d := range digests {
 		switch {
-		case d == "" || !isKind(k): // never so in a map that is shared with the check-in before
-			delete(in.Digests, k)
+		case d == "" || !isKind(k):
+			delete(digests, k)
 		case !isDigest(d):
 			return errCheckIn.On("digests")
 		}
 	}
-	cut(&in.Plan, 64)
-	cut(&in.Progress.Doing, 512)
-	cut(&in.Progress.Error, wire.MaxString)
 	return nil
 }
 
@@ -172,8 +189,8 @@ func (g *Gateway) wait(poll context.Context, c *call, held wire.Statement, lacks
 // park opens the long poll: it gives the working place back and ends with the request, with the device's
 // next long poll, with the wait, or when the server stops.
 func (g *Gateway) park(c *call, left time.Duration) (context.Context, context.CancelFunc) {
-	c.release()
-	_ = c.io.SetReadDeadline(time.Time{}) // of the body; a long poll listens for the device hanging up
+	g.leave(c)
+	_ = c.io().SetReadDeadline(time.Time{}) // of the body; a long poll listens for the device hanging up
 	poll, cancel := c.session.poll(c.r.Context(), left)
 	g.mu.Lock()
 	stopping := g.stopping
@@ -188,16 +205,13 @@ func (g *Gateway) nothing(c *call, now time.Time) error {
 	if c.session.takeRefresh() {
 		return g.reply(c, wire.CheckInReply{Now: now, Next: g.next(), Refresh: true})
 	}
-	c.w.Header()["Content-Type"] = []string{"application/json"}
+	c.w.Header()["Content-Type"] = g.json
 	return g.write(c, appendNothing(make([]byte, 0, 64), now, g.next()))
 }
 
 // next tells agents when to come again. While the server stops, that is soon, but not all at once.
 func (g *Gateway) next() int {
-	g.mu.Lock()
-	stopping := g.stopping.Err() != nil
-	g.mu.Unlock()
-	if stopping {
+	if g.ending.Load() {
 		return 1 + rand.IntN(10)
 	}
 	return int(g.Next.Seconds())

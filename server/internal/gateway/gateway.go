@@ -20,7 +20,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -119,13 +118,15 @@ type Gateway struct {
 	uploads  chan struct{} // one token per document being received
 	inFlight atomic.Int64  // requests being worked on
 	refused  *quiet
-	steady   route // of check-ins
+	steady   *route   // of check-ins
+	json     []string // the Content-Type of answers; never changed
 	codec    codec
 
 	mu       sync.Mutex
 	sessions map[fleet.DeviceID]*session
 	dirty    []*session
 	stopping context.Context // ends when the long polls must
+	ending   atomic.Bool     // it has ended
 }
 
 // New makes a Gateway and loads what is known of the devices' sequences, so that a copied device is found
@@ -137,7 +138,7 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 	c.defaults()
 	g := &Gateway{Config: c, conns: newConns(c.Limits), attempts: newAttempts(c.Limits), plans: newPlanCache(),
 		uploads: make(chan struct{}, c.Limits.Uploads),
-		refused: newQuiet(), sessions: map[fleet.DeviceID]*session{}, stopping: context.Background()}
+		refused: newQuiet(), json: []string{"application/json"}, sessions: map[fleet.DeviceID]*session{}, stopping: context.Background()}
 	m, err := newMetrics(c.Metrics, g)
 	if err != nil {
 		return nil, err
@@ -145,7 +146,6 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 	g.metrics = m
 	g.tls = g.tlsConfig()
 	g.mux = g.routes()
-	g.steady = table()[slices.IndexFunc(table(), func(r route) bool { return r.name == "checkin" })]
 	err = c.Contacts.LoadContacts(ctx, func(k store.Contact) error {
 		g.sessions[k.Device] = newSession(k)
 		return nil
@@ -190,7 +190,8 @@ func (c *Config) defaults() {
 // Serve answers devices on l until ctx ends; then it ends the long polls, lets the other requests finish
 // within grace, writes down the contacts and returns. It closes l. It may be called once.
 func (g *Gateway) Serve(ctx context.Context, l net.Listener, grace time.Duration) error {
-	stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
+	stopping, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := func() { g.ending.Store(true); cancel() } // in this order: what a long poll is answered with depends on it
 	defer stop()
 	g.mu.Lock()
 	g.stopping = stopping

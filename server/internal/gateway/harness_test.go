@@ -42,11 +42,17 @@ type bench struct {
 	limits Limits
 	stop   func() error
 	reg    *prometheus.Registry
+	behind func(*Config) // changes what stands behind the gateway; nil: the world
 }
 
 func newBench(t testing.TB, limits Limits) *bench {
 	t.Helper()
-	b := &bench{t: t, w: newWorld(), clock: &clock{}, limits: limits}
+	return openBench(&bench{t: t, w: newWorld(), clock: &clock{}, limits: limits})
+}
+
+func openBench(b *bench) *bench {
+	t := b.t
+	t.Helper()
 	root, err := os.OpenRoot(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -72,8 +78,12 @@ func (b *bench) start() {
 		b.t.Fatal(err)
 	}
 	b.reg = prometheus.NewRegistry()
-	b.gw, err = New(b.t.Context(), Config{CA: b.ca, Server: srv, PlanKeys: []ed25519.PublicKey{b.w.planKey.Public().(ed25519.PublicKey)},
-		Roster: b.w, Acts: b.w, Facts: b.w, Presence: b.w, Contacts: b.w, Planner: b.w, Limits: b.limits, Now: b.clock.Now, Metrics: b.reg, Flush: time.Hour})
+	c := Config{CA: b.ca, Server: srv, PlanKeys: []ed25519.PublicKey{b.w.planKey.Public().(ed25519.PublicKey)},
+		Roster: b.w, Acts: b.w, Facts: b.w, Presence: b.w, Contacts: b.w, Planner: b.w, Limits: b.limits, Now: b.clock.Now, Metrics: b.reg, Flush: time.Hour}
+	if b.behind != nil {
+		b.behind(&c)
+	}
+	b.gw, err = New(b.t.Context(), c)
 	if err != nil {
 		b.t.Fatal(err)
 	}

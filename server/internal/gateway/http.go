@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"assent/fault"
 	"assent/fleet"
 	"assent/wire"
@@ -22,36 +24,44 @@ type route struct {
 	pattern string // for http.ServeMux
 	open    bool
 	serve   func(*Gateway, *call) error
+	seconds prometheus.Observer
 }
 
 func table() []route {
 	return []route{
-		{"enrol", "POST " + wire.PathEnrol, true, (*Gateway).enrol},
-		{"renew", "POST " + wire.PathRenew, false, (*Gateway).renew},
-		{"checkin", "POST " + wire.PathCheckIn, false, (*Gateway).checkIn},
-		{"document", "PUT " + wire.PathDocument + "/{kind}/{digest}", false, (*Gateway).document},
-		{"reports", "POST " + wire.PathReports, false, (*Gateway).reports},
-		{"plan", "GET " + wire.PathPlan + "/{digest}", false, (*Gateway).plan},
+		{name: "enrol", pattern: "POST " + wire.PathEnrol, open: true, serve: (*Gateway).enrol},
+		{name: "renew", pattern: "POST " + wire.PathRenew, serve: (*Gateway).renew},
+		{name: "checkin", pattern: "POST " + wire.PathCheckIn, serve: (*Gateway).checkIn},
+		{name: "document", pattern: "PUT " + wire.PathDocument + "/{kind}/{digest}", serve: (*Gateway).document},
+		{name: "reports", pattern: "POST " + wire.PathReports, serve: (*Gateway).reports},
+		{name: "plan", pattern: "GET " + wire.PathPlan + "/{digest}", serve: (*Gateway).plan},
 	}
 }
 
-// call is one request with its caller.
+// call is one request with its caller. It must not be used after the answer.
 type call struct {
 	w       http.ResponseWriter
 	r       *http.Request
-	io      *http.ResponseController
 	device  fleet.Device
-	peer    peer
+	peer    *peer
 	session *session
-	release func() // gives the working place back; called again it does nothing
+	in      wire.CheckIn
+	working bool // holds one of the places for requests that are worked on
 }
+
+// io sets the deadlines of the request's connection.
+func (c *call) io() *http.ResponseController { return http.NewResponseController(c.w) }
 
 var errNotFound = fault.New(fault.NotFound, "not_found", "The device protocol has no such path.")
 
 func (g *Gateway) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, rt := range table() {
-		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) { g.handle(rt, w, r) })
+		rt.seconds = g.metrics.route(rt.name)
+		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) { g.handle(&rt, w, r) })
+		if rt.name == "checkin" {
+			g.steady = &rt
+		}
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		g.problem(w, r, "unknown", errNotFound)
@@ -77,38 +87,43 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // handle runs one route with everything around it.
-func (g *Gateway) handle(rt route, w http.ResponseWriter, r *http.Request) {
+func (g *Gateway) handle(rt *route, w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	c := &call{w: w, r: r, io: http.NewResponseController(w)}
+	conn := connOf(r.Context())
+	var c *call
+	if conn != nil {
+		c = &conn.call
+	} else {
+		c = new(call)
+	}
+	*c = call{w: w, r: r}
 	defer func() {
+		c.w, c.r = nil, nil                                        // a connection that idles holds on to no request
 		if v := recover(); v != nil && v != http.ErrAbortHandler { //nolint:errorlint // a sentinel of net/http
 			g.Log.Error("a device request panicked", "route", rt.name, "device", c.device.ID, "panic", v, "stack", string(debug.Stack()))
 			g.problem(w, r, rt.name, fmt.Errorf("panic: %v", v))
 		}
 	}()
-	if err := g.run(rt, c); err != nil {
+	if err := g.run(rt, c, conn); err != nil {
 		g.problem(w, r, rt.name, err)
 	}
-	g.metrics.route(rt.name).Observe(time.Since(start).Seconds())
+	rt.seconds.Observe(time.Since(start).Seconds())
 }
 
 // run finds out who calls, takes the places that the request needs and serves it.
-func (g *Gateway) run(rt route, c *call) error {
-	release, ok := g.enter()
-	if !ok {
+func (g *Gateway) run(rt *route, c *call, conn *conn) error {
+	if !g.enter(c) {
 		return errBusy
 	}
-	c.release = release
-	defer func() { c.release() }()
+	defer g.leave(c)
 	if rt.open {
 		return rt.serve(g, c)
 	}
-	var err error
-	if c.device, c.peer, err = g.device(c.r); err != nil {
+	if err := g.device(c, conn); err != nil {
 		c.w.Header().Set("Connection", "close")
 		return err
 	}
-	c.session = g.sessionOn(connOf(c.r.Context()), c.device.ID) // device found the connection
+	c.session = g.sessionOn(conn, c.device.ID) // device found the connection
 	if !c.session.enter(g.Limits.DeviceFlight) {
 		return errTooMany
 	}
@@ -117,18 +132,21 @@ func (g *Gateway) run(rt route, c *call) error {
 }
 
 // enter takes one of the places for requests that are worked on.
-func (g *Gateway) enter() (release func(), ok bool) {
+func (g *Gateway) enter(c *call) bool {
 	if g.inFlight.Add(1) > int64(g.Limits.Requests) {
 		g.inFlight.Add(-1)
-		return nil, false
+		return false
 	}
-	held := true
-	return func() {
-		if held {
-			held = false
-			g.inFlight.Add(-1)
-		}
-	}, true
+	c.working = true
+	return true
+}
+
+// leave gives the place back; called again it does nothing.
+func (g *Gateway) leave(c *call) {
+	if c.working {
+		c.working = false
+		g.inFlight.Add(-1)
+	}
 }
 
 // reply writes v as JSON.
@@ -137,7 +155,7 @@ func (g *Gateway) reply(c *call, v any) error {
 	if err != nil {
 		return fmt.Errorf("encode %T: %w", v, err)
 	}
-	c.w.Header()["Content-Type"] = []string{"application/json"}
+	c.w.Header()["Content-Type"] = g.json
 	return g.write(c, body)
 }
 
@@ -152,7 +170,7 @@ func (g *Gateway) write(c *call, body []byte) error {
 		c.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}
 	if len(body) > small || c.device.ID == "" {
-		_ = c.io.SetWriteDeadline(time.Now().Add(g.Limits.WriteTimeout)) // fails only on a closed connection
+		_ = c.io().SetWriteDeadline(time.Now().Add(g.Limits.WriteTimeout)) // fails only on a closed connection
 	}
 	if _, err := c.w.Write(body); err != nil {
 		g.Log.Debug("an answer did not reach its device", "device", c.device.ID, "err", err)

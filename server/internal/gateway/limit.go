@@ -79,8 +79,10 @@ type conn struct {
 	net.Conn
 	table   *conns
 	network netip.Prefix
+	reads   readDeadline
 	peer    atomic.Pointer[peer]
 	session atomic.Pointer[session]
+	call    call           // of the request under way: there is one at a time
 	device  fleet.DeviceID // guarded by table.mu; empty for a stranger
 	closed  bool           // guarded by table.mu
 }

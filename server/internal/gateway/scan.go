@@ -3,40 +3,45 @@ package gateway
 import (
 	"bytes"
 	"math/bits"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"assent/wire"
 )
 
+// known is what a device's check-in most likely repeats of the one before. Its strings are names and digests: nothing in
+// them is written differently in JSON.
+type known struct {
+	boot, run, plan string
+	digests         map[wire.Kind]string // never changed
+}
+
 // scanCheckIn reads a check-in of the usual form in one pass, several times faster than encoding/json,
 // which is most of what a steady check-in costs. It knows only the fields of this build, plain strings and
 // whole numbers; at anything else it gives up (false), and the caller decodes with encoding/json. What it
-// accepts it reads exactly as encoding/json does (FuzzScanCheckIn). Digests that are those of the check-in
-// before share their map, which nobody changes.
-func scanCheckIn(body []byte, before map[wire.Kind]string, in *wire.CheckIn) bool {
-	s := scanner{text: string(body)}
-	s.object(func(key string) (bit int) {
-		switch key {
+// accepts it reads exactly as encoding/json does (FuzzScanCheckIn). What the check-in repeats of the one before is
+// not copied: digests that are the same (same) share their map.
+func scanCheckIn(body []byte, before known, in *wire.CheckIn) (same, ok bool) {
+	s := scanner{text: body}
+	s.object(func(key []byte) (bit int) {
+		switch string(key) {
 		case "capability":
 			in.Capability = int(s.number())
 			return 0
 		case "boot_id":
-			in.BootID = s.str()
+			in.BootID = s.str(before.boot)
 			return 1
 		case "run":
-			in.Run = s.str()
+			in.Run = s.str(before.run)
 			return 2
 		case "sequence":
 			in.Sequence = s.number()
 			return 3
 		case "digests":
-			in.Digests = s.digests(before)
+			in.Digests = s.digests(before.digests)
 			return 4
 		case "plan":
-			in.Plan = s.str()
+			in.Plan = s.str(before.plan)
 			return 5
 		case "counter":
 			in.Counter = s.number()
@@ -51,22 +56,24 @@ func scanCheckIn(body []byte, before map[wire.Kind]string, in *wire.CheckIn) boo
 		return -1
 	})
 	s.space()
-	return !s.failed && s.at == len(s.text)
+	return s.same, !s.failed && s.at == len(s.text)
 }
 
 // scanner walks over JSON. After a failure it stays where it is and returns zero values.
 type scanner struct {
-	text   string
+	text   []byte
 	at     int
 	failed bool
+	same   bool // the digests are those of the check-in before
 }
 
 func (s *scanner) fail() { s.failed = true }
 
 func (s *scanner) space() {
-	for ; s.at < len(s.text); s.at++ {
+	for s.at < len(s.text) && s.text[s.at] <= ' ' {
 		switch s.text[s.at] {
 		case ' ', '\t', '\r', '\n':
+			s.at++
 		default:
 			return
 		}
@@ -91,14 +98,14 @@ func (s *scanner) peek(c byte) bool {
 
 // object reads an object. field reads the value of a key and returns a number for it; -1 fails, and so
 // does a number that comes twice.
-func (s *scanner) object(field func(key string) int) {
+func (s *scanner) object(field func(key []byte) int) {
 	s.next('{')
 	seen := 0
 	for first := true; !s.failed && !s.peek('}'); first = false {
 		if !first {
 			s.next(',')
 		}
-		key := s.str()
+		key := s.raw()
 		s.next(':')
 		if s.failed {
 			return
@@ -113,25 +120,34 @@ func (s *scanner) object(field func(key string) int) {
 	s.next('}')
 }
 
-// str reads a string of printable ASCII without escapes.
-func (s *scanner) str() string {
+// raw reads a string of printable ASCII without escapes, in place.
+func (s *scanner) raw() []byte {
 	s.next('"')
 	if s.failed {
-		return ""
+		return nil
 	}
 	text := s.text[s.at:]
-	for i := range len(text) {
-		switch c := text[i]; {
-		case c == '"':
+	for i, c := range text {
+		if c == '"' {
 			s.at += i + 1
 			return text[:i]
-		case c == '\\' || c < 0x20 || c >= 0x7f:
-			s.fail()
-			return ""
+		}
+		if c == '\\' || c < 0x20 || c >= 0x7f {
+			break
 		}
 	}
 	s.fail()
-	return ""
+	return nil
+}
+
+// str reads a string that is most likely the one given, which must be plain as raw demands.
+func (s *scanner) str(likely string) string {
+	s.space()
+	if text, n := s.text[s.at:], len(likely); n > 0 && len(text) >= n+2 && text[0] == '"' && text[n+1] == '"' && string(text[1:n+1]) == likely && !s.failed {
+		s.at += n + 2
+		return likely
+	}
+	return string(s.raw())
 }
 
 // number reads a whole number.
@@ -142,8 +158,8 @@ func (s *scanner) number() int64 {
 		s.at++
 	}
 	digits := s.text[from:s.at]
-	n, err := strconv.ParseInt(digits, 10, 64)
-	plain := strings.TrimPrefix(digits, "-")
+	n, err := strconv.ParseInt(string(digits), 10, 64)
+	plain := bytes.TrimPrefix(digits, []byte("-"))
 	if s.failed || err != nil || len(plain) > 1 && plain[0] == '0' {
 		s.fail()
 		return 0
@@ -155,17 +171,20 @@ func (s *scanner) digests(before map[wire.Kind]string) map[wire.Kind]string {
 	kinds := [...]wire.Kind{wire.KindFacts, wire.KindInventory, wire.KindAvailable}
 	var values [len(kinds)]string
 	seen, same := 0, true
-	s.object(func(key string) int {
-		i := slices.Index(kinds[:], wire.Kind(key))
-		if i >= 0 {
-			values[i] = s.str()
-			seen |= 1 << i
-			held, ok := before[kinds[i]]
-			same = same && ok && held == values[i]
+	s.object(func(key []byte) int {
+		for i, kind := range kinds {
+			if string(key) == string(kind) {
+				held, ok := before[kind]
+				values[i] = s.str(held)
+				seen |= 1 << i
+				same = same && ok && held == values[i]
+				return i
+			}
 		}
-		return i
+		return -1
 	})
 	if same && bits.OnesCount(uint(seen)) == len(before) && before != nil {
+		s.same = true
 		return before
 	}
 	out := make(map[wire.Kind]string, len(kinds))
@@ -178,8 +197,8 @@ func (s *scanner) digests(before map[wire.Kind]string) map[wire.Kind]string {
 }
 
 func (s *scanner) progress(p *wire.Progress) {
-	s.object(func(key string) int {
-		switch key {
+	s.object(func(key []byte) int {
+		switch string(key) {
 		case "last_scan":
 			p.LastScan = s.time()
 			return 0
@@ -187,13 +206,13 @@ func (s *scanner) progress(p *wire.Progress) {
 			p.LastRefresh = s.time()
 			return 1
 		case "doing":
-			p.Doing = s.str()
+			p.Doing = s.str("")
 			return 2
 		case "since":
 			p.Since = s.time()
 			return 3
 		case "error":
-			p.Error = s.str()
+			p.Error = s.str("")
 			return 4
 		}
 		return -1
@@ -203,9 +222,9 @@ func (s *scanner) progress(p *wire.Progress) {
 func (s *scanner) time() time.Time {
 	var t time.Time
 	var err error
-	text := s.str()
+	text := s.raw()
 	if !s.failed {
-		err = t.UnmarshalText([]byte(text))
+		err = t.UnmarshalText(text)
 	}
 	if s.failed || err != nil {
 		s.fail()

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"assent/fleet"
@@ -19,10 +20,11 @@ type session struct {
 	contact   store.Contact
 	announced map[wire.Kind]string // what the last check-in said it has
 	dirty     bool                 // the contact awaits writing
-	flight    int                  // requests under way
 	endPoll   context.CancelFunc   // ends the long poll that is open; nil when none is
 	sent      sent
-	refresh   bool // the next reply asks the device to look for updates
+
+	flight  atomic.Int32 // requests under way
+	refresh atomic.Bool  // the next reply asks the device to look for updates
 }
 
 // sent is the last statement that a device was given.
@@ -64,20 +66,14 @@ func (g *Gateway) sessionOn(c *conn, id fleet.DeviceID) *session {
 
 // enter takes one of the device's places.
 func (s *session) enter(places int) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.flight >= places {
+	if s.flight.Add(1) > int32(places) {
+		s.flight.Add(-1)
 		return false
 	}
-	s.flight++
 	return true
 }
 
-func (s *session) leave() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.flight--
-}
+func (s *session) leave() { s.flight.Add(-1) }
 
 // judge takes a check-in into the lineage and, when it counts, into the contact.
 func (s *session) judge(in *wire.CheckIn, now time.Time) (word, string) {
@@ -120,11 +116,11 @@ func (s *session) counts(digests map[wire.Kind]string) {
 	s.contact.Digests = digests
 }
 
-// before returns the digests of the check-in before this one. They must not be changed.
-func (s *session) before() map[wire.Kind]string {
+// before returns what the check-in before this one said, and the plan that the device should hold.
+func (s *session) before() known {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.announced
+	return known{boot: s.contact.BootID, run: s.contact.Run, plan: s.sent.plan, digests: s.announced}
 }
 
 // announces reports whether the device's last check-in named this document.
@@ -143,7 +139,7 @@ func (s *session) poll(ctx context.Context, wait time.Duration) (context.Context
 		s.endPoll()
 	}
 	s.endPoll = cancel
-	if s.refresh {
+	if s.refresh.Load() {
 		cancel() // it was asked while nobody listened
 	}
 	return ctx, cancel
@@ -189,17 +185,11 @@ func (s *session) given() string {
 
 // askRefresh has the next reply ask for a refresh, at once if the device waits for one.
 func (s *session) askRefresh() {
-	s.mu.Lock()
-	s.refresh = true
-	s.mu.Unlock()
+	s.refresh.Store(true)
 	s.interrupt()
 }
 
 // takeRefresh reports, once, whether a refresh was asked for.
 func (s *session) takeRefresh() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	asked := s.refresh
-	s.refresh = false
-	return asked
+	return s.refresh.Load() && s.refresh.Swap(false)
 }

@@ -56,18 +56,18 @@ type peer struct {
 
 // identify says whose certificate this is and whether its key still counts: the one on record, or the
 // successor that was issued to it and is used for the first time.
-func (g *Gateway) identify(cert *x509.Certificate) (peer, error) {
+func (g *Gateway) identify(cert *x509.Certificate) (*peer, error) {
 	id, err := ca.IdentityOf(cert)
 	if err != nil {
-		return peer{}, errUnknownDevice.Because(err)
+		return nil, errUnknownDevice.Because(err)
 	}
-	p := peer{Identity: id, cert: cert}
+	p := &peer{Identity: id, cert: cert}
 	_, err = g.current(p)
 	return p, err
 }
 
 // current returns the device of a peer if it may still talk to the server.
-func (g *Gateway) current(p peer) (fleet.Device, error) {
+func (g *Gateway) current(p *peer) (fleet.Device, error) {
 	d, ok := g.Roster.Device(p.Device)
 	switch {
 	case !ok:
@@ -84,42 +84,40 @@ func (g *Gateway) current(p peer) (fleet.Device, error) {
 
 // device is the caller of a request: checked against the roster anew, because the connection may be older
 // than the device's retirement. The first use of a renewed certificate makes its key the one on record.
-func (g *Gateway) device(r *http.Request) (fleet.Device, peer, error) {
-	p, err := g.peerOf(r)
-	if err != nil {
-		return fleet.Device{}, p, err
+func (g *Gateway) device(c *call, conn *conn) (err error) {
+	if c.peer, err = g.peerOf(c.r, conn); err != nil {
+		return err
 	}
-	d, err := g.current(p)
-	if err != nil {
-		return d, p, err
+	if c.device, err = g.current(c.peer); err != nil {
+		return err
 	}
-	if p.Key != d.Key {
-		if err := g.Acts.Renewed(r.Context(), d.ID, d.Key, p.Key); err != nil {
-			return d, p, err
-		}
-		g.Log.Info("a device uses its renewed certificate", "device", d.ID)
-		d.Key = p.Key
+	if c.peer.Key == c.device.Key {
+		return nil
 	}
-	return d, p, nil
+	if err := g.Acts.Renewed(c.r.Context(), c.device.ID, c.device.Key, c.peer.Key); err != nil {
+		return err
+	}
+	g.Log.Info("a device uses its renewed certificate", "device", c.device.ID)
+	c.device.Key = c.peer.Key
+	return nil
 }
 
 // peerOf reads the connection's certificate, once per connection.
-func (g *Gateway) peerOf(r *http.Request) (peer, error) {
-	c := connOf(r.Context())
+func (g *Gateway) peerOf(r *http.Request, c *conn) (*peer, error) {
 	if c == nil || r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
-		return peer{}, errNoCertificate
+		return nil, errNoCertificate
 	}
 	if p := c.peer.Load(); p != nil {
-		return *p, nil
+		return p, nil
 	}
 	p, err := g.identify(r.TLS.PeerCertificates[0])
 	if err != nil {
-		return p, err
+		return nil, err
 	}
 	if !g.conns.admit(c, p.Device) {
-		return p, errTooManyConns
+		return nil, errTooManyConns
 	}
-	c.peer.Store(&p)
+	c.peer.Store(p)
 	return p, nil
 }
 

@@ -123,8 +123,15 @@ func (c *cache) noteExample(digest string, id fleet.DeviceID) {
 	c.examples[digest] = id
 }
 
-// current returns the answer for a device and the ledger's sequence it holds at.
-func (p *Planner) current(id fleet.DeviceID) (a *answer, seq int64, err error) {
+// moment is the answer for a device at a moment.
+type moment struct {
+	answer *answer
+	seq    int64 // the ledger's
+	number uint32
+}
+
+// current returns the answer for a device now.
+func (p *Planner) current(id fleet.DeviceID) (m moment, err error) {
 	p.index.View(func(v *index.View) {
 		d, ok := v.Device(id)
 		switch {
@@ -135,11 +142,11 @@ func (p *Planner) current(id fleet.DeviceID) (a *answer, seq int64, err error) {
 		case d.State == fleet.Retired:
 			err = ErrRetired
 		default:
-			a, err = p.answer(v, d.Number)
-			seq = v.State().Seq
+			m.answer, err = p.answer(v, d.Number)
+			m.seq, m.number = v.State().Seq, d.Number
 		}
 	})
-	return a, seq, err
+	return m, err
 }
 
 // answer finds or computes what plan.Compute says to the device with a number.

@@ -49,6 +49,7 @@ type Planner struct {
 
 	mu     sync.Mutex
 	issued map[fleet.DeviceID]issued
+	ticks  ticks
 }
 
 // issued is a device's current statement.
@@ -57,6 +58,10 @@ type issued struct {
 	plan    string
 	at      time.Time
 	expires time.Time
+
+	number uint32
+	tick   uint64    // the change up to which it is known to be current
+	until  time.Time // when a decision it rests on ends by itself; zero: never
 }
 
 // The refusals.
@@ -91,22 +96,28 @@ func (p *Planner) Close() { p.waiting.stop() }
 // For returns the device's current statement and the digest of its plan. The statement stays the same,
 // byte for byte, until the plan changes or half of its life is over.
 func (p *Planner) For(id fleet.DeviceID) (wire.Statement, string, error) {
-	a, seq, err := p.current(id)
+	now := p.index.Now().UTC()
+	p.mu.Lock()
+	was := p.issued[id]
+	tick, fresh := p.ticks.now, p.fresh(was, now)
+	p.mu.Unlock()
+	if fresh {
+		return was.stmt, was.plan, nil
+	}
+	m, err := p.current(id)
 	if err != nil {
 		return wire.Statement{}, "", err
 	}
-	now := p.index.Now().UTC()
-	p.mu.Lock()
-	was, ok := p.issued[id]
-	p.mu.Unlock()
-	if ok && was.plan == a.digest && !p.stale(was, a, now) {
+	a := m.answer
+	if was.plan == a.digest && !p.stale(was, a, now) {
+		p.confirm(id, was, m, tick)
 		return was.stmt, was.plan, nil
 	}
-	next := issued{plan: a.digest, at: now, expires: p.expires(a, now)}
-	body := wire.StatementBody{Device: id, Counter: seq, Issued: now, Expires: next.expires, Plan: a.digest}
+	next := issued{plan: a.digest, at: now, expires: p.expires(a, now), number: m.number, tick: tick, until: a.until}
+	body := wire.StatementBody{Device: id, Counter: m.seq, Issued: now, Expires: next.expires, Plan: a.digest}
 	if p.root != nil {
-		if body.Root, err = p.root(seq); err != nil {
-			return wire.Statement{}, "", fmt.Errorf("root of the ledger at %d entries: %w", seq, err)
+		if body.Root, err = p.root(m.seq); err != nil {
+			return wire.Statement{}, "", fmt.Errorf("root of the ledger at %d entries: %w", m.seq, err)
 		}
 	}
 	next.stmt, err = wire.Sign(p.signer, body)
@@ -114,6 +125,16 @@ func (p *Planner) For(id fleet.DeviceID) (wire.Statement, string, error) {
 		return wire.Statement{}, "", fmt.Errorf("sign the plan of device %s: %w", id, err)
 	}
 	return p.keep(id, was, next)
+}
+
+// confirm notes that a statement is still current as of a tick, unless there is another one already.
+func (p *Planner) confirm(id fleet.DeviceID, was issued, m moment, tick uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.issued[id]; s.at.Equal(was.at) && s.plan == was.plan && s.tick <= tick {
+		s.tick, s.until = tick, m.answer.until
+		p.issued[id] = s
+	}
 }
 
 // keep publishes a statement unless another call was first with one that is as good.

@@ -10,10 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"assent/approval"
 	"assent/fault"
 	"assent/fleet"
 	"assent/ledger"
+	"assent/server/internal/index"
 	"assent/server/internal/index/indextest"
 	"assent/server/internal/planner"
 	"assent/wire"
@@ -315,3 +318,58 @@ func (w *world) follow(id fleet.DeviceID, stmt wire.Statement, acts int) {
 // lastAct is the ledger sequence of the last of the test's acts: the first two entries and one for each
 // enrolment come before.
 func (w *world) lastAct(acts int) int64 { return 2 + 40 + int64(acts) }
+
+func TestForIsAlwaysWhatComputingAnewSays(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		w := newWorld(t)
+		defer w.Store.Close()
+		w.Group("a", fleet.Root)
+		w.Group("b", "a")
+		ids := []fleet.DeviceID{"d1", "d2", "d3"}
+		for i, id := range ids {
+			w.device(id, []fleet.GroupID{fleet.Root, "a", "b"}[i])
+		}
+		group := rapid.SampledFrom([]fleet.GroupID{fleet.Root, "a", "b"})
+		device := rapid.SampledFrom(ids)
+		status := rapid.SampledFrom([]approval.Status{approval.Approved, approval.Declined, approval.Undefined})
+		for range rapid.IntRange(1, 12).Draw(r, "steps") {
+			w.change(r, group, device, status)
+			for _, id := range ids {
+				_, digest, err := w.planner.For(id)
+				other, err2 := planner.New(planner.Config{Index: w.Index, Signer: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))})
+				if err != nil || err2 != nil {
+					t.Fatal(err, err2)
+				}
+				if _, want, err := other.For(id); err != nil || digest != want {
+					r.Fatalf("%s: plan %s; computed anew it is %s (%v)", id, digest, want, err)
+				}
+				other.Close()
+			}
+		}
+	})
+}
+
+// change makes one change of some kind.
+func (w *world) change(r *rapid.T, group *rapid.Generator[fleet.GroupID], device *rapid.Generator[fleet.DeviceID], status *rapid.Generator[approval.Status]) {
+	switch rapid.IntRange(0, 5).Draw(r, "kind") {
+	case 0:
+		w.decide(group.Draw(r, "scope"), status.Draw(r, "status"))
+	case 1:
+		w.set("other", group.Draw(r, "scope"), status.Draw(r, "status"))
+	case 2:
+		w.Act("ada", ledger.DeviceMove{IDs: []fleet.DeviceID{device.Draw(r, "device")}, Group: group.Draw(r, "to")})
+	case 3:
+		w.Offered(device.Draw(r, "device"), indextest.Offer("tool", "1.1", "1.0"), indextest.Offer("other", "1.1", "1.0"))
+	case 4:
+		g := w.group(group.Draw(r, "group"))
+		g.Guard = rapid.SampledFrom([]fleet.GuardMode{fleet.BlockDeclined, fleet.Observe}).Draw(r, "guard")
+		w.Act("ada", ledger.GroupChange{Group: g})
+	case 5:
+		w.Advance(time.Duration(rapid.IntRange(1, 100).Draw(r, "hours")) * time.Hour)
+	}
+}
+
+func (w *world) group(id fleet.GroupID) (g fleet.Group) {
+	w.Index.View(func(v *index.View) { g, _ = v.Tree().Get(id) })
+	return g
+}

@@ -122,6 +122,9 @@ func (p *Planner) number(id fleet.DeviceID) (n uint32, ok bool) {
 
 // changed is called by the index after each change. It returns at once; the work is done beside.
 func (p *Planner) changed(c index.Change) {
+	p.mu.Lock()
+	p.ticks.note(c)
+	p.mu.Unlock()
 	p.board.stain(c)
 	w := &p.waiting
 	w.mu.Lock()
@@ -182,8 +185,8 @@ func (w *waiting) take() (batch []*waiter, more bool) {
 
 // look wakes a waiter whose plan is another now.
 func (p *Planner) look(w *waiter) {
-	a, _, err := p.current(w.id)
-	if err != nil || a.digest != w.plan {
+	m, err := p.current(w.id)
+	if err != nil || m.answer.digest != w.plan {
 		w.once.Do(func() { close(w.wake) })
 	}
 }

@@ -1,0 +1,94 @@
+package gateway
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// readDeadline spares a connection most of its deadlines. net/http sets a read deadline some seven times for each request, nearly
+// always a later one than the one in force, and each is a timer of the runtime's. Here a later deadline is only noted: when the
+// earlier one below fires, the read is put back until the noted one. An earlier deadline counts at once, so that a read
+// ends when it was told to and never before. It is for one reader at a time, as package tls is.
+type readDeadline struct {
+	mu      sync.Mutex
+	want    time.Time // what was set last; zero: none
+	armed   time.Time // what the connection below has; zero: none
+	reading bool
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	d := &c.reads
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.want = t
+	if d.reading && d.tighter() {
+		return d.arm(c.Conn)
+	}
+	return nil
+}
+
+// SetDeadline implements net.Conn.
+func (c *conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.Conn.SetWriteDeadline(t))
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(p []byte) (int, error) {
+	for {
+		if err := c.reads.begin(c.Conn); err != nil {
+			return 0, err
+		}
+		n, err := c.Conn.Read(p)
+		if again := c.reads.end(err); !again || n > 0 {
+			return n, err
+		}
+	}
+}
+
+// begin makes sure that the read which starts now ends in time.
+func (d *readDeadline) begin(below net.Conn) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.tighter() {
+		if !d.want.IsZero() && !time.Now().Before(d.want) {
+			return os.ErrDeadlineExceeded
+		}
+		if err := d.arm(below); err != nil {
+			return err
+		}
+	}
+	d.reading = true
+	return nil
+}
+
+// end says whether a read that ended was ended too early. What the connection below has is over then; the next read sets it anew.
+func (d *readDeadline) end(err error) (again bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.reading = false
+	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	d.armed = never
+	return d.want.IsZero() || time.Now().Before(d.want)
+}
+
+// never is later than all deadlines: a connection that has it must be given another, or none.
+var never = time.Unix(1<<40, 0)
+
+// tighter reports whether the connection below would let a read last too long, or ends it although it has none.
+func (d *readDeadline) tighter() bool {
+	if d.armed == never {
+		return true
+	}
+	return !d.want.IsZero() && (d.armed.IsZero() || d.want.Before(d.armed))
+}
+
+func (d *readDeadline) arm(below net.Conn) error {
+	d.armed = d.want
+	return below.SetReadDeadline(d.want)
+}
