@@ -39,6 +39,9 @@ var mutations = []mutation{
 	{"the content a statement binds", "wire/plan.go", "if Digest(plan) != b.Plan {", "if false {", "./wire", "TestStatement"},
 	{"the ledger a device follows", "wire/extend.go", "if err := tlog.CheckTree(p, newer, is, older, was); err != nil {", "if err := tlog.CheckTree(p, newer, is, older, was); err == nil && older > newer {", "./wire", "TestPromise2"},
 	{"two ledgers of one size", "wire/extend.go", "if was != is {", "if false {", "./wire", "TestPromise2"},
+	{"the journal's fsync", "agent/internal/journal/journal.go", "err = j.f.Sync()\n\t}\n\tif err != nil {\n\t\tj.broken", "_ = j.f.Sync()\n\t}\n\tif err != nil {\n\t\tj.broken", "./agent/internal/journal", "TestN49"},
+	{"the journal before the transaction", "agent/fly.go", "defer a.touchDown()\n\tif err := a.write(rec); err != nil {", "defer a.touchDown()\n\tif err := a.write(rec); err != nil && false {", "./agent", "TestN49"},
+	{"the commit of an act", "server/internal/store/tx.go", "if err := t.Commit(); err != nil {", "if err := t.Commit(); err != nil && false {", "./server/internal/store", "TestN49_AF"},
 	{"legal transitions", "installation/installation.go", `return fmt.Errorf("installation state cannot go`, "return nil\n\treturn fmt.Errorf(\"installation state cannot go", "./installation", "TestV1"},
 }
 

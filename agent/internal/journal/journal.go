@@ -50,10 +50,10 @@ type Entry struct {
 
 // Try counts attempts at an update under one plan. It bounds what would otherwise loop.
 type Try struct {
-	Plan  string    `json:"plan"` // digest of the plan, or the act of a rollback: another one starts anew
+	Plan  string    `json:"plan"` // digest of the plan, or the act of a rollback or removal: another one starts anew
 	Count int       `json:"count"`
 	Next  time.Time `json:"next,omitzero"`  // not before then
-	Act   int64     `json:"act,omitempty"`  // the rollback act that was carried out
+	Act   int64     `json:"act,omitempty"`  // the act of the rollback or removal that was carried out
 	Boot  string    `json:"boot,omitempty"` // the boot in which it was installed, while a restart is due
 }
 
@@ -63,6 +63,7 @@ type Flight struct {
 	Plan     string        `json:"plan"`    // digest of the plan it acts on
 	Counter  int64         `json:"counter"` // of that plan's statement
 	Rollback bool          `json:"rollback,omitempty"`
+	Removal  bool          `json:"removal,omitempty"`
 	Started  time.Time     `json:"started"`
 	Parts    []Part        `json:"parts"`
 	Changes  []wire.Change `json:"changes"` // what the package manager said it would do
@@ -71,10 +72,12 @@ type Flight struct {
 
 // Part is one update of a flight.
 type Part struct {
-	Update catalog.UpdateID `json:"update"`
-	Act    int64            `json:"act,omitempty"`
-	Items  []catalog.Item   `json:"items"`
-	Extras []catalog.Item   `json:"extras,omitempty"`
+	Update  catalog.UpdateID `json:"update"`
+	Release catalog.Release  `json:"release,omitzero"` // of an install
+	Act     int64            `json:"act,omitempty"`    // of a rollback or removal
+	Items   []catalog.Item   `json:"items"`
+	Extras  []catalog.Item   `json:"extras,omitempty"`
+	Probe   *catalog.Probe   `json:"probe,omitempty"` // has to pass before it counts as installed
 }
 
 // State is everything the journal holds.
@@ -237,6 +240,7 @@ func (j *Journal) compact() error {
 	}
 	CrashPoint(Compacting)
 	if err := j.dir.Write(file, line); err != nil {
+		j.broken = j.broken || !j.named() // it may fail after the new file got its name
 		return fmt.Errorf("compact journal: %w", err)
 	}
 	f, err := j.dir.Root().OpenFile(file, os.O_RDWR, 0o600)
@@ -248,6 +252,13 @@ func (j *Journal) compact() error {
 	j.f, j.size, j.broken = f, int64(len(line)), false
 	j.limit = max(j.least, 2*j.size)
 	return nil
+}
+
+// named reports whether the open file is still the one that the next Open will find.
+func (j *Journal) named() bool {
+	is, err1 := j.f.Stat()
+	will, err2 := j.dir.Root().Stat(file)
+	return err1 == nil && err2 == nil && os.SameFile(is, will)
 }
 
 // check refuses a record that would break a promise.
