@@ -1,10 +1,11 @@
 package trust
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"assent/trust/internal/durable"
 )
 
 // dirStore keeps metadata as files of one folder.
@@ -15,38 +16,23 @@ func DirStore(dir string) Store { return dirStore{dir} }
 
 // Read implements Store.
 func (s dirStore) Read(name string) ([]byte, error) {
-	if !filepath.IsLocal(name) {
+	if !flat(name) {
 		return nil, fmt.Errorf("name %q: %w", name, os.ErrInvalid)
 	}
 	return os.ReadFile(filepath.Join(s.dir, name))
 }
 
-// Write implements Store: a crash leaves the old file or the new one, and what was written outlives a power cut.
+// Write implements Store.
 func (s dirStore) Write(name string, b []byte) error {
-	if !filepath.IsLocal(name) || filepath.Base(name) != name {
+	if !flat(name) {
 		return fmt.Errorf("name %q: %w", name, os.ErrInvalid)
 	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return fmt.Errorf("make the folder: %w", err)
 	}
-	f, err := os.CreateTemp(s.dir, ".new-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), filepath.Join(s.dir, name))
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, errors.Join(err, os.Remove(f.Name())))
-	}
-	return syncDir(s.dir)
+	return durable.Write(filepath.Join(s.dir, name), b, 0o600)
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync %s: %w", dir, err)
-	}
-	return errors.Join(d.Sync(), d.Close())
+func flat(name string) bool {
+	return filepath.IsLocal(name) && filepath.Base(name) == name && name != "."
 }
