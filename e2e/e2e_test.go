@@ -54,6 +54,19 @@ func open(t *testing.T, devices ...string) *stage.Stage {
 // openWith is open for devices with limits.
 func openWith(t *testing.T, devices ...stage.DeviceSpec) *stage.Stage {
 	t.Helper()
+	s := raise(t, devices...)
+	if err := s.Server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// raise sets up a stage whose server is not started yet.
+func raise(t *testing.T, devices ...stage.DeviceSpec) *stage.Stage {
+	t.Helper()
 	cfg := stage.Config{Name: strings.ToLower("e2e-" + t.Name()[len("Test"):min(len(t.Name()), 20)]), Bin: bin, Acme: true}
 	cfg.Name = strings.NewReplacer("_", "-", "/", "-").Replace(cfg.Name)
 	cfg.Devices = devices
@@ -69,12 +82,6 @@ func openWith(t *testing.T, devices ...stage.DeviceSpec) *stage.Stage {
 			t.Error(err)
 		}
 	})
-	if err := s.Server.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.SignIn(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	return s
 }
 

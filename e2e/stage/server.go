@@ -46,6 +46,10 @@ func (s *Stage) openServer() error {
 	return nil
 }
 
+// UsePostgres has the next start keep everything in the PostgreSQL database at this URL. The database must be
+// reachable from inside the lab, as one on a Unix socket is.
+func (v *Server) UsePostgres(url string) { v.Env = append(v.Env, "ASSENT_DATABASE_URL="+url) }
+
 // Start starts assentd inside the lab and waits until it is ready.
 func (v *Server) Start(ctx context.Context) error {
 	log, err := os.OpenFile(v.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
