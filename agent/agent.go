@@ -25,6 +25,7 @@ import (
 	"assent/agent/internal/journal"
 	"assent/agent/internal/pkgmgr"
 	"assent/agent/internal/statedir"
+	"assent/catalog"
 	"assent/wire"
 )
 
@@ -93,7 +94,7 @@ func (t Timing) withDefaults() Timing {
 	return t
 }
 
-// Options are what an Agent is made of. All fields but Timing, Built and EventDir are required.
+// Options are what an Agent is made of. All fields but Timing, Built, EventDir and Watch are required.
 type Options struct {
 	Dir      *statedir.Dir
 	Identity identity.Identity
@@ -104,8 +105,14 @@ type Options struct {
 	Log      *slog.Logger
 	Version  string
 	Built    time.Time // no honest clock is before it
-	EventDir string    // where the guard leaves its events; empty for none
-	Timing   Timing
+	Feeds    Feeds     // nil: the device follows none
+	// Probe runs a publisher's health probe of an installed release; nil is passed, and the error's text is a sentence for people.
+	// Without it no update that has a probe counts as installed.
+	Probe    func(ctx context.Context, release catalog.Release, probe catalog.Probe) error
+	EventDir string // where the guard leaves its events; empty for none
+	// Watch calls left whenever the guard left an event in dir, until ctx ends; nil: they are found with the next scan.
+	Watch  func(ctx context.Context, dir string, left func()) error
+	Timing Timing
 }
 
 // Agent is the running program of one device.
@@ -115,13 +122,15 @@ type Agent struct {
 	seq     *journal.Sequence
 	run     string // names this process to the server
 	manager chan struct{}
-	sieved  sieved // belongs to the work loop
-	mended  mended // and this too
+	follows follows // belongs to the observe loop
+	sieved  sieved  // belongs to the work loop
+	mended  mended  // and this too
 
 	// Signals; each holds at most one.
 	wake, work, rescan, refresh, mail, docsReady, toClose chan struct{}
 
 	publishing sync.Mutex // held while documents are encoded and their digests taken over, before mu
+	collecting sync.Mutex // held while the guard's events are taken over, before mu
 
 	mu    sync.Mutex
 	id    identity.Identity
@@ -177,7 +186,7 @@ func New(opt Options) (*Agent, error) {
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.journal.Close()
 	defer a.seq.Close()
-	loops := []func(context.Context){a.observeLoop, a.closeLoop, a.linkLoop, a.mailLoop, a.workLoop, a.watchLoop}
+	loops := []func(context.Context){a.observeLoop, a.closeLoop, a.linkLoop, a.mailLoop, a.workLoop, a.watchLoop, a.eventLoop}
 	var wg sync.WaitGroup
 	for _, loop := range loops {
 		wg.Go(func() { loop(ctx) })
@@ -273,7 +282,7 @@ func (a *Agent) fail(area string, err error) {
 	a.saveProgress()
 }
 
-// doing notes what the agent is at, in words, until the returned function is called.
+// doing notes what the agent is at, in words, until the returned function is called. The server hears of it at once.
 func (a *Agent) doing(format string, args ...any) (done func()) {
 	text := fmt.Sprintf(format, args...)
 	a.mu.Lock()
@@ -282,6 +291,7 @@ func (a *Agent) doing(format string, args ...any) (done func()) {
 	a.mu.Unlock()
 	a.opt.Log.Info(text)
 	a.saveProgress()
+	signal(a.wake)
 	return func() {
 		a.mu.Lock()
 		if a.progress.Doing == text {
@@ -289,6 +299,7 @@ func (a *Agent) doing(format string, args ...any) (done func()) {
 		}
 		a.mu.Unlock()
 		a.saveProgress()
+		signal(a.wake)
 	}
 }
 

@@ -36,11 +36,15 @@ func (a *Agent) observeLoop(ctx context.Context) {
 		a.beat("observe")
 		a.scan(ctx)
 		a.collect()
+		feeds, changed := a.followFeeds(ctx)
+		if changed {
+			a.scan(ctx)
+		}
 		if !a.opt.Now().Before(next) {
 			next = a.refreshLists(ctx)
 			continue
 		}
-		wait := min(a.opt.Timing.Scan, next.Sub(a.opt.Now()))
+		wait := min(a.opt.Timing.Scan, next.Sub(a.opt.Now()), feeds.Sub(a.opt.Now()))
 		if !sleep(ctx, wait, a.rescan, a.refresh) {
 			return
 		}
@@ -208,6 +212,9 @@ func (a *Agent) publish() {
 func (a *Agent) document(kind wire.Kind) (body []byte, digest string, err error) {
 	a.mu.Lock()
 	snap, offers := a.snap, a.offers
+	if a.held != nil && len(a.held.plan.Feeds) > 0 {
+		offers.Agent = a.opt.Version // a feed's release may ask for one
+	}
 	a.mu.Unlock()
 	if snap == nil || offers.Ecosystem == "" {
 		return nil, "", nil
@@ -246,11 +253,11 @@ func orEmpty[T any](s []T) []T {
 	return s
 }
 
-// mergeOrigins adds to what the scan knows of each source what only the refresh could find out.
+// mergeOrigins adds to what the scan knows of each source what only the refresh could find out, and the feeds.
 func mergeOrigins(scanned, refreshed []wire.OriginHealth) []wire.OriginHealth {
 	out := orEmpty(slices.Clone(scanned))
 	for _, r := range refreshed {
-		if r.Problem == "" {
+		if r.Problem == "" && !strings.HasPrefix(r.Origin, "feed:") {
 			continue
 		}
 		i := slices.IndexFunc(out, func(o wire.OriginHealth) bool { return o.Site == r.Site && o.Suite == r.Suite })
@@ -370,11 +377,31 @@ func (a *Agent) event(id, kind, detail string) bool {
 	return true
 }
 
+// eventPause is how long what the guard leaves is gathered at most, when it leaves much.
+const eventPause = time.Second
+
+// eventLoop takes over what the guard leaves as soon as it does, whatever the other loops wait for. Where that is not
+// possible, the next scan does it.
+func (a *Agent) eventLoop(ctx context.Context) {
+	if a.opt.EventDir == "" || a.opt.Watch == nil {
+		return
+	}
+	err := a.opt.Watch(ctx, a.opt.EventDir, func() {
+		a.collect()
+		sleep(ctx, eventPause)
+	})
+	if err != nil {
+		a.opt.Log.Warn("the guard's events are found with the next scan only", "err", err)
+	}
+}
+
 // collect takes over the events that the guard left. Each is journaled before its file goes.
 func (a *Agent) collect() {
 	if a.opt.EventDir == "" {
 		return
 	}
+	a.collecting.Lock()
+	defer a.collecting.Unlock()
 	events, err := guard.Events(a.opt.EventDir)
 	a.fail("events", err)
 	for _, e := range events {
