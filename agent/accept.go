@@ -175,15 +175,16 @@ func (a *Agent) hold(ctx context.Context, h *held, raw []byte) error {
 	}
 	a.held, a.newer = h, ""
 	a.dropFetch(h)
-	if end := a.endRefresh; end != nil && len(h.plan.Install)+len(h.plan.Rollback) > 0 {
+	if end := a.endRefresh; end != nil && len(h.plan.Install)+len(h.plan.Rollback)+len(h.plan.Remove) > 0 {
 		end(errOrders)
 	}
 	a.mu.Unlock()
 	a.opt.Log.Info("accepted plan", "plan", h.body.Plan, "counter", h.body.Counter, "expires", h.body.Expires,
-		"installs", len(h.plan.Install), "rollbacks", len(h.plan.Rollback), "denied", len(h.plan.Deny))
+		"installs", len(h.plan.Install), "rollbacks", len(h.plan.Rollback), "removals", len(h.plan.Remove), "denied", len(h.plan.Deny))
 	a.fail("plan", nil)
 	err = a.fence(ctx, h)
 	signal(a.work)
+	signal(a.rescan) // the plan may name other feeds, or news of them
 	return err
 }
 
@@ -240,6 +241,12 @@ func sound(p wire.Plan) error {
 		n += len(rb.Items)
 		if rb.Update == "" || len(rb.Items) == 0 {
 			return wire.ErrPlanFormat.Because(fmt.Errorf("rollback of %q names no items", rb.Update))
+		}
+	}
+	for _, rm := range p.Remove {
+		n += len(rm.Items)
+		if rm.Update == "" || len(rm.Items) == 0 {
+			return wire.ErrPlanFormat.Because(fmt.Errorf("removal of %q names no items", rm.Update))
 		}
 	}
 	if n > wire.MaxPackages {

@@ -94,7 +94,7 @@ func (t Timing) withDefaults() Timing {
 	return t
 }
 
-// Options are what an Agent is made of. All fields but Timing, Built, EventDir and Watch are required.
+// Options are what an Agent is made of. All fields but Feeds, Probe, Timing, Built, EventDir and Watch are required.
 type Options struct {
 	Dir      *statedir.Dir
 	Identity identity.Identity

@@ -31,8 +31,8 @@ func (a *Agent) carry(ctx context.Context, h *held, batch []order) error {
 	if err := a.assign(batch); err != nil {
 		return err
 	}
-	if err := a.mend(ctx); err != nil {
-		return err
+	if err := a.mend(ctx); err != nil && !batch[0].side() {
+		return err // what is installed beside the packages does not need them to be well
 	}
 	tx, good, err := a.admit(ctx, h, batch)
 	if err != nil || len(good) == 0 {
@@ -50,15 +50,21 @@ func (a *Agent) assign(batch []order) error {
 	var rec journal.Record
 	for _, o := range batch {
 		e := a.journal.Entry(o.Update)
-		switch e.State {
-		case "", installation.Unknown, installation.Applicable, installation.NotApplicable, installation.Installed,
-			installation.RestartRequired, installation.Removed, installation.ResultUnknown:
-			if !o.rollback {
-				rec.Reports = append(rec.Reports, a.lead(e.State, a.report(o.Update, installation.Assigned, "", ""))...)
-			}
+		if !o.back() && fresh(e.State) {
+			rec.Reports = append(rec.Reports, a.lead(e.State, a.report(o.Update, installation.Assigned, "", ""))...)
 		}
 	}
 	return a.write(rec)
+}
+
+// fresh reports whether a state says nothing of an order that is under way.
+func fresh(s installation.State) bool {
+	switch s {
+	case "", installation.Unknown, installation.Applicable, installation.NotApplicable, installation.Installed,
+		installation.RestartRequired, installation.Removed, installation.ResultUnknown:
+		return true
+	}
+	return false
 }
 
 // mend brings a package manager that somebody left half way back to work before anything is asked of it. What it
@@ -108,11 +114,11 @@ func (a *Agent) move(orders []order, state installation.State, detail string) er
 // fetch downloads what the transaction needs. If that fails for all together, it is found out for whom it fails.
 func (a *Agent) fetch(ctx context.Context, h *held, tx pkgmgr.Transaction, orders []order) (pkgmgr.Transaction, []order, error) {
 	state := installation.Downloading
-	if orders[0].rollback {
+	if orders[0].back() {
 		state = installation.Removing
 	}
-	if err := a.move(orders, state, ""); err != nil {
-		return tx, nil, err
+	if err := a.move(orders, state, ""); err != nil || orders[0].kind == toRemove {
+		return tx, orders, err // nothing comes in for a removal
 	}
 	err := a.download(ctx, orders, tx)
 	if err != nil && len(orders) > 1 && fetchFault(ctx, err) {
@@ -128,7 +134,7 @@ func (a *Agent) fetch(ctx context.Context, h *held, tx pkgmgr.Transaction, order
 		return tx, nil, err
 	}
 	journal.CrashPoint(journal.Fetched)
-	if len(orders) == 0 || orders[0].rollback {
+	if len(orders) == 0 || orders[0].back() {
 		return tx, orders, nil
 	}
 	return tx, orders, a.move(orders, installation.Downloaded, "")
@@ -204,7 +210,7 @@ func (h *held) covers(orders []order) bool {
 	now := ordersOf(h)
 	for _, o := range orders {
 		ok := slices.ContainsFunc(now, func(n order) bool {
-			return n.Update == o.Update && n.rollback == o.rollback && n.Act == o.Act && slices.Equal(n.Items, o.Items) && slices.Equal(n.Extras, o.Extras)
+			return n.Update == o.Update && n.kind == o.kind && n.Act == o.Act && slices.Equal(n.Items, o.Items) && slices.Equal(n.Extras, o.Extras)
 		})
 		if !ok {
 			return false
@@ -223,12 +229,8 @@ func (a *Agent) strike(h *held, orders []order, err error) error {
 	now := a.opt.Now()
 	for _, o := range orders {
 		e := a.journal.Entry(o.Update)
-		state := installation.Failed
-		if o.rollback {
-			state = installation.RemoveFailed
-		}
 		try := a.attempt(o, e.Try, now)
-		rec.Reports = append(rec.Reports, a.lead(e.State, a.report(o.Update, state, installation.ContentUnavailable, a.tried(try, err.Error())))...)
+		rec.Reports = append(rec.Reports, a.lead(e.State, a.report(o.Update, o.broken(), installation.ContentUnavailable, a.tried(try, err.Error())))...)
 		rec.Tries = put(rec.Tries, o.Update, try)
 	}
 	return a.write(rec)
@@ -256,8 +258,15 @@ func (a *Agent) tried(t journal.Try, why string) string {
 
 // fly runs one transaction, if the accepted plan still orders it at the last moment.
 func (a *Agent) fly(ctx context.Context, h *held, tx pkgmgr.Transaction, orders []order) error {
-	defer a.doing("installing %d updates", len(orders))()
+	doing := "installing %d updates"
+	if orders[0].back() {
+		doing = "taking back %d updates"
+	}
+	defer a.doing(doing, len(orders))()
 	for _, o := range orders {
+		if o.kind == toRemove {
+			continue // nothing takes its place
+		}
 		if err := a.opt.Manager.Remember(ctx, o.Update, changesOf(o, tx.Changes)); err != nil {
 			return fmt.Errorf("note the previous versions: %w", err)
 		}
@@ -266,14 +275,10 @@ func (a *Agent) fly(ctx context.Context, h *held, tx pkgmgr.Transaction, orders 
 	f := a.file(h, tx, orders)
 	tx.ID = f.ID
 	rec := journal.Record{Flight: &f}
-	state := installation.Installing
-	if f.Rollback {
-		state = installation.Removing
-	}
 	for _, o := range orders {
 		e := a.journal.Entry(o.Update)
-		if e.State != state {
-			rec.Reports = append(rec.Reports, a.lead(e.State, a.report(o.Update, state, "", ""))...)
+		if e.State != o.running() {
+			rec.Reports = append(rec.Reports, a.lead(e.State, a.report(o.Update, o.running(), "", ""))...)
 		}
 		rec.Tries = put(rec.Tries, o.Update, a.attempt(o, e.Try, f.Started))
 	}
@@ -315,7 +320,7 @@ func (a *Agent) touchDown() {
 
 // file makes the journal's note of a transaction.
 func (a *Agent) file(h *held, tx pkgmgr.Transaction, orders []order) journal.Flight {
-	f := journal.Flight{ID: strings.ToLower(rand.Text()), Plan: h.body.Plan, Counter: h.body.Counter, Rollback: orders[0].rollback, Started: a.opt.Now().UTC(), Changes: tx.Changes}
+	f := journal.Flight{ID: strings.ToLower(rand.Text()), Plan: h.body.Plan, Counter: h.body.Counter, Rollback: orders[0].kind == toStepBack, Removal: orders[0].kind == toRemove, Started: a.opt.Now().UTC(), Changes: tx.Changes}
 	a.mu.Lock()
 	f.Restart = slices.Clone(a.snap.Restart)
 	a.mu.Unlock()
@@ -345,7 +350,7 @@ func (a *Agent) abandon(f journal.Flight) error {
 		e.Try.Next = time.Time{}
 		rec.Tries = put(rec.Tries, p.Update, e.Try)
 		state := installation.Applicable
-		if f.Rollback {
+		if partKind(f) != toInstall {
 			state = installation.Installed
 		}
 		rec.Reports = append(rec.Reports, a.report(p.Update, state, "", "not started: the plan changed at the last moment"))

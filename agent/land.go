@@ -27,7 +27,7 @@ func (a *Agent) land(ctx context.Context, f journal.Flight, out pkgmgr.Outcome, 
 	for _, p := range f.Parts {
 		items = append(append(items, p.Items...), p.Extras...)
 	}
-	found, health, err := a.opt.Manager.Verify(ctx, items)
+	there, health, err := a.verify(ctx, items)
 	if err != nil {
 		return errors.Join(a.unknown(f, err), fmt.Errorf("verify transaction %s: %w", f.ID, err))
 	}
@@ -36,7 +36,12 @@ func (a *Agent) land(ctx context.Context, f journal.Flight, out pkgmgr.Outcome, 
 	}
 	journal.CrashPoint(journal.Verified)
 	a.mended = mended{a.broken(), a.opt.Now()} // what our own transaction broke is retried at its time, not repaired at once
-	l := landing{agent: a, flight: f, out: out, err: runErr, health: health, there: index(found), restart: a.newRestarts(f), now: a.opt.Now()}
+	l := landing{agent: a, flight: f, out: out, err: runErr, health: health, there: there, restart: a.newRestarts(f)}
+	if l.probed, err = a.probe(ctx, slices.DeleteFunc(slices.Clone(f.Parts), func(p journal.Part) bool { return !there.hold(p.Items) })); err != nil {
+		return err // we are stopping: the transaction stays open, and is looked at again at the next start
+	}
+	journal.CrashPoint(journal.Probed)
+	l.now = a.opt.Now()
 	rec := journal.Record{Landed: f.ID}
 	for _, p := range f.Parts {
 		l.part(p, &rec)
@@ -56,7 +61,7 @@ func (a *Agent) land(ctx context.Context, f journal.Flight, out pkgmgr.Outcome, 
 
 // unknown reports that the result cannot be read now; the transaction stays open until it can.
 func (a *Agent) unknown(f journal.Flight, why error) error {
-	if f.Rollback {
+	if partKind(f) != toInstall {
 		return nil // removing lasts until the truth is known
 	}
 	var rec journal.Record
@@ -92,6 +97,7 @@ type landing struct {
 	err     error
 	health  pkgmgr.Health
 	there   presence
+	probed  map[catalog.UpdateID]error // what the health probes said
 	restart []string
 	now     time.Time // one for all, so that what failed together is tried again together
 	logged  bool
@@ -100,13 +106,18 @@ type landing struct {
 // part adds the verdict on one update to rec.
 func (l *landing) part(p journal.Part, rec *journal.Record) {
 	e := l.agent.journal.Entry(p.Update)
-	o := order{Part: p, rollback: l.flight.Rollback}
+	o := order{Part: p, kind: partKind(l.flight)}
 	var r wire.Report
 	try := e.Try
-	switch {
-	case l.there.hold(p.Items) && l.flight.Rollback:
+	switch met := o.met(l.there); {
+	case met && o.kind == toStepBack:
 		r, try = l.agent.report(p.Update, installation.Removed, "", "the previous versions are back"), journal.Try{Plan: try.Plan, Act: p.Act}
-	case l.there.hold(p.Items):
+	case met && o.kind == toRemove:
+		r, try = l.agent.report(p.Update, installation.Removed, "", "it is gone; its data and configuration stay"), journal.Try{Plan: try.Plan, Act: p.Act}
+	case met && l.probed[p.Update] != nil:
+		try = l.agent.lookAgain(journal.Try{}, try.Plan, l.now)
+		r = l.agent.report(p.Update, installation.Failed, installation.ProbeFailed, probing(try, l.probed[p.Update]))
+	case met:
 		r, try = l.agent.report(p.Update, installation.Installed, "", ""), journal.Try{Plan: try.Plan}
 		if restart := l.restarts(o); len(restart) > 0 {
 			r.State, r.Detail, try.Boot = installation.RestartRequired, "a restart is asked for by "+strings.Join(restart, ", "), l.agent.opt.Device.BootID()
@@ -137,14 +148,14 @@ func (l *landing) failed(o order, try journal.Try) (wire.Report, journal.Try) {
 	if n := try.Count - 1; n >= 0 && n < len(a.opt.Timing.Retry) {
 		try.Next = l.now.Add(a.opt.Timing.Retry[n])
 	}
-	if errors.Is(l.err, errInterrupted) && !o.rollback && !try.Next.IsZero() {
-		return a.report(o.Update, installation.Assigned, "", a.tried(try, l.why(o))), try
+	if errors.Is(l.err, errInterrupted) && !try.Next.IsZero() {
+		state := installation.Assigned
+		if o.back() {
+			state = installation.Removing
+		}
+		return a.report(o.Update, state, "", a.tried(try, l.why(o))), try
 	}
-	state, cause := installation.Failed, installation.InstallFailed
-	if o.rollback {
-		state = installation.RemoveFailed
-	}
-	return a.report(o.Update, state, cause, a.tried(try, l.why(o))), try
+	return a.report(o.Update, o.broken(), installation.InstallFailed, a.tried(try, l.why(o))), try
 }
 
 // why finds the words for a failure: the package manager's own about this update, else its first ones.
@@ -163,9 +174,10 @@ func (l *landing) why(o order) string {
 	if len(l.out.Errors) > 0 {
 		return l.out.Errors[0]
 	}
+	left := l.there.remaining(o.Items)
 	for _, it := range o.Items {
-		if !l.there.has(it) {
-			f := l.there[[2]string{it.Name, it.Arch}]
+		if o.kind == toRemove && slices.Contains(left, it) || o.kind != toRemove && !l.there.has(it) {
+			f := l.there[it]
 			s := fmt.Sprintf("%s is at version %q, state %q after the transaction", it.Key(), f.Version, f.Status)
 			if l.err != nil {
 				s += ": " + l.err.Error()
@@ -192,7 +204,7 @@ func (l *landing) restarts(o order) []string {
 // proof is what the device saw of one update (V3).
 func (l *landing) proof(p journal.Part, state installation.State) *wire.Proof {
 	proof := &wire.Proof{Transaction: l.flight.ID, Plan: l.flight.Plan, Counter: l.flight.Counter, Started: l.out.Started, Finished: l.out.Finished,
-		Items: l.there.of(p.Items, p.Extras, l.flight.Changes), AuditClean: l.health.Broken == "", Conffiles: l.out.Conffiles, Restart: l.restart}
+		Items: l.there.of(p.Items, p.Extras, l.flight.Changes), AuditClean: l.health.Broken == "", Conffiles: l.out.Conffiles, Restart: l.restart, Probe: verdict(p, l.probed)}
 	if state == installation.Failed || state == installation.RemoveFailed || state == installation.Blocked {
 		limit := maxShort
 		if !l.logged {

@@ -212,9 +212,6 @@ func (a *Agent) publish() {
 func (a *Agent) document(kind wire.Kind) (body []byte, digest string, err error) {
 	a.mu.Lock()
 	snap, offers := a.snap, a.offers
-	if a.held != nil && len(a.held.plan.Feeds) > 0 {
-		offers.Agent = a.opt.Version // a feed's release may ask for one
-	}
 	a.mu.Unlock()
 	if snap == nil || offers.Ecosystem == "" {
 		return nil, "", nil
@@ -225,6 +222,9 @@ func (a *Agent) document(kind wire.Kind) (body []byte, digest string, err error)
 	case wire.KindInventory:
 		return wire.Encode(snap.Inventory)
 	case wire.KindAvailable:
+		if a.opt.Feeds != nil && a.opt.Feeds.Following() {
+			offers.Agent = a.opt.Version // a feed's release may ask for one
+		}
 		return wire.Encode(offers)
 	}
 	return nil, "", nil

@@ -100,7 +100,7 @@ func split(list []order, refusal *pkgmgr.Refusal) (good, bad []order) {
 }
 
 func contains(list []order, o order) bool {
-	return slices.ContainsFunc(list, func(x order) bool { return x.Update == o.Update && x.rollback == o.rollback })
+	return slices.ContainsFunc(list, func(x order) bool { return x.Update == o.Update && x.kind == o.kind })
 }
 
 // sieved remembers what was found blocked in which state of the device, so that the same question is not
@@ -165,7 +165,7 @@ func (a *Agent) admit(ctx context.Context, h *held, orders []order) (pkgmgr.Tran
 func (a *Agent) block(h *held, orders []order, why func(order) *pkgmgr.Refusal) error {
 	var rec journal.Record
 	for _, o := range orders {
-		cause, detail, needs := explain(h.plan, why(o))
+		cause, detail, needs := explain(h.plan, o, why(o))
 		if passing(cause) {
 			a.mended = mended{} // look again before the next attempt
 		} else {
@@ -184,14 +184,18 @@ func (a *Agent) block(h *held, orders []order, why func(order) *pkgmgr.Refusal) 
 
 // explain turns a refusal into a cause, a sentence and the smallest set of updates to approve (V2). What would
 // come along but is declined makes it another cause.
-func explain(p wire.Plan, r *pkgmgr.Refusal) (cause installation.Cause, detail string, needs []string) {
+func explain(p wire.Plan, o order, r *pkgmgr.Refusal) (cause installation.Cause, detail string, needs []string) {
 	cause, detail = r.Cause, clip(r.Detail, 1000)
 	var denied, ordered []string
+	ecosystem := "deb"
+	if o.side() {
+		ecosystem = catalog.Generic
+	}
 	for _, c := range r.Changes {
 		if c.Op == wire.OpRemove || c.Source == "" || c.SrcVer == "" {
 			continue
 		}
-		rel := catalog.Release{Software: catalog.Software{Ecosystem: "deb", Namespace: c.Space, Name: c.Source}, Version: c.SrcVer}
+		rel := catalog.Release{Software: catalog.Software{Ecosystem: ecosystem, Namespace: c.Space, Name: c.Source}, Version: c.SrcVer}
 		if slices.ContainsFunc(p.Install, func(in wire.PlanInstall) bool { return in.Release == rel }) {
 			ordered = append(ordered, rel.Name+" "+rel.Version)
 			continue
@@ -215,7 +219,7 @@ func explain(p wire.Plan, r *pkgmgr.Refusal) (cause installation.Cause, detail s
 // denies reports whether the plan has a wall against a change.
 func denies(p wire.Plan, rel catalog.Release, c wire.Change) bool {
 	return slices.ContainsFunc(p.Deny, func(d wire.PlanDeny) bool {
-		return d.Software == rel.Software && d.Version == rel.Version || slices.ContainsFunc(d.Items, func(it catalog.Item) bool {
+		return d.Software == rel.Software && d.Version == rel.Version || d.Software.Ecosystem == rel.Ecosystem && slices.ContainsFunc(d.Items, func(it catalog.Item) bool {
 			return it.Name == c.Name && it.Arch == c.Arch && it.Version == c.Version
 		})
 	})

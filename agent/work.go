@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,14 +17,6 @@ import (
 	"assent/installation"
 	"assent/wire"
 )
-
-// order is one line of the plan that is to become true on the device.
-type order struct {
-	journal.Part
-	rollback bool
-	closure  []string // updates that the package manager needs with it
-	key      string   // what its attempts count for: the plan's digest, or the act of a rollback
-}
 
 // pass results are when the next pass is due without any signal.
 const (
@@ -87,23 +78,8 @@ func (a *Agent) pass(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return later, err
 	}
-	waiting := map[string]bool{}
-	for _, o := range open {
-		if a.waits(o) {
-			waiting[string(o.Update)] = true
-		}
-	}
-	for _, rollback := range []bool{true, false} {
-		var batch []order
-		for _, o := range open {
-			needsWaiting := slices.ContainsFunc(o.closure, func(id string) bool { return waiting[id] })
-			if o.rollback == rollback && !needsWaiting && a.due(o) {
-				batch = append(batch, o)
-			}
-		}
-		if err := a.carry(ctx, h, batch); err != nil {
-			return later, err
-		}
+	if err := a.advance(ctx, h, open); err != nil {
+		return later, err
 	}
 	return a.nextPass(h, orders), nil
 }
@@ -137,22 +113,6 @@ func (a *Agent) actable(ctx context.Context) (*held, time.Time) {
 	return h, time.Time{}
 }
 
-// ordersOf lists what the plan orders: rollbacks, then installs.
-func ordersOf(h *held) []order {
-	var out []order
-	for _, rb := range h.plan.Rollback {
-		o := order{rollback: true, key: "act " + strconv.FormatInt(rb.Act, 10), Part: journal.Part{Update: rb.Update, Act: rb.Act}}
-		for _, it := range rb.Items {
-			o.Items = append(o.Items, catalog.Item{Name: it.Name, Arch: it.Arch, Version: it.Version, Size: it.Size, SHA256: it.SHA256})
-		}
-		out = append(out, o)
-	}
-	for _, in := range h.plan.Install {
-		out = append(out, order{key: h.body.Plan, closure: in.Closure, Part: journal.Part{Update: in.Update, Items: in.Items, Extras: in.Extras}})
-	}
-	return out
-}
-
 // withdraw forgets what the plan does not order any more. Nothing of it is running: a transaction is always resolved first.
 func (a *Agent) withdraw(orders []order) error {
 	ordered := map[catalog.UpdateID]bool{}
@@ -167,6 +127,8 @@ func (a *Agent) withdraw(orders []order) error {
 		switch e.State {
 		case installation.Installed, installation.Removed, installation.Applicable, installation.NotApplicable, installation.Unknown, "":
 		case installation.Failed, installation.RemoveFailed: // it may lie there half done: withdrawing the order does not make that good
+		case installation.Removing: // it was not taken back, so it is there
+			rec.Reports = append(rec.Reports, a.report(id, installation.Installed, "", "it is no longer to be taken off this device"))
 		default:
 			rec.Reports = append(rec.Reports, a.report(id, installation.Applicable, "", "no longer in the plan of this device"))
 		}
@@ -176,45 +138,100 @@ func (a *Agent) withdraw(orders []order) error {
 }
 
 // settle finds out what is true already and returns the rest. What is there though we did not do it is reported
-// as such (V4).
+// as such (V4); what has a health probe only after that passed (V3).
 func (a *Agent) settle(ctx context.Context, h *held, orders []order) ([]order, error) {
+	orders, err := a.understood(h, orders)
+	if err != nil || len(orders) == 0 {
+		return nil, err
+	}
 	var items []catalog.Item
 	for _, o := range orders {
 		items = append(items, o.Items...)
 	}
-	if len(items) == 0 {
-		return nil, nil
-	}
-	found, health, err := a.opt.Manager.Verify(ctx, items)
+	there, health, err := a.verify(ctx, items)
 	if err != nil {
 		return nil, fmt.Errorf("look at what is installed: %w", err)
 	}
-	there := index(found)
-	var open []order
-	var rec journal.Record
+	var open, found []order
 	for _, o := range orders {
-		e := a.journal.Entry(o.Update)
-		done := e.State == installation.Installed || e.State == installation.RestartRequired
-		if o.rollback {
-			done = e.State == installation.Removed && e.Try.Act == o.Act
-		}
-		if done && (o.rollback || there.hold(o.Items)) {
-			continue
-		}
-		if !there.hold(o.Items) {
+		switch {
+		case o.done(a.journal.Entry(o.Update), there):
+		case o.met(there):
+			found = append(found, o)
+		default:
+			o.left = there.remaining(o.Items)
 			open = append(open, o)
-			continue
 		}
-		state, detail := installation.Installed, "already there: "+a.how(o.Items)
-		if o.rollback {
+	}
+	return open, a.already(ctx, h, found, there, health)
+}
+
+// understood takes out of orders those that this agent cannot carry out whatever happens, and says why.
+func (a *Agent) understood(h *held, orders []order) ([]order, error) {
+	var out, rest []order
+	for _, o := range orders {
+		switch {
+		case o.strange() == nil:
+			out = append(out, o)
+		case !a.sieved.fresh(o, a.stamp(), a.opt.Now()):
+			rest = append(rest, o)
+		}
+	}
+	return out, a.block(h, rest, order.strange)
+}
+
+// verify reads from the device what is there of items.
+func (a *Agent) verify(ctx context.Context, items []catalog.Item) (presence, pkgmgr.Health, error) {
+	found, health, err := a.opt.Manager.Verify(ctx, items)
+	if err == nil && len(found) != len(items) {
+		err = fmt.Errorf("%d answers about %d items", len(found), len(items))
+	}
+	if err != nil {
+		return nil, health, err
+	}
+	there := presence{}
+	for i, it := range items {
+		there[it] = found[i]
+	}
+	return there, health, nil
+}
+
+// already reports orders that are met without a transaction of this pass.
+func (a *Agent) already(ctx context.Context, h *held, found []order, there presence, health pkgmgr.Health) error {
+	found = slices.DeleteFunc(found, func(o order) bool { return o.Probe != nil && a.waits(o) })
+	var parts []journal.Part
+	for _, o := range found {
+		parts = append(parts, o.Part)
+	}
+	probed, err := a.probe(ctx, parts)
+	if err != nil {
+		return err
+	}
+	var rec journal.Record
+	now := a.opt.Now()
+	for _, o := range found {
+		e := a.journal.Entry(o.Update)
+		state, cause, detail := installation.Installed, installation.Cause(""), "already there: "+a.how(o.Items)
+		switch problem := probed[o.Update]; {
+		case o.kind == toStepBack:
 			state, detail = installation.Removed, "the previous versions were there already"
 			rec.Tries = put(rec.Tries, o.Update, journal.Try{Plan: o.key, Act: o.Act})
+		case o.kind == toRemove:
+			state, detail = installation.Removed, "it was gone already"
+			rec.Tries = put(rec.Tries, o.Update, journal.Try{Plan: o.key, Act: o.Act})
+		case problem != nil:
+			try := a.lookAgain(e.Try, o.key, now)
+			state, cause, detail = installation.Failed, installation.ProbeFailed, probing(try, problem)
+			rec.Tries = put(rec.Tries, o.Update, try)
+		case e.Cause == installation.ProbeFailed:
+			detail = "its health probe passes now"
+			rec.Tries = put(rec.Tries, o.Update, journal.Try{Plan: o.key})
 		}
-		r := a.report(o.Update, state, "", detail)
-		r.Proof = &wire.Proof{Plan: h.body.Plan, Counter: h.body.Counter, Finished: a.opt.Now(), Items: there.of(o.Items, nil, nil), AuditClean: health.Broken == ""}
+		r := a.report(o.Update, state, cause, detail)
+		r.Proof = &wire.Proof{Plan: h.body.Plan, Counter: h.body.Counter, Finished: now, Items: there.of(o.Items, nil, nil), AuditClean: health.Broken == "", Probe: verdict(o.Part, probed)}
 		rec.Reports = append(rec.Reports, a.lead(e.State, r)...)
 	}
-	return open, a.write(rec)
+	return a.write(rec)
 }
 
 // how says how the versions of items came onto the device (V4).
@@ -224,7 +241,7 @@ func (a *Agent) how(items []catalog.Item) string {
 	var hows []string
 	for _, p := range a.snap.Inventory.Packages {
 		for _, it := range items {
-			if p.Name == it.Name && p.Arch == it.Arch && p.Version == it.Version && p.How != "" && !slices.Contains(hows, p.How) {
+			if p.Name == it.Name && p.Arch == it.Arch && p.Version == it.Version && (p.Ecosystem == catalog.Generic) == it.Format.Side() && p.How != "" && !slices.Contains(hows, p.How) {
 				hows = append(hows, p.How)
 			}
 		}
@@ -301,17 +318,37 @@ func (a *Agent) report(id catalog.UpdateID, state installation.State, cause inst
 	return wire.Report{ID: rand.Text(), At: a.opt.Now().UTC(), Update: id, State: state, Cause: cause, Detail: clip(detail, 1000)}
 }
 
-// lead puts before r what the table of V1 needs to get from a state to r's: the fact that lies between them.
+// lead puts before r what the table of V1 needs to get from a state to r's: the facts and steps that lie between them.
 func (a *Agent) lead(from installation.State, r wire.Report) []wire.Report {
-	if installation.Check(from, r.State) == nil {
-		return []wire.Report{r}
+	var out []wire.Report
+	for _, between := range way(from, r.State) {
+		out = append(out, a.report(r.Update, between, "", "found by looking"))
 	}
-	for _, between := range []installation.State{installation.ResultUnknown, installation.Applicable, installation.Installed, installation.Unknown} {
-		if installation.Check(from, between) == nil && installation.Check(between, r.State) == nil {
-			return []wire.Report{a.report(r.Update, between, "", "found by looking"), r}
+	return append(out, r) // where there is no way the journal refuses it, loudly
+}
+
+// way finds the fewest states that lead from one to another by the table of V1; none when it is one step, or cannot be.
+func way(from, to installation.State) []installation.State {
+	paths := [][]installation.State{nil}
+	for range 3 {
+		var longer [][]installation.State
+		for _, p := range paths {
+			at := from
+			if len(p) > 0 {
+				at = p[len(p)-1]
+			}
+			if installation.Check(at, to) == nil {
+				return p
+			}
+			for _, next := range []installation.State{installation.ResultUnknown, installation.Applicable, installation.Installed, installation.Unknown, installation.Assigned, installation.Removing} {
+				if installation.Check(at, next) == nil {
+					longer = append(longer, append(slices.Clone(p), next))
+				}
+			}
 		}
+		paths = longer
 	}
-	return []wire.Report{r} // the journal refuses it, loudly
+	return nil
 }
 
 // write journals a record, if there is anything in it. Without it the step it announces must not be taken.
@@ -333,79 +370,4 @@ func put[K comparable, V any](m map[K]V, k K, v V) map[K]V {
 	}
 	m[k] = v
 	return m
-}
-
-// presence is what was found on the device, by name and architecture.
-type presence map[[2]string]wire.ProofItem
-
-func index(found []wire.ProofItem) presence {
-	p := presence{}
-	for _, f := range found {
-		p[[2]string{f.Name, f.Arch}] = f
-	}
-	return p
-}
-
-// has reports whether an item is there at exactly its version and fully configured (V3).
-func (p presence) has(it catalog.Item) bool {
-	f, ok := p[[2]string{it.Name, it.Arch}]
-	return ok && f.Version == it.Version && (f.Status == "ii" || f.Status == "hi")
-}
-
-func (p presence) hold(items []catalog.Item) bool {
-	for _, it := range items {
-		if !p.has(it) {
-			return false
-		}
-	}
-	return true
-}
-
-// of makes the proof of items and of those extras that came in. before has the changes that were made.
-func (p presence) of(items, extras []catalog.Item, before []wire.Change) []wire.ProofItem {
-	var out []wire.ProofItem
-	add := func(it catalog.Item, extra bool) {
-		f := p[[2]string{it.Name, it.Arch}]
-		f.Name, f.Arch, f.Extra = it.Name, it.Arch, extra
-		if f.Version == it.Version {
-			f.SHA256 = it.SHA256
-		}
-		for _, c := range before {
-			if c.Name == it.Name && c.Arch == it.Arch {
-				f.Previous = c.From
-			}
-		}
-		out = append(out, f)
-	}
-	for _, it := range items {
-		add(it, false)
-	}
-	for _, it := range extras {
-		if p.has(it) {
-			add(it, true)
-		}
-	}
-	return out
-}
-
-// wantOf is what the package manager is asked for.
-func wantOf(orders []order) pkgmgr.Want {
-	var w pkgmgr.Want
-	seen := map[catalog.Item]bool{}
-	add := func(to *[]catalog.Item, items []catalog.Item) {
-		for _, it := range items {
-			if !seen[it] {
-				seen[it] = true
-				*to = append(*to, it)
-			}
-		}
-	}
-	for _, o := range orders {
-		add(&w.Items, o.Items)
-		w.Downgrade = w.Downgrade || o.rollback
-	}
-	for _, o := range orders {
-		add(&w.Extras, o.Extras)
-	}
-	return w
 }

@@ -21,6 +21,7 @@ const (
 	FlightFiled      Point = "flight_filed"      // the transaction is journaled, not started
 	Applied          Point = "applied"           // the package manager is done, its result not journaled
 	Verified         Point = "verified"          // the result is known, not journaled
+	Probed           Point = "probed"            // the health probes gave their answers, not journaled
 	Landed           Point = "landed"            // the result is journaled
 	ReportsSent      Point = "reports_sent"      // the server has the reports, the agent does not know
 	ReportsForgotten Point = "reports_forgotten" // the agent knows that the server has them
@@ -32,6 +33,6 @@ const (
 // Points lists all points.
 func Points() []Point {
 	return []Point{SequenceReserved, Uploaded, FloorRaised, PlanFetched, PlanStored, PlanFenced, RecordTorn, RecordWritten,
-		Fetched, Remembered, FlightFiled, Applied, Verified, Landed, ReportsSent, ReportsForgotten, Compacting,
+		Fetched, Remembered, FlightFiled, Applied, Verified, Probed, Landed, ReportsSent, ReportsForgotten, Compacting,
 		RenewKeyStored, RenewGranted}
 }

@@ -1,0 +1,212 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"assent/agent/internal/journal"
+	"assent/agent/internal/pkgmgr"
+	"assent/catalog"
+	"assent/installation"
+	"assent/wire"
+)
+
+// kind is what an order asks for.
+type kind int
+
+const (
+	toInstall  kind = iota
+	toStepBack      // what was there before comes back
+	toRemove        // it goes, and nothing comes in its place
+)
+
+// order is one line of the plan that is to become true on the device.
+type order struct {
+	journal.Part
+	kind      kind
+	exclusive bool           // in a transaction of its own
+	closure   []string       // updates that it needs with it or before it
+	left      []catalog.Item // of a removal: what is still there
+	key       string         // what its attempts count for: the plan's digest, or the act that takes it back
+}
+
+// back reports whether the order takes something back.
+func (o order) back() bool { return o.kind != toInstall }
+
+// side reports whether the order is for what is installed beside the packages.
+func (o order) side() bool { return len(o.Items) > 0 && o.Items[0].Format.Side() }
+
+// name is the order in words.
+func (o order) name() string {
+	if o.Release.Name != "" {
+		return o.Release.Name + " " + o.Release.Version
+	}
+	return o.Items[0].Name + " " + o.Items[0].Version
+}
+
+// running is the state while the order is carried out, and broken the one after it failed.
+func (o order) running() installation.State {
+	if o.back() {
+		return installation.Removing
+	}
+	return installation.Installing
+}
+
+func (o order) broken() installation.State {
+	if o.back() {
+		return installation.RemoveFailed
+	}
+	return installation.Failed
+}
+
+// met reports whether the device is as the order wants it, probes apart.
+func (o order) met(there presence) bool {
+	if o.kind == toRemove {
+		return len(there.remaining(o.Items)) == 0
+	}
+	return there.hold(o.Items)
+}
+
+// done reports whether the order was carried out and, where it stands for longer than one act, is still true.
+func (o order) done(e journal.Entry, there presence) bool {
+	switch o.kind {
+	case toStepBack:
+		return e.State == installation.Removed && e.Try.Act == o.Act
+	case toRemove:
+		return e.State == installation.Removed && o.met(there)
+	}
+	return (e.State == installation.Installed || e.State == installation.RestartRequired) && o.met(there)
+}
+
+// strange is why this agent cannot carry out the order whatever it asks the package managers; nil if it can.
+func (o order) strange() *pkgmgr.Refusal {
+	for _, it := range slices.Concat(o.Items, o.Extras) {
+		if it.Format != "" && it.Format != catalog.Deb && !it.Format.Side() {
+			return &pkgmgr.Refusal{Cause: installation.AgentTooOld, Detail: fmt.Sprintf("%s is in the format %q, which this agent does not know", it.Key(), clip(string(it.Format), 40))}
+		}
+		if it.Format.Side() != o.side() {
+			return &pkgmgr.Refusal{Cause: installation.UnknownData, Detail: it.Key() + " is of another kind than the rest of its update: unknown holds"}
+		}
+	}
+	return nil
+}
+
+// ordersOf lists what the plan orders: steps back, then removals, then installs.
+func ordersOf(h *held) []order {
+	var out []order
+	for _, rb := range h.plan.Rollback {
+		o := order{kind: toStepBack, key: actKey(rb.Act), Part: journal.Part{Update: rb.Update, Act: rb.Act}}
+		for _, it := range rb.Items {
+			o.Items = append(o.Items, catalog.Item{Name: it.Name, Arch: it.Arch, Version: it.Version, Size: it.Size, SHA256: it.SHA256, Format: it.Format})
+		}
+		out = append(out, o)
+	}
+	for _, rm := range h.plan.Remove {
+		out = append(out, order{kind: toRemove, key: actKey(rm.Act), Part: journal.Part{Update: rm.Update, Act: rm.Act, Items: rm.Items}})
+	}
+	for _, in := range h.plan.Install {
+		out = append(out, order{key: h.body.Plan, closure: in.Closure, exclusive: in.Exclusive,
+			Part: journal.Part{Update: in.Update, Release: in.Release, Items: in.Items, Extras: in.Extras, Probe: in.Probe}})
+	}
+	return out
+}
+
+func actKey(act int64) string { return "act " + strconv.FormatInt(act, 10) }
+
+// partKind is what a transaction in the air was to do.
+func partKind(f journal.Flight) kind {
+	switch {
+	case f.Removal:
+		return toRemove
+	case f.Rollback:
+		return toStepBack
+	}
+	return toInstall
+}
+
+// wantOf is what the package manager is asked for.
+func wantOf(orders []order) pkgmgr.Want {
+	var w pkgmgr.Want
+	seen := map[catalog.Item]bool{}
+	add := func(to *[]catalog.Item, items []catalog.Item) {
+		for _, it := range items {
+			if !seen[it] {
+				seen[it] = true
+				*to = append(*to, it)
+			}
+		}
+	}
+	for _, o := range orders {
+		if o.kind == toRemove {
+			add(&w.Remove, o.left)
+			continue
+		}
+		add(&w.Items, o.Items)
+		w.Downgrade = w.Downgrade || o.kind == toStepBack
+	}
+	for _, o := range orders {
+		if o.kind != toRemove {
+			add(&w.Extras, o.Extras)
+		}
+	}
+	return w
+}
+
+// presence is what was found on the device, by the item that was looked for.
+type presence map[catalog.Item]wire.ProofItem
+
+// has reports whether an item is there at exactly its version and fully configured (V3).
+func (p presence) has(it catalog.Item) bool {
+	f, ok := p[it]
+	return ok && f.Version == it.Version && (f.Status == "ii" || f.Status == "hi")
+}
+
+func (p presence) hold(items []catalog.Item) bool {
+	for _, it := range items {
+		if !p.has(it) {
+			return false
+		}
+	}
+	return true
+}
+
+// remaining lists the items that are there at their version, even if only half. What is at another version is none of
+// them, and a package of which only the configuration is left is gone.
+func (p presence) remaining(items []catalog.Item) []catalog.Item {
+	var out []catalog.Item
+	for _, it := range items {
+		f := p[it]
+		if f.Version == it.Version && f.Status != "rc" && f.Status != "un" && f.Status != "pn" {
+			out = append(out, it)
+		}
+	}
+	return out
+}
+
+// of makes the proof of items and of those extras that came in. before has the changes that were made.
+func (p presence) of(items, extras []catalog.Item, before []wire.Change) []wire.ProofItem {
+	var out []wire.ProofItem
+	add := func(it catalog.Item, extra bool) {
+		f := p[it]
+		f.Name, f.Arch, f.Extra = it.Name, it.Arch, extra
+		if f.Version == it.Version {
+			f.SHA256 = it.SHA256
+		}
+		for _, c := range before {
+			if c.Name == it.Name && c.Arch == it.Arch {
+				f.Previous = c.From
+			}
+		}
+		out = append(out, f)
+	}
+	for _, it := range items {
+		add(it, false)
+	}
+	for _, it := range extras {
+		if p.has(it) {
+			add(it, true)
+		}
+	}
+	return out
+}

@@ -1,0 +1,141 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"assent/agent/internal/journal"
+	"assent/agent/internal/pkgmgr"
+	"assent/installation"
+)
+
+// queue is what is open of a plan in one pass. It gives it out in transactions: steps back first, then removals, then
+// installs; one package manager each; what is exclusive by itself; and nothing before what it needs.
+type queue struct {
+	open    []order          // not given out yet
+	missing map[string]order // installs that are not there yet, given out or not
+	due     func(order) bool // it may be tried now
+	waits   func(order) bool // its next attempt is still before it
+	shut    map[bool]bool    // managers that do not work in this pass; true is the side one
+}
+
+func (a *Agent) queue(open []order) *queue {
+	q := &queue{open: slices.Clone(open), missing: map[string]order{}, due: a.due, waits: a.waits, shut: map[bool]bool{}}
+	for _, o := range open {
+		if !o.back() {
+			q.missing[string(o.Update)] = o
+		}
+	}
+	return q
+}
+
+// together reports whether two orders may be one transaction.
+func together(a, b order) bool {
+	return a.kind == b.kind && a.side() == b.side() && (!a.exclusive && !b.exclusive || a.Update == b.Update)
+}
+
+// next takes the orders of one transaction out of the queue; none when nothing more can be done in this pass.
+func (q *queue) next() []order {
+	var batch []order
+	for _, k := range []kind{toStepBack, toRemove, toInstall} {
+		for _, o := range q.open {
+			if o.kind == k && !q.shut[o.side()] && (len(batch) == 0 || together(batch[0], o)) && q.due(o) && q.holdup(o) == nil {
+				batch = append(batch, o)
+			}
+		}
+		if len(batch) > 0 {
+			break
+		}
+	}
+	q.open = slices.DeleteFunc(q.open, func(o order) bool { return contains(batch, o) })
+	return batch
+}
+
+// holdup is the order that o cannot go before; nil if there is none. What may be one transaction with o only has to be
+// ready for it, the rest has to be installed.
+func (q *queue) holdup(o order) *order {
+	seen := map[string]bool{}
+	var look func(o order) *order
+	look = func(o order) *order {
+		seen[string(o.Update)] = true
+		for _, id := range o.closure {
+			need, missing := q.missing[id]
+			if !missing || seen[id] {
+				continue
+			}
+			if !together(o, need) || q.waits(need) {
+				return &need
+			}
+			if h := look(need); h != nil {
+				return h
+			}
+		}
+		return nil
+	}
+	if o.back() {
+		return nil
+	}
+	return look(o)
+}
+
+// circular reports whether o waits for something that waits for o.
+func (q *queue) circular(o order) bool {
+	seen := map[string]bool{}
+	for h := q.holdup(o); h != nil && !seen[string(h.Update)]; h = q.holdup(*h) {
+		if h.Update == o.Update {
+			return true
+		}
+		seen[string(h.Update)] = true
+	}
+	return false
+}
+
+// advance carries out what is open, one transaction after the other. A package manager that does not work keeps only
+// its own orders back.
+func (a *Agent) advance(ctx context.Context, h *held, open []order) error {
+	q := a.queue(open)
+	var troubles []error
+	for batch := q.next(); len(batch) > 0; batch = q.next() {
+		err := a.carry(ctx, h, batch)
+		if err != nil && (ctx.Err() != nil || errors.Is(err, errPlanChanged) || a.journal.Flight() != nil) {
+			return err
+		}
+		if err != nil {
+			q.shut[batch[0].side()] = true
+			troubles = append(troubles, err)
+			continue
+		}
+		for _, o := range batch {
+			if s := a.journal.Entry(o.Update).State; s == installation.Installed || s == installation.RestartRequired {
+				delete(q.missing, string(o.Update))
+			}
+		}
+	}
+	return errors.Join(append(troubles, a.tellWaiting(h, q))...)
+}
+
+// tellWaiting says of what could not go because something else has to be there first what that is.
+func (a *Agent) tellWaiting(h *held, q *queue) error {
+	var rec journal.Record
+	for _, o := range q.open {
+		on := q.holdup(o)
+		if on == nil || together(o, *on) {
+			continue
+		}
+		if q.circular(o) {
+			refusal := &pkgmgr.Refusal{Cause: installation.Unresolvable, Detail: fmt.Sprintf("%s and %s need each other first, and cannot be one transaction", o.name(), on.name())}
+			if err := a.block(h, []order{o}, func(order) *pkgmgr.Refusal { return refusal }); err != nil {
+				return err
+			}
+			continue
+		}
+		e := a.journal.Entry(o.Update)
+		detail := "waits for " + on.name() + ", which has to be installed first"
+		if e.State == installation.Assigned && e.Detail != detail || fresh(e.State) {
+			rec.Reports = append(rec.Reports, a.lead(e.State, a.report(o.Update, installation.Assigned, "", detail))...)
+		}
+	}
+	return a.write(rec)
+}
