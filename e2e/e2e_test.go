@@ -100,7 +100,12 @@ func logs(t *testing.T, s *stage.Stage) {
 }
 
 func TestStory_TheWholeOfTheReadmeOnRealDevices(t *testing.T) {
-	s := open(t, "test1", "web1", "web2", "db1")
+	tell(t, open(t, "test1", "web1", "web2", "db1"))
+}
+
+// tell tells the story on a stage.
+func tell(t *testing.T, s *stage.Stage) {
+	t.Helper()
 	out, err := os.Create(filepath.Join(t.ArtifactDir(), "story.txt"))
 	if err != nil {
 		t.Fatal(err)

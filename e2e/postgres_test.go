@@ -16,8 +16,8 @@ import (
 // exitUnavailable is the CLI's exit code for "try again later".
 const exitUnavailable = 9
 
-// onPostgres is fleet with a server on PostgreSQL, which waits for its disk as a real one does.
-func onPostgres(t *testing.T, devices ...string) (*script, *pgtest.Server) {
+// openOnPostgres is open with a server on PostgreSQL, which waits for its disk as a real one does.
+func openOnPostgres(t *testing.T, devices ...string) (*stage.Stage, *pgtest.Server) {
 	t.Helper()
 	db, err := pgtest.Start(pgtest.Config{Durable: true})
 	if err != nil {
@@ -46,9 +46,21 @@ func onPostgres(t *testing.T, devices ...string) (*script, *pgtest.Server) {
 	if _, err := os.Stat(filepath.Join(of.Server.Data, "assent.db")); !os.IsNotExist(err) {
 		t.Fatalf("the server made an embedded database: %v", err)
 	}
+	return of, db
+}
+
+// onPostgres is fleet with a server on PostgreSQL.
+func onPostgres(t *testing.T, devices ...string) (*script, *pgtest.Server) {
+	t.Helper()
+	of, db := openOnPostgres(t, devices...)
 	s := enrolled(of, t)
 	s.updates()
 	return s, db
+}
+
+func TestPostgres_TheWholeStoryOnRealDevices(t *testing.T) {
+	s, _ := openOnPostgres(t, "test1", "web1", "web2", "db1")
+	tell(t, s)
 }
 
 // groupsUntilRefused creates groups until one is refused, and returns the names of those that were not.
