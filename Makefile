@@ -3,7 +3,8 @@
 #   make test   runs all checks and tests
 SHELL := /bin/bash
 export CGO_ENABLED := 0
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# A semantic version: what updates ask for as min_server_version is compared with it. The commit does not count in that order.
+VERSION := $(shell cat VERSION)$(shell git describe --always --dirty=.dirty --exclude "*" 2>/dev/null | sed "s/^/+g/")
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 .PHONY: help setup build demo demo-stop test check lint fuzz rules bench packages clean

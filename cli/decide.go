@@ -30,6 +30,7 @@ type act struct {
 	yes      bool
 	older    bool
 	lift     bool
+	accept   bool
 	wait     bool
 	timeout  time.Duration
 }
@@ -49,6 +50,7 @@ packages that come along; what changes later has to be approved again.`,
 	a.addAct(c, d)
 	c.Flags().BoolVar(&d.older, "allow-superseded", false, "approve it although a newer release is known")
 	c.Flags().BoolVar(&d.lift, "lift", false, "lift a decline that stands in this very group; never in bulk")
+	c.Flags().BoolVar(&d.accept, "accept-agreements", false, "accept the updates' licence agreements, as `assent update agreements` shows them")
 	c.Flags().BoolVar(&d.wait, "wait", false, "follow until it is installed on all connected devices, or fails")
 	c.Flags().DurationVar(&d.timeout, "timeout", 30*time.Minute, "with --wait: stop following after this time")
 	return c
@@ -107,6 +109,8 @@ func (a *app) request(d *act, refs []string) (client.Decide, error) {
 		return r, usage("filter flags only count with --all-matching")
 	case d.matching && !d.any():
 		return r, usage("--all-matching needs at least one filter flag, such as --security or --search")
+	case d.matching && d.accept:
+		return r, usage("agreements are accepted for named updates, never in bulk")
 	case d.matching && d.lift:
 		return r, usage("a decline is lifted by name, never in bulk")
 	}
@@ -139,6 +143,11 @@ func (a *app) decide(ctx ctx, d *act, refs []string) error {
 	}
 	if d.matching && !d.dryRun && !d.yes {
 		if err := a.confirm(ctx, c, r); err != nil {
+			return err
+		}
+	}
+	if d.accept {
+		if r.AcceptAgreements, err = pendingAgreements(ctx, c, refs); err != nil {
 			return err
 		}
 	}

@@ -18,6 +18,8 @@ type filterFlags struct {
 	search, group, device                  string
 	status, class, severity, origin, state []string
 	security, needed, superseded           bool
+	view                                   string
+	gated, revoked                         bool
 	set                                    func(string) bool // was the flag given?
 }
 
@@ -35,6 +37,9 @@ func addFilter(c *cobra.Command, f *filterFlags, groupHelp string) {
 	flags.StringSliceVar(&f.state, "state", nil, "some device has it in this state, for example failed or blocked")
 	flags.BoolVar(&f.security, "security", false, "only security updates (--security=false: only others)")
 	flags.BoolVar(&f.needed, "needed", false, "only what some device needs (--needed=false: only what none needs)")
+	flags.StringVar(&f.view, "view", "", "a saved view: seamless (managed applications and components of Assent)")
+	flags.BoolVar(&f.gated, "gated", false, "only what waits for a newer server")
+	flags.BoolVar(&f.revoked, "revoked", false, "only what its publisher recalled")
 	flags.BoolVar(&f.superseded, "superseded", false, "only superseded ones (--superseded=false: only others)")
 }
 
@@ -49,12 +54,12 @@ func (f *filterFlags) filter() client.Filter {
 	return client.Filter{Search: f.search, Status: typed[approval.Status](f.status), Class: typed[catalog.Class](f.class),
 		Severity: typed[catalog.Severity](f.severity), Origin: f.origin, State: typed[installation.State](f.state),
 		Security: tri("security", f.security), Needed: tri("needed", f.needed), Superseded: tri("superseded", f.superseded),
-		Group: f.group, Device: f.device}
+		Group: f.group, Device: f.device, View: f.view, Gated: tri("gated", f.gated), Revoked: tri("revoked", f.revoked)}
 }
 
 // any reports whether a flag other than --group was given.
 func (f *filterFlags) any() bool {
-	return slices.ContainsFunc([]string{"search", "device", "status", "class", "severity", "origin", "state", "security", "needed", "superseded"}, f.set)
+	return slices.ContainsFunc([]string{"search", "device", "status", "class", "severity", "origin", "state", "security", "needed", "superseded", "view", "gated", "revoked"}, f.set)
 }
 
 func typed[T ~string](in []string) []T {

@@ -10,7 +10,7 @@ import (
 )
 
 func (a *app) group() *cobra.Command {
-	c := sub("group", "See and change the tree of groups", a.groupList(), a.groupCreate(), a.groupRename(), a.groupMove(), a.groupGuard(), a.groupDelete())
+	c := sub("group", "See and change the tree of groups", a.groupList(), a.groupCreate(), a.groupRename(), a.groupMove(), a.groupTest(), a.groupGuard(), a.groupDelete())
 	c.Aliases = []string{"groups"}
 	return c
 }
@@ -38,6 +38,9 @@ func (a *app) groupList() *cobra.Command {
 					default:
 						guard += " (inherited)"
 					}
+					if g.Test {
+						guard += ", test"
+					}
 					t.add(toned(strings.Repeat("  ", g.Depth)+g.Name, strong), text(string(g.ID)), text(count(g.Devices)), text(count(g.Below)), text(count(g.Decisions)), text(guard))
 				}
 				p.table(t)
@@ -49,6 +52,7 @@ func (a *app) groupList() *cobra.Command {
 func (a *app) groupCreate() *cobra.Command {
 	var r client.GroupRequest
 	var guard string
+	var test bool
 	c := &cobra.Command{
 		Use: "create NAME", Short: "Create a group", Example: `  assent group create Web --parent Servers
   assent group create Test --guard observe`,
@@ -58,7 +62,7 @@ func (a *app) groupCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r.Name, r.Guard = names[0], guardMode(guard)
+			r.Name, r.Guard, r.Test = names[0], guardMode(guard), &test
 			g, err := c.CreateGroup(cmd.Context(), r)
 			if err != nil {
 				return err
@@ -68,7 +72,25 @@ func (a *app) groupCreate() *cobra.Command {
 	}
 	c.Flags().StringVar(&r.Parent, "parent", "", "the group above (id or name); the root by default")
 	c.Flags().StringVar(&guard, "guard", "", "observe, block-declined or approved-only; as the parent by default")
+	c.Flags().BoolVar(&test, "test", false, "its devices try things out first: content is verified on them")
 	a.completeGroup(c, "parent")
+	return c
+}
+
+// groupTest marks a group as one that tries things out first.
+func (a *app) groupTest() *cobra.Command {
+	var off bool
+	c := &cobra.Command{
+		Use: "test GROUP", Short: "Mark a group as one whose devices try things out first",
+		Long:    "Content sets are verified on the devices of test groups, and of the groups below them, before they go anywhere else.",
+		Example: "  assent group test Test\n  assent group test Test --off",
+		Args:    args(1, 1, "a group"), ValidArgsFunction: a.completeGroups(1),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			on := !off
+			return a.changeGroup(cmd.Context(), names[0], client.GroupRequest{Test: &on}, map[bool]string{true: "%s tries things out first.", false: "%s is a group like any other."}[on])
+		},
+	}
+	c.Flags().BoolVar(&off, "off", false, "take the mark away")
 	return c
 }
 

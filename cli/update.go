@@ -12,7 +12,7 @@ import (
 
 func (a *app) update() *cobra.Command {
 	c := sub("update", "See, approve and decline updates",
-		a.updateList(), a.updateShow(), a.approve(), a.decline(), a.undefine(), a.rollback(), a.except(), a.exceptions(), a.unexcept())
+		a.updateList(), a.updateShow(), a.approve(), a.decline(), a.undefine(), a.rollback(), a.updateAgreements(), a.except(), a.exceptions(), a.unexcept())
 	c.Aliases = []string{"updates"}
 	c.Long = `See, approve and decline updates.
 
@@ -72,6 +72,11 @@ func flags(u client.UpdateRow) string {
 		}
 	}
 	add(u.Security, "security")
+	add(u.Revoked, "revoked")
+	add(u.Gated != "", "needs-server:"+u.Gated)
+	add(len(u.Held) > 0, "held")
+	add(u.Agreements > 0, "agreements:"+count(u.Agreements))
+	add(u.Verified != "", u.Verified)
 	add(u.Changed, "changed")
 	add(u.SupersededBy != "", "superseded")
 	add(u.Against > 0, "installed-though-declined:"+count(u.Against))
@@ -112,6 +117,7 @@ func (a *app) showUpdate(p *printer, u client.UpdateDetail) {
 		"Severity", string(u.Severity), "Origins", strings.Join(u.Origins, ", "), "First seen", a.exactly(u.FirstSeen), "Size", size(u.Size),
 		"Summary", u.Summary, "Flags", flags(u.UpdateRow), "Superseded by", string(u.SupersededBy), "Needed by", many(u.Needed, "device"),
 		"Installed on", many(u.Installed, "device"))
+	showPublished(p, u)
 	for _, c := range u.Conflicts {
 		p.line("%s comes with different contents and cannot be approved: %s", c.Key, strings.Join(c.Digests, ", "))
 	}
@@ -126,6 +132,43 @@ func (a *app) showUpdate(p *printer, u client.UpdateDetail) {
 		t.add(text(it.Name), text(it.Arch), text(it.Version), text(string(it.Role)), text(size(it.Size)), text(it.Origin), text(count(it.Rev)), text(it.SHA256))
 	}
 	p.table(t)
+}
+
+// showPublished is what the update's feed says of it.
+func showPublished(p *printer, u client.UpdateDetail) {
+	pub := u.Published
+	if pub == nil {
+		return
+	}
+	var requires []string
+	for _, r := range pub.Requires {
+		requires = append(requires, r.Application+" "+r.Version+" or newer")
+	}
+	removal := "can be uninstalled"
+	if !pub.Removal.Removable {
+		removal = strings.TrimSuffix("cannot be uninstalled: "+pub.Removal.Reason, ": ")
+	}
+	p.fields("Title", pub.Title, "Feed", pub.Feed, "Kind", string(pub.Kind), "Payload", string(pub.Format), "Needs server", pub.MinServer, "Needs agent", pub.MinAgent,
+		"Applies to", strings.Join(pub.AppliesTo, " or "), "Requires", strings.Join(requires, ", "), "Restart", string(pub.Restart), "Removal", removal,
+		"CVEs", strings.Join(pub.CVEs, ", "))
+	if u.Gated != "" {
+		p.line("It needs server %s or newer: upgrade the server, then it can be approved.", u.Gated)
+	}
+	for _, why := range u.Held {
+		p.line("This server cannot read all of it (%s), so it is held.", why)
+	}
+	if pub.Revoked != nil {
+		p.line("Its publisher recalled it: %s", pub.Revoked.Reason)
+	}
+	if u.Agreements > 0 {
+		p.line("It has agreements to accept: assent update agreements %s", string(u.ID))
+	}
+	if pub.Notes != "" {
+		p.title("Release notes")
+		for line := range strings.Lines(pub.Notes) {
+			p.line("  %s", strings.TrimRight(line, "\n"))
+		}
+	}
 }
 
 func (a *app) showDecisions(p *printer, u client.UpdateDetail) {

@@ -64,7 +64,8 @@ func (p Page) add(q url.Values) url.Values {
 
 // query is the filter as the address of a list spells it.
 func (f Filter) query() url.Values {
-	q := values("search", f.Search, "security", yesNo(f.Security), "needed", yesNo(f.Needed), "superseded", yesNo(f.Superseded), "group", f.Group, "device", f.Device)
+	q := values("search", f.Search, "security", yesNo(f.Security), "needed", yesNo(f.Needed), "superseded", yesNo(f.Superseded), "group", f.Group, "device", f.Device,
+		"view", f.View, "gated", yesNo(f.Gated), "revoked", yesNo(f.Revoked))
 	add(q, "status", f.Status)
 	add(q, "class", f.Class)
 	add(q, "severity", f.Severity)

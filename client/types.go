@@ -30,7 +30,13 @@ type Filter struct {
 	Superseded *bool                `json:"superseded,omitempty"`
 	Group      string               `json:"group,omitempty"`  // id or name; counts and status are seen from here; the root by default
 	Device     string               `json:"device,omitempty"` // only what this device could take
+	View       string               `json:"view,omitempty"`   // a saved view: Seamless
+	Gated      *bool                `json:"gated,omitempty"`  // it waits for a newer server (A6)
+	Revoked    *bool                `json:"revoked,omitempty"`
 }
+
+// Seamless is the saved view of what feeds publish: managed applications and components of Assent.
+const Seamless = "seamless"
 
 // Page asks for a part of a sorted list. Keyset pagination: Cursor is what the last answer gave.
 type Page struct {
@@ -70,6 +76,12 @@ type UpdateRow struct {
 	Size         int64            `json:"size"` // bytes of its own items on the device with most of them
 	FirstSeen    time.Time        `json:"first_seen"`
 	SupersededBy catalog.UpdateID `json:"superseded_by,omitempty"`
+	Title        string           `json:"title,omitempty"`
+	Gated        string           `json:"needs_server,omitempty"`       // the server version it waits for (A6); empty when it does not
+	Revoked      bool             `json:"revoked,omitempty"`            // recalled by its publisher (A8)
+	Agreements   int              `json:"agreements_pending,omitempty"` // not accepted yet, its prerequisites' among them (A7)
+	Held         []string         `json:"held,omitempty"`               // what this server cannot read of it
+	Verified     string           `json:"verified,omitempty"`           // content: staged, released or refused (C6)
 }
 
 // UpdateDetail is everything about one update.
@@ -79,7 +91,8 @@ type UpdateDetail struct {
 	Rev        int                  `json:"rev"`
 	Digest     string               `json:"digest"`
 	Conflicts  []catalog.Conflict   `json:"conflicts,omitempty"`
-	Decisions  []approval.Decision  `json:"decisions"` // in all scopes
+	Published  *catalog.Publication `json:"published,omitempty"` // what its feed says of it
+	Decisions  []approval.Decision  `json:"decisions"`           // in all scopes
 	Exceptions []approval.Exception `json:"exception_list,omitempty"`
 	Devices    []DeviceUpdate       `json:"devices"` // where it stands on each device that needs or has it
 }
@@ -119,6 +132,8 @@ type Decide struct {
 	DryRun   bool            `json:"dry_run,omitempty"`
 
 	AllowSuperseded bool `json:"allow_superseded,omitempty"` // approve it although a newer release is known, on purpose
+	// AcceptAgreements are the digests of agreements that were read and are accepted with the approval (A7).
+	AcceptAgreements []string `json:"accept_agreements,omitempty"`
 }
 
 // Outcome is what an act did, or would do.
@@ -288,6 +303,7 @@ type GroupRequest struct {
 	Name   string           `json:"name,omitempty"`
 	Parent string           `json:"parent,omitempty"` // id or name; the root by default
 	Guard  *fleet.GuardMode `json:"guard,omitempty"`
+	Test   *bool            `json:"test,omitempty"` // its devices try things out first
 }
 
 // QueueRow is one install or rollback that is on its way.

@@ -157,7 +157,7 @@ func (c Config) apiURL(addr string) string {
 }
 
 func (r *running) openIndex(ctx context.Context) (err error) {
-	if r.index, err = index.Open(ctx, r.db, index.Config{Log: r.Log}); err != nil {
+	if r.index, err = index.Open(ctx, r.db, index.Config{Log: r.Log, Version: r.Version}); err != nil {
 		return fmt.Errorf("load the server's memory: %w", err)
 	}
 	r.planner, err = planner.New(planner.Config{Index: r.index, Signer: r.keys.plan, TTL: time.Duration(r.PlanDays) * 24 * time.Hour, Root: r.root()})

@@ -13,7 +13,7 @@ import (
 )
 
 // version is set by the build.
-var version = "dev"
+var version = "0.0.0-dev" // set by the build
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -9,7 +9,7 @@ import (
 	"assent/server"
 )
 
-var version = "dev" // set by the build
+var version = "0.0.0-dev" // set by the build
 
 func main() {
 	if err := server.Command(version).ExecuteContext(context.Background()); err != nil {

@@ -109,6 +109,21 @@ func (s *services) Except(_ context.Context, x0 auth.Actor, x1 client.ExceptionR
 func (s *services) Unexcept(_ context.Context, x0 auth.Actor, x1 int64) (client.Act, error) {
 	return answer[client.Act](s, "Unexcept", x0, x1)
 }
+func (s *services) Agreements(_ context.Context, x0 auth.Actor, x1 string) (client.List[client.AgreementRow], error) {
+	return answer[client.List[client.AgreementRow]](s, "Agreements", x0, x1)
+}
+func (s *services) AgreementText(_ context.Context, x0 auth.Actor, x1, x2 string) (client.AgreementText, error) {
+	return answer[client.AgreementText](s, "AgreementText", x0, x1, x2)
+}
+func (s *services) Accepted(_ context.Context, x0 auth.Actor) (client.List[client.AgreementRow], error) {
+	return answer[client.List[client.AgreementRow]](s, "Accepted", x0)
+}
+func (s *services) Accept(_ context.Context, x0 auth.Actor, x1 client.AcceptRequest) (client.Act, error) {
+	return answer[client.Act](s, "Accept", x0, x1)
+}
+func (s *services) Withdraw(_ context.Context, x0 auth.Actor, x1 client.WithdrawRequest) (client.Act, error) {
+	return answer[client.Act](s, "Withdraw", x0, x1)
+}
 func (s *services) Why(_ context.Context, x0 auth.Actor, x1 string, x2 string) (client.Why, error) {
 	return answer[client.Why](s, "Why", x0, x1, x2)
 }

@@ -4,7 +4,7 @@ import "net/http"
 
 // routes is the whole API: one line for each thing that can be asked, with what the caller must hold.
 func (s *server) routes() []Route {
-	return []Route{
+	return append([]Route{
 		// Who is calling.
 		route(Public, http.MethodPost, "/sign-in", "sign-in", "Exchange a one-time sign-in token for an access token", s.signIn),
 		route(Viewer, http.MethodGet, "/me", "me", "Who am I?", s.me),
@@ -25,6 +25,11 @@ func (s *server) routes() []Route {
 		route(Viewer, http.MethodGet, "/exceptions", "list-exceptions", "List exceptions from declines", s.exceptions),
 		route(Approver, http.MethodPost, "/exceptions", "except", "Let an update pass a decline", s.except),
 		route(Approver, http.MethodDelete, "/exceptions/{id}", "unexcept", "End an exception", s.unexcept),
+		route(Viewer, http.MethodGet, "/updates/{update}/agreements", "list-agreements", "List what must be accepted before an update may install", s.agreements),
+		route(Viewer, http.MethodGet, "/updates/{update}/agreements/{sha256}", "get-agreement-text", "The text of an agreement", s.agreementText),
+		route(Viewer, http.MethodGet, "/agreements", "list-accepted", "List the agreements that stand accepted", s.accepted),
+		route(Approver, http.MethodPost, "/agreements", "accept-agreements", "Accept agreements of an update", s.accept),
+		route(Approver, http.MethodPost, "/agreements/withdrawals", "withdraw-agreement", "Take the acceptance of an agreement back", s.withdraw),
 
 		// Devices and groups.
 		route(Viewer, http.MethodGet, "/devices", "list-devices", "List devices", s.devices),
@@ -51,5 +56,5 @@ func (s *server) routes() []Route {
 		route(ViewerOfAll, http.MethodGet, "/ledger", "list-ledger", "List the ledger, newest first", s.entries),
 		route(ViewerOfAll, http.MethodGet, "/ledger/checkpoint", "ledger-checkpoint", "The ledger's signed head and its verifier key", s.checkpoint),
 		stream(ViewerOfAll, http.MethodGet, "/ledger/export", "export-ledger", "The whole ledger, for `assent ledger verify`", s.export),
-	}
+	}, s.feedRoutes()...)
 }

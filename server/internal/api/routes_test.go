@@ -37,7 +37,7 @@ func newWorld(t *testing.T) *world {
 	}
 	service, err := auth.New(auth.Config{Book: w.book, Now: func() time.Time { return w.now }, Limits: auth.Limits{Burst: 1000}})
 	w.must(t, err)
-	w.handler, err = api.New(api.Config{Auth: service, Decide: w.services, Roster: w.services, Audit: audit{w.services}, Changes: w.pulse,
+	w.handler, err = api.New(api.Config{Auth: service, Decide: w.services, Roster: w.services, Audit: audit{w.services}, Changes: w.pulse, Feeds: feeds{w.services},
 		Log: slog.New(slog.DiscardHandler)})
 	w.must(t, err)
 	return w
@@ -96,7 +96,7 @@ const (
 )
 
 func table() []row {
-	return []row{
+	return append([]row{
 		{"POST", "/sign-in", "pvadVAD", `{"token":"x"}`, "", 401}, // public, and the token is wrong
 		{"GET", "/me", readers, "", "", 200},
 		{"POST", "/sign-out", readers, "", "RevokeAccess", 200},
@@ -112,6 +112,11 @@ func table() []row {
 		{"GET", "/exceptions", readers, "", "Exceptions", 200},
 		{"POST", "/exceptions", approvers, `{"update":"u1","decline":3,"scope":"Test","reason":"r","expires":"2027-01-01T00:00:00Z"}`, "Except", 200},
 		{"DELETE", "/exceptions/7", approvers, "", "Unexcept", 200},
+		{"GET", "/updates/u1/agreements", readers, "", "Agreements", 200},
+		{"GET", "/updates/u1/agreements/" + strings.Repeat("a", 64), readers, "", "AgreementText", 200},
+		{"GET", "/agreements", readers, "", "Accepted", 200},
+		{"POST", "/agreements", approvers, `{"update":"u1","digests":["d"]}`, "Accept", 200},
+		{"POST", "/agreements/withdrawals", approvers, `{"digest":"12345678"}`, "Withdraw", 200},
 		{"GET", "/devices", readers, "", "Devices", 200},
 		{"GET", "/devices/d1", readers, "", "Device", 200},
 		{"POST", "/devices/changes", admins, `{"devices":["d1"],"group":"Test"}`, "ChangeDevices", 200},
@@ -132,7 +137,7 @@ func table() []row {
 		{"GET", "/ledger", wholeRead, "", "Entries", 200},
 		{"GET", "/ledger/checkpoint", wholeRead, "", "Checkpoint", 200},
 		{"GET", "/ledger/export", wholeRead, "", "Export", 200},
-	}
+	}, feedRows()...)
 }
 
 // TestN07_EveryRouteAnswersEveryCallerWithTheExactStatus calls each route of the table with no credential,

@@ -17,6 +17,7 @@ type Decide interface {
 	Updates
 	Decisions
 	Exceptions
+	Agreements
 	Standing
 }
 

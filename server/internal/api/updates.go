@@ -48,13 +48,17 @@ type updatesInput struct {
 	Superseded yesNo    `query:"superseded" enum:"true,false"`
 	Group      string   `query:"group" maxLength:"200" doc:"Id or name; counts and status are seen from here. The root by default."`
 	Device     string   `query:"device" maxLength:"200" doc:"Only what this device could take."`
+	View       string   `query:"view" enum:"seamless" doc:"A saved view: what feeds publish."`
+	Gated      yesNo    `query:"gated" enum:"true,false" doc:"It waits for a newer server."`
+	Revoked    yesNo    `query:"revoked" enum:"true,false" doc:"Its publisher recalled it."`
 	Paging
 }
 
 func (in *updatesInput) filter() client.Filter {
 	return client.Filter{Search: in.Search, Status: list[approval.Status](in.Status), Class: list[catalog.Class](in.Class),
 		Severity: list[catalog.Severity](in.Severity), Origin: in.Origin, Security: in.Security.value(), Needed: in.Needed.value(),
-		State: list[installation.State](in.State), Superseded: in.Superseded.value(), Group: in.Group, Device: in.Device}
+		State: list[installation.State](in.State), Superseded: in.Superseded.value(), Group: in.Group, Device: in.Device,
+		View: in.View, Gated: in.Gated.value(), Revoked: in.Revoked.value()}
 }
 
 func list[T ~string](in []string) []T {

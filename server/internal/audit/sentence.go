@@ -32,6 +32,9 @@ func sentence(e ledger.Entry, n Names) string {
 	if text, ok := aboutFleet(body, n); ok {
 		return text
 	}
+	if text, ok := aboutFeeds(body, n); ok {
+		return text
+	}
 	return aboutPeople(body, n)
 }
 
@@ -53,6 +56,47 @@ func aboutFleet(body ledger.Body, n Names) (string, bool) {
 		return fmt.Sprintf("set %s to %s%s", devices(b.IDs, n), b.State, because(b.Reason)), true
 	}
 	return "", false
+}
+
+func aboutFeeds(body ledger.Body, n Names) (string, bool) {
+	switch b := body.(type) {
+	case ledger.FeedSubscribe:
+		return fmt.Sprintf("subscribed to the feed %q at %q", b.Feed.ID, b.Feed.URL), true
+	case ledger.FeedUnsubscribe:
+		return fmt.Sprintf("unsubscribed from the feed %q", b.ID), true
+	case ledger.AgreementAccept:
+		return fmt.Sprintf("accepted %s for %q", accepted(b.Accepts), n.Update(b.Update)), true
+	case ledger.AgreementWithdraw:
+		return fmt.Sprintf("withdrew the acceptance of the agreement %.12s%s", b.Digest, because(b.Reason)), true
+	case ledger.UpdateDeploy:
+		target := devices(b.Devices, n)
+		if b.Scope != "" {
+			target = fmt.Sprintf("%q", n.Group(b.Scope))
+		}
+		return fmt.Sprintf("deployed %q to %s%s", b.Release.Name+" "+b.Release.Version, target, because(b.Reason)), true
+	case ledger.DeployEnd:
+		return fmt.Sprintf("ended the deployment of act %d", b.Deploy), true
+	case ledger.PackageCreate:
+		return fmt.Sprintf("made the installation package %q from %q", b.Package.Name, b.Package.Release.Name+" "+b.Package.Release.Version), true
+	case ledger.PackageDelete:
+		return fmt.Sprintf("deleted the installation package %s", b.ID), true
+	case ledger.ContentVerify:
+		verb := "refused"
+		if b.Passed {
+			verb = "released"
+		}
+		return fmt.Sprintf("%s the content %q after %s tried it%s", verb, b.Release.Name+" "+b.Release.Version, devices(b.Devices, n), because(b.Reason)), true
+	}
+	return "", false
+}
+
+// accepted names agreements.
+func accepted(all []ledger.Accepted) string {
+	var names []string
+	for _, a := range all[:min(len(all), named)] {
+		names = append(names, fmt.Sprintf("%q", a.Title))
+	}
+	return enumerate(names, len(all), "agreement")
 }
 
 func aboutPeople(body ledger.Body, n Names) string {
@@ -91,6 +135,9 @@ func decided(b ledger.UpdateDecide, n Names) string {
 		fmt.Fprintf(&text, ", until %s", day(b.Expires))
 	}
 	text.WriteString(because(b.Reason))
+	if len(b.Accepts) > 0 {
+		fmt.Fprintf(&text, ", accepting %s", accepted(b.Accepts))
+	}
 	return text.String()
 }
 

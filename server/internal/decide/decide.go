@@ -105,6 +105,8 @@ func checkDecide(d client.Decide, now time.Time) error {
 		return invalid("reach", "reach_useless", "Only a decline can reach other versions (A4); an approval never carries over (A5).")
 	case d.Reach.Through != "" && !d.Reach.Later:
 		return invalid("reach", "reach_incomplete", "A reach through a version covers later versions; say so (later).")
+	case len(d.AcceptAgreements) > 0 && d.Status != approval.Approved:
+		return invalid("accept_agreements", "accept_useless", "Agreements are accepted with an approval.")
 	case d.Lift && d.Matching != nil:
 		return invalid("lift", "lift_bulk", "A bulk act never lifts declines; name the updates whose decline is to be lifted.")
 	}
@@ -157,6 +159,7 @@ func (s *Service) prepare(v *index.View, who auth.Actor, d client.Decide) (*act,
 			a.skipped = append(a.skipped, client.Skipped{UpdateRef: ref(u), Code: bulkCode(refusal.Code), Message: refusal.Message})
 		}
 	}
+	a.body.Accepts = accepts(v, d, a.updates)
 	return a, nil
 }
 

@@ -34,7 +34,7 @@ func (s *Service) Get(_ context.Context, who auth.Actor, reference, group string
 		if err != nil {
 			return err
 		}
-		out = client.UpdateDetail{UpdateRow: view.row(u), Items: u.Items, Rev: u.Rev(), Digest: u.Digest(u.Rev()), Conflicts: u.Conflicts(),
+		out = client.UpdateDetail{UpdateRow: view.row(u), Items: u.Items, Rev: u.Rev(), Digest: u.Digest(u.Rev()), Conflicts: u.Conflicts(), Published: u.Published,
 			Decisions: view.decisions(u, who), Exceptions: concerning(m.Tree(), who, m.Exceptions(u.ID), func(e approval.Exception) fleet.GroupID { return e.Scope })}
 		out.Devices, err = view.devicesOf(u)
 		return err

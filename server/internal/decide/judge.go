@@ -115,6 +115,9 @@ func (j *judge) refuseApproval(u index.Update) *fault.Error {
 	case live && d.Status == approval.Approved && d.Rev == u.Rev() && d.Expires.Equal(j.expires) && (j.request.Reason == "" || d.Reason == j.request.Reason):
 		return fault.New(fault.Conflict, codeUnchanged, "%s is approved in %s already, with all its files.", title(u), j.scopeName())
 	}
+	if refusal := j.refusePublished(u); refusal != nil {
+		return refusal
+	}
 	if refusal := j.refuseContent(u); refusal != nil {
 		return refusal
 	}

@@ -78,6 +78,9 @@ func (m *moment) from(who auth.Actor, role ledger.Role, f client.Filter) (*sight
 
 // checkFilter refuses values that do not exist: a filter that silently matches nothing hides a mistake.
 func checkFilter(f client.Filter) error {
+	if f.View != "" && f.View != client.Seamless {
+		return unknownValue("view", f.View, client.Seamless)
+	}
 	for _, v := range f.Status {
 		if !v.Valid() {
 			return unknownValue("status", string(v), "undefined, approved, declined")
@@ -128,6 +131,9 @@ func (s *sight) selected(f client.Filter) iter.Seq[index.Update] {
 // matches looks at the update itself.
 func (s *sight) matches(u index.Update, f client.Filter) bool {
 	switch {
+	case f.View == client.Seamless && u.Class != catalog.Managed && u.Class != catalog.Component:
+	case f.Gated != nil && *f.Gated != s.gated(u):
+	case f.Revoked != nil && *f.Revoked != u.Recalled():
 	case len(f.Class) > 0 && !slices.Contains(f.Class, u.Class):
 	case len(f.Severity) > 0 && !slices.Contains(f.Severity, cmp.Or(u.Severity, catalog.Unrated)):
 	case f.Security != nil && *f.Security != u.Security:
@@ -219,7 +225,36 @@ func (s *sight) row(u index.Update) client.UpdateRow {
 	if by, ok := s.superseded(u); ok {
 		row.SupersededBy = by.ID
 	}
+	s.published(&row, u)
 	return row
+}
+
+// published adds what the update's feed says.
+func (s *sight) published(row *client.UpdateRow, u index.Update) {
+	p := u.Published
+	if p == nil {
+		return
+	}
+	row.Title, row.Revoked, row.Held = p.Title, u.Recalled(), p.Unknown
+	if least, held := gated(*u.Update, s.Version()); held {
+		row.Gated = least
+	}
+	for _, a := range agreements(s.View, u) {
+		if !a.Accepted {
+			row.Agreements++
+		}
+	}
+	if u.Class == catalog.Content {
+		row.Verified = "staged"
+		if c, ok := s.State().Contents[u.ID]; ok {
+			row.Verified = map[bool]string{true: "released", false: "refused"}[c.Passed]
+		}
+	}
+}
+
+func (s *sight) gated(u index.Update) bool {
+	_, held := gated(*u.Update, s.Version())
+	return held
 }
 
 func (s *sight) failed(t planner.Tally) uint64 {

@@ -31,9 +31,11 @@ import (
 type Config struct {
 	Index   *index.Index
 	Planner *planner.Planner
-	Version string        // of the server, for Status
-	Engine  string        // of the database, for Status
-	Silent  time.Duration // a device not heard of for this long is silent; 24 hours when zero
+	Version string          // of the server, for Status
+	Engine  string          // of the database, for Status
+	Silent  time.Duration   // a device not heard of for this long is silent; 24 hours when zero
+	Texts   Texts           // of agreements; nil where no feeds are followed
+	Alarms  func() []string // about feeds, in sentences; nil for none
 	Log     *slog.Logger
 }
 
@@ -44,6 +46,8 @@ type Service struct {
 	version string
 	engine  string
 	silent  time.Duration
+	texts   Texts
+	alarms  func() []string
 	log     *slog.Logger
 }
 
@@ -58,7 +62,7 @@ func New(c Config) (*Service, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{index: c.Index, planner: c.Planner, version: c.Version, engine: c.Engine, silent: c.Silent, log: c.Log}, nil
+	return &Service{index: c.Index, planner: c.Planner, version: c.Version, engine: c.Engine, silent: c.Silent, texts: c.Texts, alarms: c.Alarms, log: c.Log}, nil
 }
 
 // moment is what an answer is made from: one View with the board brought up to date.

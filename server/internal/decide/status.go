@@ -45,6 +45,9 @@ func (s *Service) Status(_ context.Context, who auth.Actor) (client.Status, erro
 		out.Devices, out.Updates, out.Queue, out.Blocked = t.devices, t.updates, t.queue, t.blocked
 		out.Compliance = view.compliance()
 		out.Attention = t.attention()
+		if s.alarms != nil {
+			out.Attention = append(s.alarms(), out.Attention...)
+		}
 		return nil
 	})
 	return out, err
@@ -144,6 +147,11 @@ type totals struct {
 	undecided   []string            // security updates that nobody decided on
 	changed     []string            // approved updates that have grown
 	conflicts   []string
+	recalled    []string       // revoked, but installed and not declined (A8)
+	gates       map[string]int // server version that updates wait for -> how many (A6)
+	agreements  []string       // updates that wait for agreements (A7)
+	unreadable  []string
+	refusedSets []string // content that the test devices refused (C6)
 }
 
 func (t *totals) countDevices() {
@@ -229,7 +237,7 @@ func (t *totals) countLines(d index.Device) {
 }
 
 func (t *totals) countUpdates() {
-	t.updates = map[string]int{"total": 0, "undefined": 0, "approved": 0, "declined": 0, "security_undecided": 0, "changed": 0}
+	t.updates = map[string]int{"total": 0, "undefined": 0, "approved": 0, "declined": 0, "security_undecided": 0, "changed": 0, "gated": 0}
 	for u := range t.Updates() {
 		t.updates["total"]++
 		res := t.status(u)
@@ -247,7 +255,40 @@ func (t *totals) countUpdates() {
 		if len(u.Conflicts()) > 0 {
 			t.conflicts = append(t.conflicts, title(u))
 		}
+		if u.Published != nil {
+			t.countPublished(u, res.Status)
+		}
 	}
+}
+
+// countPublished notes what a feed's release asks of the administrator.
+func (t *totals) countPublished(u index.Update, status approval.Status) {
+	least, held := gated(*u.Update, t.Version())
+	switch {
+	case u.Recalled():
+		if status != approval.Declined && u.Has.Intersects(t.sight.devices) {
+			t.recalled = append(t.recalled, fmt.Sprintf("%s (%s)", title(u), plural(int(t.count(u.Has)), "device", "devices")))
+		}
+	case status == approval.Declined:
+	case held:
+		if t.gates == nil {
+			t.gates = map[string]int{}
+		}
+		t.gates[least]++
+		t.updates["gated"]++
+	case len(u.Published.Unknown) > 0:
+		t.unreadable = append(t.unreadable, title(u))
+	case status == approval.Approved && len(t.pending(u)) > 0:
+		t.agreements = append(t.agreements, title(u))
+	}
+	if c, ok := t.State().Contents[u.ID]; ok && !c.Passed {
+		t.refusedSets = append(t.refusedSets, title(u))
+	}
+}
+
+// pending lists the agreements that hold an update back.
+func (t *totals) pending(u index.Update) []client.AgreementRow {
+	return slices.DeleteFunc(agreements(t.View, u), func(a client.AgreementRow) bool { return a.Accepted })
 }
 
 // attention says what needs the administrator, the gravest first.
@@ -264,6 +305,13 @@ func (t *totals) attention() []string {
 	say(t.trouble["origin rolled_back"], "A package source of %s went back in time: somebody may be replaying old lists.", "Package sources of %d devices went back in time (%s): somebody may be replaying old lists.")
 	say(t.trouble["origin tampered"], "A package source of %s was tampered with.", "Package sources of %d devices were tampered with (%s).")
 	say(t.trouble["origin bad_signature"], "A package source of %s has a bad signature.", "Package sources of %d devices have a bad signature (%s).")
+	say(t.recalled, "Its publisher recalled %s, and it is installed: decline it to take it back.", "%d releases were recalled by their publishers and are installed: %s; decline them to take them back.")
+	for _, least := range slices.Sorted(maps.Keys(t.gates)) {
+		out = append(out, fmt.Sprintf("%s for server %s or newer (this one is %s): upgrade the server.", plural(t.gates[least], "update waits", "updates wait"), least, t.Version()))
+	}
+	say(t.agreements, "%s is approved but waits for an agreement; see `assent update agreements`.", "%d approved updates wait for agreements (%s); see `assent update agreements`.")
+	say(t.refusedSets, "The test devices refused the content %s: it stays in staging.", "The test devices refused %d content sets (%s): they stay in staging.")
+	say(t.unreadable, "%s says something that this server cannot read, and is held; a newer server may.", "%d releases say something that this server cannot read (%s), and are held; a newer server may.")
 	say(t.conflicts, "%s exists with different contents; one of them is not its publisher's.", "%d updates exist with different contents (%s); some are not their publisher's.")
 	say(t.undecided, "The security update %s waits for a decision.", "%d security updates wait for a decision (%s).")
 	say(t.changed, "%s has grown since it was approved; approve it again to cover the new files.", "%d approved updates have grown since (%s); approve them again to cover the new files.")

@@ -55,6 +55,7 @@ func (s *Service) CreateGroup(ctx context.Context, who auth.Actor, r client.Grou
 	if r.Guard != nil {
 		g.Guard = *r.Guard
 	}
+	g.Test = r.Test != nil && *r.Test
 	_, err := s.act(ctx, who, func(v *index.View) (ledger.Body, error) {
 		parent, err := scope(v, who, ledger.Administrator, r.Parent, fleet.Root)
 		if err != nil {
@@ -133,6 +134,9 @@ func changedGroup(v *index.View, who auth.Actor, g fleet.Group, r client.GroupRe
 			return g, err
 		}
 		g.Guard = *r.Guard
+	}
+	if r.Test != nil {
+		g.Test = *r.Test
 	}
 	if r.Parent == "" {
 		return g, nil

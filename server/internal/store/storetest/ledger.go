@@ -24,7 +24,7 @@ import (
 func tablesEqualReplay(t *testing.T, fresh func(testing.TB) store.Config) {
 	kinds := map[ledger.Kind]int{}
 	for seed := range 8 {
-		acts := ledgertest.Acts(250).Example(seed)
+		acts := ledgertest.Acts(400).Example(seed)
 		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
 			db := open(t, fresh(t))
 			want, err := ledgertest.Run(acts, func(e ledger.Entry, after *ledger.State) error {
@@ -35,7 +35,7 @@ func tablesEqualReplay(t *testing.T, fresh func(testing.TB) store.Config) {
 			same(t, "tables against the state in memory", Consistent(t, db), want)
 		})
 	}
-	if want := 18; len(kinds) != want {
+	if want := 27; len(kinds) != want {
 		t.Errorf("only %d of %d kinds of acts were made: %v", len(kinds), want, kinds)
 	}
 }
