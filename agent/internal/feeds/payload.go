@@ -219,8 +219,6 @@ func pause(ctx context.Context, d time.Duration) error {
 // Keep removes all payloads and partial ones from before apt but those with these digests: what is installed, and what
 // may be gone back to.
 func (f *Feeds) Keep(digests map[string]bool) {
-	f.turn.Lock()
-	defer f.turn.Unlock()
 	found, err := filepath.Glob(filepath.Join(f.cfg.Root, aptrepo.Dir, "*", aptrepo.PoolDir, "*"))
 	if err != nil {
 		return

@@ -80,8 +80,9 @@ func (c checks) check(plan wire.Plan, tx Transaction, files map[string]File) Dec
 func (c checks) line(r rules, tx Transaction, l Line, file File) (Finding, bool) {
 	f := Finding{Name: l.Name, Arch: cmp.Or(l.NewArch, l.OldArch), Version: cmp.Or(l.NewVersion, l.OldVersion), Found: file.SHA256}
 	if l.Op != Install {
-		f.Code, f.Detail = Diverged, "The plan orders no removal."
-		return f, c.own && tx.Own != "" && l.Op == Remove && !reinstalled(tx, l)
+		f.Code, f.Detail = Diverged, "The plan orders no such removal."
+		ordered := r.removals[itemKey{l.Name, l.OldArch, l.OldVersion}]
+		return f, c.own && tx.Own != "" && l.Op == Remove && !ordered && !reinstalled(tx, l)
 	}
 	if file.Err != nil || file.SHA256 == "" {
 		f.Code, f.Detail = Unreadable, fmt.Sprint(file.Err)
@@ -127,6 +128,7 @@ type rules struct {
 	ordered      map[itemContent]bool // installs, their extras, rollbacks
 	rollback     map[itemContent]bool
 	allowed      map[itemContent]bool
+	removals     map[itemKey]bool            // what is to go, in exactly this version
 	known        map[itemKey][]string        // every digest that the plan mentions
 	deniedItems  map[[2]string]wire.PlanDeny // by name and version, whatever the architecture and content
 	deny         []wire.PlanDeny
@@ -136,7 +138,7 @@ func newRules(p wire.Plan) rules {
 	r := rules{
 		approvedOnly: p.Guard != fleet.Observe && p.Guard != fleet.BlockDeclined,
 		ordered:      map[itemContent]bool{}, rollback: map[itemContent]bool{}, allowed: map[itemContent]bool{},
-		known: map[itemKey][]string{}, deniedItems: map[[2]string]wire.PlanDeny{}, deny: p.Deny,
+		removals: map[itemKey]bool{}, known: map[itemKey][]string{}, deniedItems: map[[2]string]wire.PlanDeny{}, deny: p.Deny,
 	}
 	for _, in := range p.Install {
 		r.add(r.ordered, in.Items)
@@ -147,6 +149,11 @@ func newRules(p wire.Plan) rules {
 			items := []catalog.Item{{Name: it.Name, Arch: it.Arch, Version: it.Version, SHA256: it.SHA256}}
 			r.add(r.ordered, items)
 			r.add(r.rollback, items)
+		}
+	}
+	for _, rm := range p.Remove {
+		for _, it := range rm.Items {
+			r.removals[itemKey{it.Name, it.Arch, it.Version}] = true
 		}
 	}
 	for _, a := range p.Allow {

@@ -44,8 +44,13 @@ func planOf(mode fleet.GuardMode) wire.Plan {
 		Allow:   []wire.PlanAllow{{Update: "u3", Items: []catalog.Item{item("tool", "2.0", good)}}},
 		Rollback: []wire.PlanRollback{{Act: 5, Update: "u4",
 			Items: []wire.RestoreItem{{Name: "back", Arch: "amd64", Version: "1.0", SHA256: good}}}},
-		Deny: []wire.PlanDeny{denyOpenssl()},
+		Remove: []wire.PlanRemove{{Act: 6, Update: "u5", Items: []catalog.Item{item("leaving", "1.0", good)}}},
+		Deny:   []wire.PlanDeny{denyOpenssl()},
 	}
+}
+
+func removal(name, arch, version string) Line {
+	return Line{Name: name, OldVersion: version, OldArch: arch, Direction: ">", Op: Remove}
 }
 
 // check runs one unpack step through the guard.
@@ -99,6 +104,11 @@ var rows = []struct {
 	{"ours: other content, even when observing", fleet.Observe, "t1", unpack("app", "1.0", "<", "1.1"), File{SHA256: other}, Digest, false, ""},
 	{"ours: an order turned into a downgrade", fleet.BlockDeclined, "t1", unpack("app", "1.2", ">", "1.1"), File{SHA256: good}, Diverged, false, "own"},
 	{"ours: a removal", fleet.BlockDeclined, "t1", Line{Name: "vim", OldVersion: "1", Op: Remove}, File{}, Diverged, false, "own"},
+	{"ours: an ordered removal", fleet.ApprovedOnly, "t1", removal("leaving", "amd64", "1.0"), File{}, "", true, ""},
+	{"ours: a removal of another version", fleet.BlockDeclined, "t1", removal("leaving", "amd64", "1.1"), File{}, Diverged, false, "own"},
+	{"ours: a removal of another architecture", fleet.BlockDeclined, "t1", removal("leaving", "i386", "1.0"), File{}, Diverged, false, "own"},
+	{"ours: a removal of something else with it", fleet.BlockDeclined, "t1", removal("needs-leaving", "amd64", "1.0"), File{}, Diverged, false, "own"},
+	{"ours: what is to go is installed instead", fleet.BlockDeclined, "t1", unpack("leaving", "", "<", "1.0"), File{SHA256: good}, Diverged, false, "own"},
 	{"ours: configuring", fleet.BlockDeclined, "t1", Line{Name: "vim", Op: Configure}, File{}, "", true, ""},
 }
 

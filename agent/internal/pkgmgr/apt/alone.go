@@ -2,6 +2,7 @@ package apt
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -129,12 +130,15 @@ func (w *world) standsAlone(items []catalog.Item) bool {
 }
 
 // after is the device with items in place. ok is false where an item's relations are not known, or packages of
-// several architectures are involved.
+// several architectures are involved. Items that are not installed yet come last.
 func (w *world) after(items []catalog.Item) (out []member, ok bool) {
 	next := map[string]member{}
 	for _, it := range items {
 		v := w.version(it)
 		if v == nil {
+			return nil, false
+		}
+		if orNative(it.Arch, w.native) != w.native {
 			return nil, false
 		}
 		next[packageKey(it.Name, it.Arch, w.native)] = member{it.Name, it.Version, true, v.Relations}
@@ -150,7 +154,10 @@ func (w *world) after(items []catalog.Item) (out []member, ok bool) {
 		delete(next, p.key(w.native))
 		out = append(out, m)
 	}
-	return out, len(next) == 0
+	for _, key := range slices.Sorted(maps.Keys(next)) {
+		out = append(out, next[key])
+	}
+	return out, true
 }
 
 // version finds the one version of an item that the sources have; nil if there is none or more than one.

@@ -29,8 +29,8 @@ var transactionID = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 func (a *Apt) transactions() string { return filepath.Join(a.cfg.StateDir, "apt", "transactions") }
 
 // Apply implements pkgmgr.Transactor. apt runs detached: neither a restart nor the death of the agent touches it. It
-// installs from the archive cache only, whose files are compared with tx once more just before, removes nothing, and the
-// guard checks what dpkg really gets. The error is a Refusal where the run could not do its work at all.
+// installs from the archive cache only, whose files are compared with tx once more just before, removes nothing but what tx
+// is there to remove, and the guard checks what dpkg really gets. The error is a Refusal where the run could not do its work at all.
 func (a *Apt) Apply(ctx context.Context, tx pkgmgr.Transaction, progress func(pkgmgr.Progress)) (pkgmgr.Outcome, error) {
 	out := pkgmgr.Outcome{ExitCode: -1}
 	if !transactionID.MatchString(tx.ID) {
@@ -92,7 +92,7 @@ func (a *Apt) launch(ctx context.Context, tx pkgmgr.Transaction) (command.Handle
 	if err != nil {
 		return command.Handle{}, fmt.Errorf("apply: %w", err)
 	}
-	spec := command.Spec{Name: tx.ID, Steps: []command.Step{{Tool: command.AptGet, Args: a.installArgs(w, tx, prefs)}}}
+	spec := command.Spec{Name: tx.ID, Steps: []command.Step{{Tool: command.AptGet, Args: a.runArgs(w, tx, prefs)}}}
 	if len(auto) > 0 {
 		// Marks need no package lists; with them apt-mark would build apt's whole cache anew.
 		none := filepath.Join(dir, "lists")
@@ -109,7 +109,7 @@ func (a *Apt) launch(ctx context.Context, tx pkgmgr.Transaction) (command.Handle
 	return handle, nil
 }
 
-func (a *Apt) installArgs(w *world, tx pkgmgr.Transaction, prefs preferences) []string {
+func (a *Apt) runArgs(w *world, tx pkgmgr.Transaction, prefs preferences) []string {
 	args := append([]string{"-y", "-q=1",
 		"-o", fmt.Sprintf("APT::Status-Fd=%d", command.StatusFd),
 		"-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold",
@@ -117,12 +117,16 @@ func (a *Apt) installArgs(w *world, tx pkgmgr.Transaction, prefs preferences) []
 		"-o", guard.OwnOption + "=" + tx.ID,
 		"-o", "Dir::Cache::Archives=" + a.archives(),
 		"-o", "APT::Keep-Downloaded-Packages=true",
-		"--no-download", "--no-remove"}, common()...)
+		"--no-download"}, common()...)
 	args = append(args, prefs.options()...)
+	if len(tx.Want.Remove) > 0 {
+		return append(append(args, verbRemove), w.removeArguments(tx.Want.Remove)...)
+	}
+	args = append(args, "--no-remove")
 	if tx.Want.Downgrade {
 		args = append(args, "--allow-downgrades")
 	}
-	return append(append(args, "install"), a.arguments(w, tx.Want, targetsOf(tx))...)
+	return append(append(args, verbInstall), a.arguments(w, tx.Want, targetsOf(tx))...)
 }
 
 // targetsOf are the wanted items that the transaction changes: naming one that is there already would mark it as
@@ -262,5 +266,6 @@ func (a *Apt) settle(tx pkgmgr.Transaction) {
 		a.cfg.Log.Warn("the contents of what was installed could not be noted", "error", err)
 	}
 	a.pruneArchives(tx.Changes)
+	a.keepPayloads(tx.Changes)
 	a.forgetOldRuns()
 }

@@ -21,6 +21,7 @@ import (
 
 	"assent/agent/internal/command"
 	"assent/agent/internal/pkgmgr"
+	"assent/wire"
 )
 
 // Config is what an Apt works with.
@@ -30,6 +31,16 @@ type Config struct {
 	StateDir string          // the agent's own state; empty: nothing is remembered across restarts
 	Log      *slog.Logger    // nil discards
 	Now      func() time.Time
+	Feeds    Payloads // nil: the device follows no feeds
+}
+
+// Payloads are the files of verified feeds (package feeds).
+type Payloads interface {
+	// Prepare puts the files of those changes that come from feeds where apt looks for them, verified. A failure is a
+	// *pkgmgr.Refusal; progress may be nil.
+	Prepare(ctx context.Context, changes []wire.Change, progress func(pkgmgr.Progress)) error
+	// Keep drops all such files but those with these digests.
+	Keep(digests map[string]bool)
 }
 
 // Apt drives apt and dpkg of one device. Its methods may be called from any goroutine.

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"assent/agent/internal/feeds/aptrepo"
+	"assent/catalog"
 	"assent/wire"
 )
 
@@ -85,10 +87,14 @@ func (a *Apt) adopt(changes []wire.Change) error {
 		if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove a file of other content: %w", err)
 		}
-		for _, dir := range []string{a.kept(), sharedArchives} {
-			if sum, _, err := fileDigest(filepath.Join(dir, name)); err == nil && sum == c.SHA256 {
+		files := []string{filepath.Join(a.kept(), name), filepath.Join(sharedArchives, name)}
+		if id, ok := catalog.FeedOf(c.Space); ok {
+			files = append(files, filepath.Join(a.cfg.Root, aptrepo.PoolFile(id, c.SHA256)))
+		}
+		for _, file := range files {
+			if sum, _, err := fileDigest(file); err == nil && sum == c.SHA256 {
 				// Where a link is not possible the file is downloaded.
-				_ = os.Link(filepath.Join(dir, name), target)
+				_ = os.Link(file, target)
 			}
 		}
 	}

@@ -83,12 +83,12 @@ func offerKey(o wire.Offer) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// own are the items that installing an offer alone means: the packages of it that are on the device, each in the
-// newest version that the offer has.
+// own are the items that installing an offer alone means: the packages of it that are on the device, and of an application
+// that is not there all of them, each in the newest version that the offer has.
 func own(o wire.Offer) []catalog.Item {
 	best := map[string]catalog.Item{}
 	for _, it := range o.Items {
-		if it.Installed == "" {
+		if it.Installed == "" && !o.Fresh {
 			continue
 		}
 		key := it.Name + ":" + it.Arch
@@ -119,7 +119,7 @@ func (a *Apt) closeOffer(ctx context.Context, w *world, o wire.Offer) (closed, e
 	if len(items) == 0 || w.standsAlone(items) {
 		return closed{}, nil
 	}
-	steps, no, err := a.ask(ctx, preferences{}, a.arguments(w, pkgmgr.Want{}, items))
+	steps, no, err := a.ask(ctx, preferences{}, verbInstall, a.arguments(w, pkgmgr.Want{}, items))
 	if err == nil && no != nil {
 		steps, no, err = a.askWithoutPins(ctx, a.arguments(w, pkgmgr.Want{}, items))
 	}
@@ -148,7 +148,7 @@ func (a *Apt) askWithoutPins(ctx context.Context, arguments []string) ([]step, e
 	if err != nil {
 		return nil, nil, err
 	}
-	return a.ask(ctx, prefs, arguments)
+	return a.ask(ctx, prefs, verbInstall, arguments)
 }
 
 // withNew adds the releases that closures would newly bring in, with their items.

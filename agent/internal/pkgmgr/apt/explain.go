@@ -48,7 +48,7 @@ func (a *Apt) whatItTakes(ctx context.Context, want pkgmgr.Want, missing []catal
 	if err != nil {
 		return nil, err
 	}
-	steps, no, err := a.ask(ctx, prefs, a.arguments(w, want, missing))
+	steps, no, err := a.ask(ctx, prefs, verbInstall, a.arguments(w, want, missing))
 	if err != nil || no != nil && len(steps) == 0 {
 		return nil, err
 	}

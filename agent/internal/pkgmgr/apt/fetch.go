@@ -34,6 +34,9 @@ func (a *Apt) Fetch(ctx context.Context, tx pkgmgr.Transaction, progress func(pk
 	if err := a.checkSpace(tx); err != nil {
 		return err
 	}
+	if err := a.prepare(ctx, tx, progress); err != nil {
+		return err
+	}
 	if !a.complete(tx.Changes) {
 		if err := a.download(ctx, tx, progress); err != nil {
 			return err

@@ -43,6 +43,9 @@ func checkName(name, arch, version string) error {
 
 // checkWant refuses a Want that does not say exactly what is meant.
 func checkWant(want pkgmgr.Want) error {
+	if len(want.Remove) > 0 {
+		return checkRemoval(want)
+	}
 	seen := map[string]bool{}
 	for _, it := range slices.Concat(want.Items, want.Extras) {
 		err := checkName(it.Name, it.Arch, it.Version)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"assent/agent/internal/feeds/aptrepo"
 	"assent/pkgver"
 	"assent/wire"
 )
@@ -143,6 +144,9 @@ func (l *lists) addSource(t *tree, s source) {
 		l.releases = append(l.releases, l.readRelease(t, s, name))
 	}
 	r := l.releases[at]
+	if id, ok := aptrepo.Owns(s.where, s.uri, s.suite); ok {
+		r.feed = id
+	}
 	if len(s.components) == 0 {
 		l.addIndex(&index{release: r, arch: l.native(), name: name + "Packages", metaKey: "Packages"})
 		return

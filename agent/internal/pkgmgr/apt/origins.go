@@ -52,6 +52,17 @@ func (a *Apt) originHealth(t *tree, l *lists, now time.Time) (out []wire.OriginH
 	return out, stale
 }
 
+// withoutFeeds leaves out the health of the repositories of feeds: what counts is the feed's own.
+func (l *lists) withoutFeeds(origins []wire.OriginHealth) []wire.OriginHealth {
+	out := make([]wire.OriginHealth, 0, len(origins))
+	for i, h := range origins {
+		if l.releases[i].feed == "" {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
 // problem classifies the state of a source (wire.OriginHealth.Problem) from what lies on the device.
 func (r *release) problem(highest, now time.Time) (problem, detail string) {
 	switch {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"assent/agent/internal/feeds/aptrepo"
 	"assent/wire"
 )
 
@@ -16,14 +17,21 @@ func compareFindings(a, b wire.Finding) int {
 // posture is every weakness in apt's set-up and everything that the scan had to leave out.
 //
 // Weaknesses: trusted_yes, allow_insecure, allow_unauthenticated, allow_downgrade_to_insecure,
-// check_valid_until_off, no_signed_by, http_without_valid_until. Left out or not understood: invalid_name,
+// check_valid_until_off, no_signed_by, http_without_valid_until, feed_name_claimed. Left out or not understood: invalid_name,
 // invalid_version, invalid_status, no_digest, too_many_versions, database_malformed, list_missing, list_unreadable,
 // release_unreadable, source_malformed, preferences_malformed, config_unreadable, apt_paths_moved, state_unreadable,
 // auto_marks_unreadable.
 func (l *lists) posture() []wire.Finding {
 	l.checkOptions()
 	for _, s := range l.sources {
-		l.checkSource(s)
+		if _, own := aptrepo.Owns(s.where, s.uri, s.suite); !own { // why ours needs no signature, aptrepo says
+			l.checkSource(s)
+		}
+	}
+	for _, r := range l.releases {
+		if r.claimsFeed() {
+			l.find("feed_name_claimed", []string{fmt.Sprintf("%s calls itself %q, as only a feed that Assent verified may; it is listed as %q", r.uri, r.origin, r.namespace())})
+		}
 	}
 	slices.SortFunc(l.findings, compareFindings)
 	out := slices.Compact(l.findings)

@@ -29,7 +29,8 @@ type run struct {
 }
 
 // Recover implements pkgmgr.Transactor. It first waits for runs of ours that are under way, however long they take, and
-// for maintainer scripts that outlived their dpkg. It repairs by `dpkg --configure -a`, then by `apt-get -f install`, which
+// for maintainer scripts that outlived their dpkg. It repairs by `dpkg --configure -a`, then by ending a removal of ours that
+// was interrupted half way, then by `apt-get -f install`, which
 // may put in nothing but what the last transaction wanted and remove nothing; else Health.Broken says what
 // needs hands. What another process does is left to it: Health.Holder names it then.
 func (a *Apt) Recover(ctx context.Context) (pkgmgr.Health, error) {
@@ -49,6 +50,9 @@ func (a *Apt) Recover(ctx context.Context) (pkgmgr.Health, error) {
 		return h, fmt.Errorf("recover: %w", err)
 	}
 	if h, err = a.sound(ctx); err != nil || h.Holder != "" || h.Broken == "" {
+		return h, err
+	}
+	if h, err = a.finishRemoval(ctx, last, h); err != nil || h.Holder != "" || h.Broken == "" {
 		return h, err
 	}
 	if err := a.fix(ctx, last); err != nil {

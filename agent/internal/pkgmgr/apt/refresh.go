@@ -36,11 +36,11 @@ func (a *Apt) Refresh(ctx context.Context) ([]wire.OriginHealth, error) {
 	if strings.Contains(out, "Could not get lock") || strings.Contains(out, "Unable to lock directory") {
 		return nil, refuse(installation.ManagerBusy, nil, "Another run of apt refreshes the package lists: %s", aptWords(out))
 	}
-	origins, err := a.judgeSources(out, runErr)
+	origins, problems, err := a.judgeSources(out, runErr)
 	if err != nil {
 		return nil, fmt.Errorf("refresh package lists: %w", err)
 	}
-	if problems := countProblems(origins); res.Code != 0 && runErr == nil && problems == 0 {
+	if res.Code != 0 && runErr == nil && problems == 0 {
 		return origins, fmt.Errorf("refresh package lists: %s", aptWords(out))
 	}
 	return origins, nil
@@ -55,16 +55,17 @@ func countProblems(origins []wire.OriginHealth) (n int) {
 	return n
 }
 
-// judgeSources puts together what the lists on the device say of each source and what apt said of it.
-func (a *Apt) judgeSources(out string, runErr error) ([]wire.OriginHealth, error) {
+// judgeSources puts together what the lists on the device say of each source and what apt said of it. problems counts
+// those of the repositories of feeds too, of which the feeds themselves tell.
+func (a *Apt) judgeSources(out string, runErr error) (origins []wire.OriginHealth, problems int, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	t := newTree(a.fsys)
 	l, err := loadLists(t, false)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	origins, _ := a.originHealth(t, l, a.cfg.Now())
+	origins, _ = a.originHealth(t, l, a.cfg.Now())
 	said := parseUpdate(out)
 	for i, r := range l.releases {
 		problem, detail := said.about(r)
@@ -79,7 +80,7 @@ func (a *Apt) judgeSources(out string, runErr error) ([]wire.OriginHealth, error
 			origins[i].Problem, origins[i].Detail = problem, detail
 		}
 	}
-	return origins, nil
+	return l.withoutFeeds(origins), countProblems(origins), nil
 }
 
 // servedOlder reports whether a release file that was fetched and verified is not the one that apt keeps now: there is one

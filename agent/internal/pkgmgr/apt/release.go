@@ -3,11 +3,14 @@ package apt
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/url"
 	"regexp"
 	"strings"
 	"time"
+
+	"assent/catalog"
 )
 
 // release is what is known of one Release file and the source it came by.
@@ -20,7 +23,8 @@ type release struct {
 	date, validUntil                        time.Time
 	notAutomatic, butAutomaticUpgrades      bool
 
-	raw string // path of the Release file
+	raw  string // path of the Release file
+	feed string // the feed whose repository this is; empty for what is not the agent's own
 }
 
 // maxField caps a text from a Release file, in bytes.
@@ -106,6 +110,9 @@ func (r *release) site() string {
 // name of the release for people and for Bound.Origin: "Debian:bookworm-security". Some archives put the
 // pocket into Suite alone (jammy-security, codename jammy), Debian's has aliases there (oldstable-security).
 func (r *release) name() string {
+	if r.feed != "" {
+		return "feed:" + r.feed
+	}
 	name := r.codename
 	if name == "" || strings.HasPrefix(r.suite, r.codename+"-") {
 		name = r.suite
@@ -128,10 +135,21 @@ func (r *release) security() bool {
 
 var notNamespace = regexp.MustCompile(`[^a-z0-9.-]+`)
 
-// namespace is who publishes, catalog.Software.Namespace.
+// namespace is who publishes, catalog.Software.Namespace. A source that claims the namespace of a feed without being the
+// agent's own gets another one, which no feed has.
 func (r *release) namespace() string {
-	if ns := notNamespace.ReplaceAllString(strings.ToLower(r.origin), ""); ns != "" {
-		return ns
+	if r.feed != "" {
+		return catalog.FeedNamespace(r.feed)
 	}
-	return "unknown"
+	ns := notNamespace.ReplaceAllString(strings.ToLower(r.origin), "")
+	if name, claims := catalog.FeedOf(ns); claims {
+		return "not-feed-" + name
+	}
+	return cmp.Or(ns, "unknown")
+}
+
+// claimsFeed reports whether a source that is not the agent's own calls itself like one.
+func (r *release) claimsFeed() bool {
+	_, claims := catalog.FeedOf(notNamespace.ReplaceAllString(strings.ToLower(r.origin), ""))
+	return claims && r.feed == ""
 }

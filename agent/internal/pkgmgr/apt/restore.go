@@ -46,17 +46,22 @@ func (a *Apt) pastFile(update catalog.UpdateID) string {
 }
 
 // Remember implements pkgmgr.Historian. A file of a previous version that lies in an archive cache is kept, by a link, so
-// that it can be put back without a network. New packages have no past; removals never happen.
+// that it can be put back without a network. New packages have no past. Of applications of feeds all releases that the device
+// had are remembered, and not only the last.
 func (a *Apt) Remember(ctx context.Context, update catalog.UpdateID, changes []wire.Change) error {
 	if !updateID.MatchString(string(update)) {
 		return fmt.Errorf("remember: %.80q is not an update", update)
 	}
-	var replaced []wire.Change
+	var replaced, published []wire.Change
 	var names []string
 	for _, c := range changes {
-		if c.From != "" && c.Op != wire.OpRemove && c.From != c.Version {
-			replaced = append(replaced, c)
+		if c.Op != wire.OpRemove && c.From != c.Version {
 			names = append(names, c.Name)
+			if _, ok := catalog.FeedOf(c.Space); ok {
+				published = append(published, c)
+			} else if c.From != "" {
+				replaced = append(replaced, c)
+			}
 		}
 	}
 	w, err := a.world(ctx, names)
@@ -66,6 +71,13 @@ func (a *Apt) Remember(ctx context.Context, update catalog.UpdateID, changes []w
 	known, err := a.readContents()
 	if err != nil {
 		return fmt.Errorf("remember: %w", err)
+	}
+	if err := a.rememberPublished(w, known, published); err != nil {
+		return fmt.Errorf("remember: %w", err)
+	}
+	if len(published) > 0 && len(replaced) == 0 {
+		a.pruneKept()
+		return nil
 	}
 	record := past{Items: map[string]pastItem{}}
 	if err := readJSON(a.pastFile(update), &record); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -82,7 +94,8 @@ func (a *Apt) Remember(ctx context.Context, update catalog.UpdateID, changes []w
 	return nil
 }
 
-// pruneKept keeps one file of each package: that of its latest previous version.
+// pruneKept keeps one file of each package, that of its latest previous version, and those of the last releases of
+// applications of feeds.
 func (a *Apt) pruneKept() {
 	pasts, err := a.pasts()
 	if err != nil {
@@ -97,6 +110,13 @@ func (a *Apt) pruneKept() {
 	}
 	for _, name := range latest {
 		wanted[name] = true
+	}
+	earlier, err := a.readHad()
+	if err != nil {
+		return // rather too many files than too few
+	}
+	for _, it := range lastItems(earlier) {
+		wanted[archiveName(it.Name, it.Arch, it.Version)] = true
 	}
 	prune(a.kept(), wanted)
 }
@@ -167,9 +187,13 @@ func (a *Apt) pasts() ([]past, error) {
 // restorable lists the previous versions that are not there any more and how their files can be had: wire.Available.Restore.
 // A package that was removed since, or that is at the previous version or an older one, has nothing to restore.
 func (a *Apt) restorable(ctx context.Context) ([]wire.RestoreItem, error) {
+	out, err := a.earlier(ctx)
+	if err != nil {
+		return nil, err
+	}
 	pasts, err := a.pasts()
 	if err != nil || len(pasts) == 0 {
-		return nil, err
+		return out, err
 	}
 	names := map[string]bool{}
 	for _, p := range pasts {
@@ -181,7 +205,6 @@ func (a *Apt) restorable(ctx context.Context) ([]wire.RestoreItem, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []wire.RestoreItem
 	for _, p := range pasts {
 		for _, key := range slices.Sorted(maps.Keys(p.Items)) {
 			if r, ok := a.restoreItem(w, p.Update, p.Items[key]); ok {

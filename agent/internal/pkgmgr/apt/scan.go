@@ -21,7 +21,11 @@ func (a *Apt) scan(ctx context.Context, now time.Time) (*lastScan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scan: %w", err)
 	}
-	versions, err := l.collect(ctx, t, l.installedNames(), false)
+	published, err := l.publishedNames(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("scan: %w", err)
+	}
+	versions, err := l.collect(ctx, t, l.interesting(published), false)
 	if err != nil {
 		return nil, fmt.Errorf("scan: %w", err)
 	}
@@ -33,10 +37,10 @@ func (a *Apt) scan(ctx context.Context, now time.Time) (*lastScan, error) {
 	next.stale = stale
 	next.snapshot = &pkgmgr.Snapshot{
 		Inventory: l.inventory(next.history.read(t, l.native())),
-		Available: wire.Available{Ecosystem: ecosystem, Updates: l.offers(versions)},
+		Available: wire.Available{Ecosystem: ecosystem, Updates: sortedOffers(l.offers(versions), l.fresh(versions, published))},
 		Restart:   restartNeeded(t),
 		Posture:   l.posture(),
-		Origins:   origins,
+		Origins:   l.withoutFeeds(origins),
 		Health:    pkgmgr.Health{Broken: l.status.broken()},
 	}
 	next.inputs = t.inputs
@@ -46,10 +50,14 @@ func (a *Apt) scan(ctx context.Context, now time.Time) (*lastScan, error) {
 
 const ecosystem = "deb"
 
-func (l *lists) installedNames() func(name []byte) bool {
-	names := make(map[string]struct{}, len(l.status.Packages))
+// interesting are the names of what is installed and of what feeds publish.
+func (l *lists) interesting(published map[string]bool) func(name []byte) bool {
+	names := make(map[string]struct{}, len(l.status.Packages)+len(published))
 	for _, p := range l.status.Packages {
 		names[p.Name] = struct{}{}
+	}
+	for name := range published {
+		names[name] = struct{}{}
 	}
 	return func(name []byte) bool {
 		_, ok := names[string(name)]

@@ -279,7 +279,7 @@ func TestPhasingPicksTheDevicesThatAptPicks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			all, err := l.collect(t.Context(), tree, l.installedNames(), false)
+			all, err := l.collect(t.Context(), tree, l.interesting(nil), false)
 			if err != nil {
 				t.Fatal(err)
 			}

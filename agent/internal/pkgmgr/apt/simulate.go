@@ -30,6 +30,9 @@ func (a *Apt) Simulate(ctx context.Context, want pkgmgr.Want) (pkgmgr.Transactio
 	if err := checkWant(want); err != nil {
 		return tx, err
 	}
+	if len(want.Remove) > 0 {
+		return a.simulateRemoval(ctx, want)
+	}
 	w, err := a.world(ctx, wantedNames(want))
 	if err != nil {
 		return tx, err
@@ -50,7 +53,7 @@ func (a *Apt) Simulate(ctx context.Context, want pkgmgr.Want) (pkgmgr.Transactio
 	if err != nil {
 		return tx, err
 	}
-	steps, refusal, err := a.ask(ctx, prefs, a.arguments(w, want, missing))
+	steps, refusal, err := a.ask(ctx, prefs, verbInstall, a.arguments(w, want, missing))
 	if err != nil {
 		return tx, err
 	}
@@ -116,12 +119,18 @@ func (w *world) checkContent(it catalog.Item) error {
 	return nil
 }
 
-// ask has apt simulate an installation of items. The second result is apt's own "no", in its words. Without -y a
+// What apt is asked to do.
+const (
+	verbInstall = "install"
+	verbRemove  = "remove"
+)
+
+// ask has apt simulate what its arguments say. The second result is apt's own "no", in its words. Without -y a
 // simulation shows removals of essential packages, downgrades and changes of held ones instead of giving up on them.
-func (a *Apt) ask(ctx context.Context, prefs preferences, arguments []string) ([]step, error, error) {
+func (a *Apt) ask(ctx context.Context, prefs preferences, verb string, arguments []string) ([]step, error, error) {
 	args := append([]string{"-s", "-q", "-o", "Debug::NoLocking=1"}, common()...)
 	args = append(args, prefs.options()...)
-	args = append(args, "install")
+	args = append(args, verb)
 	res, err := a.cfg.Command.Run(ctx, command.Call{Tool: command.AptGet, Args: append(args, arguments...),
 		Deadline: simulateDeadline, Limit: 32 << 20})
 	if err == nil && res.Truncated {

@@ -83,6 +83,7 @@ func common() []string {
 		"-o", "APT::Install-Recommends=false",
 		"-o", "APT::Install-Suggests=false",
 		"-o", "APT::Get::AutomaticRemove=false",
+		"-o", "APT::Get::Purge=false",
 		"-o", "APT::Get::Always-Include-Phased-Updates=true",
 		"-o", "APT::Get::Show-User-Simulation-Note=false",
 		"-o", "APT::Color=false",
