@@ -159,7 +159,7 @@ func (a *app) decide(ctx ctx, d *act, refs []string) error {
 	if err != nil {
 		return err
 	}
-	if err := a.answer(o, func(p *printer) { a.showOutcome(p, d, o) }); err != nil || !d.wait || d.dryRun || o.Act == 0 {
+	if err := a.answer(o, func(p *printer) { a.showOutcome(p, d, o) }); err != nil || !d.wait || d.dryRun {
 		return err
 	}
 	return a.follow(ctx, c, d, o, before)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"assent/client"
 	"assent/fault"
+	"assent/fleet"
 	"assent/installation"
 	"assent/plan"
 )
@@ -20,7 +22,8 @@ type follower struct {
 	group string
 	out   *printer
 	seen  map[pair]installation.State // what was printed last
-	over  map[string]map[end]int      // updates of which nothing is pending any more
+	over  map[string]map[end]int      // updates that have got to their end everywhere
+	gone  map[string]time.Time        // devices that do not listen: since when we know
 }
 
 // pair is an update on a device.
@@ -36,12 +39,20 @@ const (
 	offline // not connected: it will follow, nobody waits
 )
 
+// silence is how long a device may not listen before it counts as offline. A healthy one has no long poll open while it
+// fetches its plan, uploads what it found or was told to come again in a minute.
+const silence = 3 * time.Minute
+
 // follow prints progress until every connected device has the approved updates, or one does not get them.
 func (a *app) follow(parent ctx, c *client.Client, d *act, o client.Outcome, seq uint64) error {
 	ctx, cancel := context.WithTimeout(parent, d.timeout)
 	defer cancel()
 	out := a.printerTo(a.Err, a.Width) // the answer proper is on Out already
-	f := &follower{a: a, c: c, act: o, group: d.group, out: out, seen: map[pair]installation.State{}, over: map[string]map[end]int{}}
+	f := &follower{a: a, c: c, act: o, group: d.group, out: out, seen: map[pair]installation.State{}, over: map[string]map[end]int{},
+		gone: map[string]time.Time{}}
+	if len(f.updates()) == 0 {
+		return nil
+	}
 	for {
 		ends, err := f.look(ctx)
 		if err == nil && ends[pending] == 0 {
@@ -78,13 +89,13 @@ const (
 
 // look reads where every approved update stands and prints what is new.
 func (f *follower) look(ctx ctx) (map[end]int, error) {
-	connected, err := f.connected(ctx)
+	away, err := f.away(ctx)
 	if err != nil {
 		return nil, err
 	}
 	all := map[end]int{}
-	for _, ref := range f.act.Changed {
-		ends, err := f.update(ctx, string(ref.ID), connected)
+	for _, ref := range f.updates() {
+		ends, err := f.update(ctx, string(ref.ID), away)
 		if err != nil {
 			return nil, err
 		}
@@ -95,8 +106,19 @@ func (f *follower) look(ctx ctx) (map[end]int, error) {
 	return all, f.out.flush()
 }
 
-// update says where one update has got to. Once nothing of it is pending it is not asked for again.
-func (f *follower) update(ctx ctx, id string, connected map[string]bool) (map[end]int, error) {
+// updates are those that were to be approved: what was approved already is waited for too.
+func (f *follower) updates() []client.UpdateRef {
+	refs := slices.Clone(f.act.Changed)
+	for _, s := range f.act.Skipped {
+		if s.Code == "unchanged" {
+			refs = append(refs, s.UpdateRef)
+		}
+	}
+	return refs
+}
+
+// update says where one update has got to. Once it is at its end everywhere it is not asked for again.
+func (f *follower) update(ctx ctx, id string, away map[string]bool) (map[end]int, error) {
 	if ends, ok := f.over[id]; ok {
 		return ends, nil
 	}
@@ -106,29 +128,45 @@ func (f *follower) update(ctx ctx, id string, connected map[string]bool) (map[en
 	}
 	ends := map[end]int{}
 	for _, d := range u.Devices {
-		ends[f.judge(d, connected[string(d.Device)])]++
+		ends[f.judge(d, away[string(d.Device)])]++
 		f.show(u, d)
 	}
-	if ends[pending] == 0 {
+	if ends[pending] == 0 && ends[offline] == 0 { // who is offline may be back before the others are done
 		f.over[id] = ends
 	}
 	return ends, nil
 }
 
-func (f *follower) connected(ctx ctx) (map[string]bool, error) {
+// away says which devices nobody waits for.
+func (f *follower) away(ctx ctx) (map[string]bool, error) {
 	rows, err := pages(ctx, pageFlags{all: true}, func(ctx context.Context, p client.Page) (client.List[client.DeviceRow], error) {
 		return f.c.Devices(ctx, client.DeviceQuery{Group: f.group}, p)
 	})
 	out := map[string]bool{}
 	for _, d := range rows.Items {
-		out[string(d.ID)] = d.Connected
+		out[string(d.ID)] = f.absent(d, f.a.Now())
 	}
 	return out, err
 }
 
+// absent says whether a device was silent for long before the act, or has been for long while we looked, by now. The server's
+// clock and ours are never compared.
+func (f *follower) absent(d client.DeviceRow, now time.Time) bool {
+	id := string(d.ID)
+	if d.Connected {
+		delete(f.gone, id)
+		return false
+	}
+	if f.gone[id].IsZero() {
+		f.gone[id] = now
+	}
+	before := !f.act.At.IsZero() && f.act.At.Sub(d.LastSeen) > silence
+	return d.State != fleet.Active || before || now.Sub(f.gone[id]) > silence
+}
+
 // judge says where a pair has got to. A failure or block from before the act does not count while the
 // verdict is to install: the device has not tried again yet.
-func (f *follower) judge(d client.DeviceUpdate, connected bool) end {
+func (f *follower) judge(d client.DeviceUpdate, away bool) end {
 	stale := d.Verdict == plan.Install && d.Since.Before(f.act.At)
 	switch d.State {
 	case installation.Installed, installation.RestartRequired:
@@ -143,7 +181,7 @@ func (f *follower) judge(d client.DeviceUpdate, connected bool) end {
 	switch {
 	case d.Verdict != plan.Install && d.State.Terminal():
 		return missed
-	case !connected:
+	case away:
 		return offline
 	}
 	return pending
