@@ -22,9 +22,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"assent/content/dir"
 	"assent/server/internal/gateway"
 	"assent/server/internal/index"
+	"assent/server/internal/mirror"
 	"assent/server/internal/planner"
+	"assent/server/internal/staging"
 	"assent/server/internal/store"
 	"assent/wire"
 )
@@ -46,6 +49,8 @@ type running struct {
 	index    *index.Index
 	planner  *planner.Planner
 	gateway  *gateway.Gateway
+	mirror   *mirror.Mirror
+	content  *dir.Store
 	face     face
 	registry *prometheus.Registry
 	agents   net.Listener
@@ -81,7 +86,7 @@ func (r *running) close() error {
 
 // open brings everything up to the point where the listeners accept.
 func (r *running) open(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{r.openKeys, r.openStore, r.openIndex, r.openListeners, r.openServices} {
+	for _, step := range []func(context.Context) error{r.openKeys, r.openStore, r.openIndex, r.openMirror, r.openListeners, r.openServices} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -208,7 +213,7 @@ func (r *running) openGateway(ctx context.Context, enrol enroller) error {
 	d := devices{index: r.index, roster: enrol, now: time.Now}
 	r.gateway, err = gateway.New(ctx, gateway.Config{
 		Prove: r.prove, CA: r.keys.ca, Server: cert, PlanKeys: []ed25519.PublicKey{r.keys.plan.Public().(ed25519.PublicKey)},
-		Roster: d, Acts: d, Facts: r.index, Presence: r.index, Contacts: r.db, Planner: r.planner,
+		Roster: d, Acts: d, Facts: r.index, Presence: r.index, Contacts: r.db, Planner: r.planner, Feeds: r.mirror,
 		Log: r.Log, Metrics: r.registry,
 	})
 	return err
@@ -220,7 +225,10 @@ func (r *running) run(ctx context.Context) error {
 	group.Go(func() error { return r.gateway.Serve(ctx, r.agents, stopGrace) })
 	group.Go(func() error { return r.face.serve(ctx, r.people, r.tls, stopGrace) })
 	group.Go(func() error { return standing{r.index, r.gateway}.follow(ctx) })
+	group.Go(func() error { return staging.Run(ctx, r.index, r.Log) })
 	group.Go(func() error { r.every(ctx, catchUpEvery, "read other servers' acts", r.index.CatchUp); return nil })
+	group.Go(func() error { return r.mirror.Run(ctx) })
+	group.Go(func() error { r.every(ctx, sweepEvery, "remove unused files", r.sweep); return nil })
 	group.Go(func() error { r.every(ctx, pruneEvery, "forget unused documents", r.prune); return nil })
 	group.Go(func() error { r.watchdog(ctx); return nil })
 	context.AfterFunc(ctx, func() {
