@@ -26,11 +26,7 @@ func (r *running) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	decisions, err := decide.New(decide.Config{Index: r.index, Planner: r.planner, Version: r.Version, Engine: r.db.Engine(), Log: r.Log})
-	if err != nil {
-		return err
-	}
-	people, err := r.newRoster(decisions, who)
+	decisions, err := decide.New(decide.Config{Index: r.index, Planner: r.planner, Version: r.Version, Engine: r.db.Engine(), Texts: r.mirror, Alarms: r.mirror.Sentences, Log: r.Log})
 	if err != nil {
 		return err
 	}
@@ -38,7 +34,11 @@ func (r *running) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	handler, err := api.New(api.Config{Auth: who, Decide: decisions, Roster: people, Audit: book, Changes: r.index,
+	people, err := r.newRoster(decisions, book, who)
+	if err != nil {
+		return err
+	}
+	handler, err := api.New(api.Config{Auth: who, Decide: decisions, Roster: people, Audit: book, Changes: r.index, Feeds: r.mirror,
 		Log: r.Log, Observe: watch.observe, Version: r.Version})
 	if err != nil {
 		return err
@@ -48,12 +48,12 @@ func (r *running) openServices(ctx context.Context) error {
 	return r.openGateway(ctx, people)
 }
 
-func (r *running) newRoster(reader roster.Reader, who *auth.Service) (*roster.Service, error) {
+func (r *running) newRoster(reader roster.Reader, events roster.Events, who *auth.Service) (*roster.Service, error) {
 	_, port, err := net.SplitHostPort(r.agents.Addr().String())
 	if err != nil {
 		return nil, fmt.Errorf("find the port for devices: %w", err)
 	}
-	return roster.New(roster.Config{Index: r.index, Reader: reader, CA: r.keys.ca.Certificate(),
+	return roster.New(roster.Config{Index: r.index, Reader: reader, Events: events, CA: r.keys.ca.Certificate(),
 		Server: r.agentURL(port), LastUsed: who.LastUsed, Log: r.Log,
 		Refresh: func(ids []fleet.DeviceID) { r.gateway.Refresh(ids) }})
 }

@@ -74,10 +74,10 @@ func (w *World) api(db *store.DB, plans *planner.Planner, key ed25519.PrivateKey
 	w.must(err)
 	updates, err := decide.New(decide.Config{Index: w.index, Planner: plans, Version: "test", Engine: db.Engine()})
 	w.must(err)
-	people, err := roster.New(roster.Config{Index: w.index, Reader: updates, CA: []byte("no real certificate"), Server: "https://assent.test:8443",
+	people, err := roster.New(roster.Config{Index: w.index, Reader: updates, Events: read, CA: []byte("no real certificate"), Server: "https://assent.test:8443",
 		Refresh: func([]fleet.DeviceID) {}}) // there is no gateway to pass it on
 	w.must(err)
-	h, err := api.New(api.Config{Auth: w.auth, Decide: updates, Roster: people, Audit: read, Changes: w.index, Log: slog.New(slog.DiscardHandler), Version: "test"})
+	h, err := api.New(api.Config{Auth: w.auth, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: w.mirror(), Log: slog.New(slog.DiscardHandler), Version: "test"})
 	w.must(err)
 	return h
 }

@@ -7,12 +7,10 @@ import (
 	"strings"
 
 	"assent/client"
-	"assent/fault"
 	"assent/fleet"
 	"assent/ledger"
 	"assent/server/internal/auth"
 	"assent/server/internal/index"
-	"assent/server/internal/store"
 	"assent/wire"
 )
 
@@ -110,11 +108,8 @@ func (m *moment) deviceColumns() map[string]func(index.Device) sortKey {
 	}
 }
 
-// maxEvents is how many events a device's page shows.
-const maxEvents = 50
-
-// Device returns everything about one device.
-func (s *Service) Device(ctx context.Context, who auth.Actor, reference string) (client.DeviceDetail, error) {
+// Device returns everything about one device but its events.
+func (s *Service) Device(_ context.Context, who auth.Actor, reference string) (client.DeviceDetail, error) {
 	var out client.DeviceDetail
 	err := s.look(func(m *moment) error {
 		if _, err := scope(m.View, who, ledger.Viewer, "", who.Scope); err != nil {
@@ -127,11 +122,6 @@ func (s *Service) Device(ctx context.Context, who auth.Actor, reference string) 
 		out = m.deviceDetail(d)
 		return nil
 	})
-	if err != nil {
-		return client.DeviceDetail{}, err
-	}
-	events, err := s.Events(ctx, who, client.EventQuery{Device: string(out.ID), Limit: maxEvents})
-	out.Events = events.Items
 	return out, err
 }
 
@@ -156,66 +146,4 @@ func progressOf(d index.Device) wire.Progress {
 	p := d.Contact.Progress
 	p.Doing, p.Error = printable(p.Doing), printable(p.Error)
 	return p
-}
-
-// Events lists what devices of the actor's scope reported, the newest first.
-func (s *Service) Events(ctx context.Context, who auth.Actor, q client.EventQuery) (client.List[client.Event], error) {
-	out := client.List[client.Event]{Items: []client.Event{}}
-	if q.Limit < 0 || q.Limit > maxLimit {
-		return out, fault.New(fault.Invalid, "limit_invalid", "A page has 1 to %d rows.", maxLimit).On("limit")
-	}
-	query := store.EventQuery{Event: q.Event, Before: q.Before, Limit: cmp.Or(q.Limit, defaultLimit)}
-	var err error
-	s.index.View(func(v *index.View) { err = resolveEvents(v, who, q, &query) })
-	if err != nil {
-		return out, err
-	}
-	for len(out.Items) < cmp.Or(q.Limit, defaultLimit) {
-		events, err := s.index.Events(ctx, query)
-		if err != nil {
-			return out, err
-		}
-		s.index.View(func(v *index.View) { out.Items = append(out.Items, visible(v, who, events)...) })
-		if len(events) < query.Limit {
-			break
-		}
-		query.Before, query.BeforeID = events[len(events)-1].At, events[len(events)-1].ID
-	}
-	out.Items = out.Items[:min(len(out.Items), cmp.Or(q.Limit, defaultLimit))]
-	out.Total = len(out.Items)
-	return out, nil
-}
-
-// resolveEvents turns references into ids.
-func resolveEvents(v *index.View, who auth.Actor, q client.EventQuery, query *store.EventQuery) error {
-	if _, err := scope(v, who, ledger.Viewer, "", who.Scope); err != nil {
-		return err
-	}
-	if q.Device != "" {
-		d, err := v.FindDevice(q.Device, who.Scope)
-		if err != nil {
-			return err
-		}
-		query.Device = d.ID
-	}
-	if q.Update != "" {
-		u, err := v.Resolve(q.Update)
-		if err != nil {
-			return err
-		}
-		query.Update = u.ID
-	}
-	return nil
-}
-
-// visible keeps the events of devices that the actor may see.
-func visible(v *index.View, who auth.Actor, events []store.Event) []client.Event {
-	var out []client.Event
-	for _, e := range events {
-		d, ok := v.State().Devices[e.Device]
-		if ok && v.Tree().Contains(who.Scope, d.Group) {
-			out = append(out, client.Event{At: e.At, Device: e.Device, DeviceName: d.Name, Event: e.Event, Update: e.Update, Detail: printable(e.Detail)})
-		}
-	}
-	return out
 }

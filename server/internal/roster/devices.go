@@ -16,6 +16,20 @@ import (
 	"assent/wire"
 )
 
+// maxEvents is how many events a device's page shows.
+const maxEvents = 50
+
+// Device returns everything about one device, with the last of what it reported.
+func (s *Service) Device(ctx context.Context, who auth.Actor, ref string) (client.DeviceDetail, error) {
+	d, err := s.Reader.Device(ctx, who, ref)
+	if err != nil {
+		return d, err
+	}
+	events, err := s.events.Events(ctx, who, client.EventQuery{Device: string(d.ID), Limit: maxEvents})
+	d.Events = events.Items
+	return d, err
+}
+
 // ChangeDevices moves devices into a group, or retires, quarantines or releases them: one act for all of
 // them. Moving needs an administrator at both ends.
 //

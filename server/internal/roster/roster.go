@@ -29,7 +29,12 @@ import (
 // Reader lists and shows devices; *decide.Service is one.
 type Reader interface {
 	Devices(ctx context.Context, who auth.Actor, q client.DeviceQuery, p client.Page) (client.List[client.DeviceRow], error)
+	// Device shows a device without its events.
 	Device(ctx context.Context, who auth.Actor, ref string) (client.DeviceDetail, error)
+}
+
+// Events lists what devices reported; *audit.Service is one.
+type Events interface {
 	Events(ctx context.Context, who auth.Actor, q client.EventQuery) (client.List[client.Event], error)
 }
 
@@ -37,6 +42,7 @@ type Reader interface {
 type Config struct {
 	Index  *index.Index
 	Reader Reader
+	Events Events
 	CA     []byte // certificate of the device CA, DER: its fingerprint is part of every enrolment token
 	Server string // URL that agents reach the server at, for the command line that comes with a token
 	// LastUsed says when an access token was last let in, for lists; may be nil.
@@ -49,6 +55,7 @@ type Config struct {
 // Service answers. It is safe for concurrent use.
 type Service struct {
 	Reader
+	events   Events
 	index    *index.Index
 	ca       []byte
 	server   string
@@ -59,13 +66,13 @@ type Service struct {
 
 // New makes a Service.
 func New(c Config) (*Service, error) {
-	if c.Index == nil || c.Reader == nil || len(c.CA) == 0 {
-		return nil, fmt.Errorf("roster: an index, a reader of devices and the certificate of the CA are needed")
+	if c.Index == nil || c.Reader == nil || c.Events == nil || len(c.CA) == 0 {
+		return nil, fmt.Errorf("roster: an index, readers of devices and of events and the certificate of the CA are needed")
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{Reader: c.Reader, index: c.Index, ca: c.CA, server: c.Server, lastUsed: c.LastUsed, refresh: c.Refresh, log: c.Log}, nil
+	return &Service{Reader: c.Reader, events: c.Events, index: c.Index, ca: c.CA, server: c.Server, lastUsed: c.LastUsed, refresh: c.Refresh, log: c.Log}, nil
 }
 
 // act makes one act and logs it.

@@ -15,6 +15,7 @@ import (
 	"assent/fault"
 	"assent/fleet"
 	"assent/ledger"
+	"assent/server/internal/audit"
 	"assent/server/internal/auth"
 	"assent/server/internal/decide"
 	"assent/server/internal/index"
@@ -46,7 +47,20 @@ func newOffice(t testing.TB) *office {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.Service, err = roster.New(roster.Config{Index: o.Index, Reader: reader, CA: []byte("certificate"), Server: "https://assent.test:8443"}); err != nil {
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	signer, err := ledger.NewSigner("test", key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, err := ledger.VerifierKey("test", key.Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	book, err := audit.New(audit.Config{Store: o.Store, Fleet: audit.IndexFleet{Index: o.Index}, Signer: signer, Key: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Service, err = roster.New(roster.Config{Index: o.Index, Reader: reader, Events: book, CA: []byte("certificate"), Server: "https://assent.test:8443"}); err != nil {
 		t.Fatal(err)
 	}
 	return o
@@ -129,8 +143,8 @@ func TestN23_NamesThatCannotBeToldApartByEyeAreRefused(t *testing.T) {
 
 func TestDevicesAreMovedQuarantinedReleasedAndRetiredInOneActEach(t *testing.T) {
 	o := newOffice(t)
-	o.Device("d1", "lab")
-	o.Device("d2", fleet.Root)
+	o.World.Device("d1", "lab")
+	o.World.Device("d2", fleet.Root)
 	change := func(who auth.Actor, c client.DeviceChange) (client.Act, error) {
 		return o.ChangeDevices(t.Context(), who, c)
 	}
@@ -321,7 +335,7 @@ func TestN43_AccessTokensAreShownOnceAndKeptAsHashes(t *testing.T) {
 
 func TestAReleasedDeviceGetsItsPlanAgain(t *testing.T) {
 	o := newOffice(t)
-	o.Device("d1", "lab")
+	o.World.Device("d1", "lab")
 	o.Has("d1", "tool 1.0")
 	o.Offered("d1", indextest.Offer("tool", "1.1", "1.0"))
 	r := indextest.Release("tool", "1.1")
@@ -334,5 +348,23 @@ func TestAReleasedDeviceGetsItsPlanAgain(t *testing.T) {
 		if err != nil || (row.Planned == 1) != (state == fleet.Active) {
 			t.Errorf("%s: planned %d, blocked %d, %v", state, row.Planned, row.Blocked, err)
 		}
+	}
+}
+
+func TestADeviceIsShownWithItsOwnLastEventsNewestFirst(t *testing.T) {
+	o := newOffice(t)
+	o.World.Device("d1", "lab")
+	o.World.Device("d2", "lab")
+	for i := range 60 {
+		o.Advance(time.Second)
+		o.Report("d1", wire.Report{Event: "guard_refused", Detail: fmt.Sprint(i)})
+		o.Report("d2", wire.Report{Event: "guard_refused", Detail: "of another"})
+	}
+	d, err := o.Service.Device(t.Context(), o.viewer, "d1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(d.Events); n != 50 || d.Events[0].Detail != "59" || d.Events[49].Detail != "10" {
+		t.Errorf("%d events: %+v", n, d.Events)
 	}
 }
