@@ -21,14 +21,21 @@ type queue struct {
 	shut    map[bool]bool    // managers that do not work in this pass; true is the side one
 }
 
-func (a *Agent) queue(open []order) *queue {
+// queue makes the queue of what is open of all orders of a plan.
+func (a *Agent) queue(orders, open []order) *queue {
 	q := &queue{open: slices.Clone(open), missing: map[string]order{}, due: a.due, waits: a.waits, shut: map[bool]bool{}}
-	for _, o := range open {
-		if !o.back() {
+	for _, o := range orders {
+		if !o.back() && (contains(open, o) || !a.stands(o)) {
 			q.missing[string(o.Update)] = o
 		}
 	}
 	return q
+}
+
+// stands reports whether an update was found installed and, where it has a health probe, well.
+func (a *Agent) stands(o order) bool {
+	s := a.journal.Entry(o.Update).State
+	return s == installation.Installed || s == installation.RestartRequired
 }
 
 // together reports whether two orders may be one transaction.
@@ -94,8 +101,8 @@ func (q *queue) circular(o order) bool {
 
 // advance carries out what is open, one transaction after the other. A package manager that does not work keeps only
 // its own orders back.
-func (a *Agent) advance(ctx context.Context, h *held, open []order) error {
-	q := a.queue(open)
+func (a *Agent) advance(ctx context.Context, h *held, orders, open []order) error {
+	q := a.queue(orders, open)
 	var troubles []error
 	for batch := q.next(); len(batch) > 0; batch = q.next() {
 		err := a.carry(ctx, h, batch)
@@ -108,7 +115,7 @@ func (a *Agent) advance(ctx context.Context, h *held, open []order) error {
 			continue
 		}
 		for _, o := range batch {
-			if s := a.journal.Entry(o.Update).State; s == installation.Installed || s == installation.RestartRequired {
+			if a.stands(o) {
 				delete(q.missing, string(o.Update))
 			}
 		}

@@ -28,6 +28,7 @@ type simFile struct {
 	Needs                 []string // "name=version" that must be installed or come along
 	Removes               string   // a package that has to go
 	Fails                 bool     // its maintainer script fails
+	Sticks                bool     // its removal fails
 	Missing               bool     // the repository lists it but cannot deliver it
 	Restart               bool     // asks for a restart
 	Conffile              string   // kept as the administrator had it
@@ -48,6 +49,8 @@ type simWorld struct {
 	Restart    []string
 	Remembered []string
 	Refreshes  int
+	Sick       map[string]string // why the health probe of a release does not pass, by its name
+	Probes     int
 }
 
 // simManager behaves like a package manager on a device with one architecture. Its world is on disk, so it survives the
@@ -55,6 +58,7 @@ type simWorld struct {
 // process would have done meanwhile.
 type simManager struct {
 	path string
+	side bool // it is the manager of what is installed beside the packages
 	mu   sync.Mutex
 	last *pkgmgr.Snapshot
 
@@ -62,6 +66,8 @@ type simManager struct {
 	beforeFetch func(context.Context) error
 	beforeApply func()
 	duringApply func()
+	applied     func([]wire.Change) // called when a transaction begins to change something
+	scanErr     error
 	busy        string // who holds the lock
 	refreshErr  error
 	origins     []wire.OriginHealth
@@ -144,8 +150,15 @@ func (w simWorld) broken() string {
 }
 
 func (m *simManager) Scan(context.Context) (*pkgmgr.Snapshot, error) {
+	if err := now(m, &m.scanErr); err != nil {
+		return nil, err
+	}
 	w := m.world()
-	w.Executions, w.Cached, w.Fenced, w.Remembered = nil, nil, nil, nil
+	w.Executions, w.Cached, w.Fenced, w.Remembered, w.Sick, w.Probes = nil, nil, nil, nil, nil, 0
+	ecosystem := "deb"
+	if m.side {
+		ecosystem = catalog.Generic
+	}
 	_, stamp, err := wire.Encode(w)
 	if err != nil {
 		return nil, err
@@ -156,7 +169,7 @@ func (m *simManager) Scan(context.Context) (*pkgmgr.Snapshot, error) {
 		return m.last, nil
 	}
 	s := &pkgmgr.Snapshot{Stamp: stamp, Restart: w.Restart, Health: pkgmgr.Health{Broken: w.broken()},
-		Inventory: wire.Inventory{Ecosystem: "deb"}, Available: wire.Available{Ecosystem: "deb"}}
+		Inventory: wire.Inventory{Ecosystem: ecosystem}, Available: wire.Available{Ecosystem: ecosystem}}
 	for key, p := range w.Installed {
 		name, arch, _ := strings.Cut(key, ":")
 		s.Inventory.Packages = append(s.Inventory.Packages, wire.Package{Name: name, Arch: arch, Version: p.Version, Status: p.Status, Source: p.Source, SourceVersion: p.SrcVer, How: p.How})
@@ -189,6 +202,14 @@ func (m *simManager) Simulate(_ context.Context, want pkgmgr.Want) (pkgmgr.Trans
 	tx := pkgmgr.Transaction{Want: want}
 	if busy := now(m, &m.busy); busy != "" {
 		return tx, &pkgmgr.Refusal{Cause: installation.ManagerBusy, Detail: "locked by " + busy}
+	}
+	for _, it := range slices.Concat(want.Items, want.Remove, want.Extras) {
+		if it.Format.Side() != m.side {
+			panic(it.Key() + " came to the wrong manager")
+		}
+	}
+	if len(want.Remove) > 0 {
+		return m.simulateRemoval(w, tx)
 	}
 	coming := map[string]string{}
 	for _, it := range slices.Concat(want.Items, want.Extras) {
@@ -245,6 +266,35 @@ func (m *simManager) Simulate(_ context.Context, want pkgmgr.Want) (pkgmgr.Trans
 	return tx, nil
 }
 
+// simulateRemoval is Simulate for what is to go. Nothing else goes with it.
+func (m *simManager) simulateRemoval(w simWorld, tx pkgmgr.Transaction) (pkgmgr.Transaction, error) {
+	if len(tx.Want.Items) > 0 {
+		panic("installs and removals in one transaction")
+	}
+	going := func(name string) bool {
+		return slices.ContainsFunc(tx.Want.Remove, func(it catalog.Item) bool { return it.Name == name })
+	}
+	refusal := &pkgmgr.Refusal{Cause: installation.RemovalNeeded, Detail: "something else would have to go with it"}
+	for _, it := range tx.Want.Remove {
+		p := w.Installed[it.Name+":"+it.Arch]
+		if p.Version != it.Version {
+			return tx, fmt.Errorf("%s is to be removed, and %q is there", it.Key(), p.Version)
+		}
+		for key, other := range w.Installed {
+			name, arch, _ := strings.Cut(key, ":")
+			f, _ := w.find(catalog.Item{Name: name, Arch: arch, Version: other.Version})
+			if !going(name) && slices.ContainsFunc(f.Needs, func(n string) bool { return strings.HasPrefix(n, it.Name+"=") }) {
+				refusal.Changes = append(refusal.Changes, wire.Change{Op: wire.OpRemove, Name: name, Arch: arch, From: other.Version})
+			}
+		}
+		tx.Changes = append(tx.Changes, wire.Change{Op: wire.OpRemove, Name: it.Name, Arch: it.Arch, From: it.Version, Source: p.Source, SrcVer: p.SrcVer})
+	}
+	if len(refusal.Changes) > 0 {
+		return tx, refusal
+	}
+	return tx, nil
+}
+
 func (m *simManager) Fetch(ctx context.Context, tx pkgmgr.Transaction, _ func(pkgmgr.Progress)) error {
 	if m.beforeFetch != nil {
 		if err := m.beforeFetch(ctx); err != nil {
@@ -269,7 +319,7 @@ func (m *simManager) Apply(_ context.Context, tx pkgmgr.Transaction, _ func(pkgm
 	out := pkgmgr.Outcome{Started: time.Now()}
 	w := m.world()
 	for _, c := range tx.Changes {
-		if !w.Cached[c.SHA256] {
+		if c.Op != wire.OpRemove && !w.Cached[c.SHA256] {
 			return out, fmt.Errorf("%s was not fetched", c.Name)
 		}
 	}
@@ -282,6 +332,9 @@ func (m *simManager) Apply(_ context.Context, tx pkgmgr.Transaction, _ func(pkgm
 	simCrash("apply_starting")
 	m.change(func(w *simWorld) { w.Air = tx.Changes })
 	simCrash("apply_begun")
+	if m.applied != nil {
+		m.applied(tx.Changes)
+	}
 	if m.duringApply != nil {
 		m.duringApply()
 	}
@@ -301,6 +354,16 @@ func (m *simManager) step(out *pkgmgr.Outcome) (more bool) {
 		c := w.Air[0]
 		w.Air = w.Air[1:]
 		more = len(w.Air) > 0
+		if c.Op == wire.OpRemove {
+			w.Executions = append(w.Executions, "-"+c.Name+":"+c.Arch+"="+c.From)
+			if f, _ := w.find(catalog.Item{Name: c.Name, Arch: c.Arch, Version: c.From}); f.Sticks {
+				out.ExitCode = 100
+				out.Errors = append(out.Errors, "pre-removal script of "+c.Name+" failed")
+				return
+			}
+			delete(w.Installed, c.Name+":"+c.Arch)
+			return
+		}
 		f, _ := w.find(catalog.Item{Name: c.Name, Arch: c.Arch, Version: c.Version})
 		p := simPackage{Version: c.Version, Status: "ii", Source: f.Source, SrcVer: f.SrcVer, How: "assent"}
 		if f.Fails {
@@ -367,6 +430,22 @@ func (m *simManager) Remember(_ context.Context, update catalog.UpdateID, change
 	return nil
 }
 
+// probe is the health of what is installed.
+func (m *simManager) probe(_ context.Context, release catalog.Release, _ catalog.Probe) error {
+	m.change(func(w *simWorld) { w.Probes++ })
+	if why := m.world().Sick[release.Name]; why != "" {
+		return errors.New(why)
+	}
+	return nil
+}
+
+// tree makes a file of the simulated repository that is installed beside the packages.
+func tree(name, version string) simFile {
+	f := file(name, version)
+	f.Format, f.Space = catalog.Tar, "feed.acme"
+	return f
+}
+
 // file makes a file of the simulated repository whose source package has its name.
 func file(name, version string) simFile {
 	return simFile{Item: catalog.Item{Name: name, Arch: "amd64", Version: version, Size: 1000, SHA256: wire.Digest([]byte(name + version))},
@@ -374,11 +453,26 @@ func file(name, version string) simFile {
 }
 
 func (f simFile) release() catalog.Release {
-	return catalog.Release{Software: catalog.Software{Ecosystem: "deb", Namespace: f.Space, Name: f.Source}, Version: f.SrcVer}
+	ecosystem := "deb"
+	if f.Format.Side() {
+		ecosystem = catalog.Generic
+	}
+	return catalog.Release{Software: catalog.Software{Ecosystem: ecosystem, Namespace: f.Space, Name: f.Source}, Version: f.SrcVer}
 }
 
 func (f simFile) install() wire.PlanInstall {
 	return wire.PlanInstall{Update: f.release().ID(), Release: f.release(), Items: []catalog.Item{f.Item}}
+}
+
+// removal orders what is installed of it off the device.
+func (f simFile) removal(act int64) wire.PlanRemove {
+	return wire.PlanRemove{Act: act, Update: f.release().ID(), Items: []catalog.Item{f.Item}}
+}
+
+// stepBack orders an earlier file back in the place of f.
+func (f simFile) stepBack(act int64, to simFile) wire.PlanRollback {
+	return wire.PlanRollback{Act: act, Update: f.release().ID(), Items: []wire.RestoreItem{{Update: f.release().ID(), Name: to.Name, Arch: to.Arch, Version: to.Version,
+		Current: f.Version, SHA256: to.SHA256, Size: to.Size, From: "repository", Format: to.Format}}}
 }
 
 // device is a world with packages at a version.

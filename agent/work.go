@@ -78,7 +78,7 @@ func (a *Agent) pass(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return later, err
 	}
-	if err := a.advance(ctx, h, open); err != nil {
+	if err := a.advance(ctx, h, orders, open); err != nil {
 		return later, err
 	}
 	return a.nextPass(h, orders), nil
