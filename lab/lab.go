@@ -54,7 +54,7 @@ type State struct {
 	PID     int // of the process that opened it
 	Started time.Time
 	Hosts   map[string]string `json:",omitempty"`
-	// Forwards are host addresses and the lab addresses behind them.
+	// Forwards are host addresses and what is behind them: an address of the lab, or a device and an address of its own.
 	Forwards  map[string]string `json:",omitempty"`
 	MirrorURL string            `json:",omitempty"`
 	// Ready is set by MarkReady, when whoever opened the lab has put everything in it.

@@ -31,6 +31,7 @@ type Suite struct {
 	Origin   string
 	Label    string
 	Packages []Package // any number of versions of each
+	Debs     []string  // files of further packages, built elsewhere, for this machine's architecture or all
 
 	Date     time.Time     // zero means now; an earlier one than before is a validly signed rollback
 	ValidFor time.Duration // from Date; zero means no Valid-Until, negative means expired from the start
@@ -61,6 +62,11 @@ func (r *Repo) publish(s Suite, c change) error {
 	if err != nil {
 		return err
 	}
+	others, err := r.publishDebs(s.Debs, c)
+	if err != nil {
+		return err
+	}
+	stanzas = append(stanzas, others...)
 	var indexes []index
 	for _, arch := range s.architectures() {
 		indexes = append(indexes, plainAndGzip(arch, stanzas)...)
