@@ -23,9 +23,15 @@ func processStat(pid int) (start uint64, state byte, err error) {
 	return start, fields[0][0], err
 }
 
-// bootID tells one boot from the next; process numbers and start times mean nothing across it.
+// bootID tells one boot from the next; process numbers and start times mean nothing across it. It is read as init sees
+// it: a container has one of its own mounted over the kernel's, systemd gives a unit with ProtectKernelTunables
+// a fresh /proc without that, and so the agent and the units of its runs would never agree.
 func bootID() string {
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	const file = "/proc/sys/kernel/random/boot_id"
+	id, err := os.ReadFile("/proc/1/root" + file)
+	if err != nil {
+		id, err = os.ReadFile(file)
+	}
 	if err != nil {
 		return ""
 	}

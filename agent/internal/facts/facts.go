@@ -7,6 +7,7 @@ package facts
 
 import (
 	"bufio"
+	"cmp"
 	"io"
 	"os"
 	"path/filepath"
@@ -54,8 +55,12 @@ func MachineID(root string) string {
 	return id
 }
 
-// BootID names the running kernel's boot.
-func BootID(root string) string { return first(root, "proc/sys/kernel/random/boot_id") }
+// BootID names the device's boot. It is read as init sees it: in a container that is the container's own, which a
+// sandbox of systemd hides from its unit.
+func BootID(root string) string {
+	const file = "proc/sys/kernel/random/boot_id"
+	return cmp.Or(first(root, "proc/1/root/"+file), first(root, file))
+}
 
 // Uptime is how long the kernel has been running; 0 when unknown.
 func Uptime(root string) time.Duration {
