@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -13,21 +14,23 @@ const hung = 45 * time.Minute
 
 // watchLoop tells systemd that the agent is ready and, as long as its loops move, alive (F18).
 func (a *Agent) watchLoop(ctx context.Context) {
-	notify := func(state string) {
-		if _, err := daemon.SdNotify(false, state); err != nil {
-			a.opt.Log.Debug("systemd cannot be told", "state", state, "err", err)
-		}
-	}
-	notify(daemon.SdNotifyReady)
-	defer notify(daemon.SdNotifyStopping)
+	tell(a.opt.Log, daemon.SdNotifyReady)
+	defer tell(a.opt.Log, daemon.SdNotifyStopping)
 	every, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || every <= 0 {
 		every = time.Hour
 	}
 	for sleep(ctx, every/2) {
 		if a.moving() {
-			notify(daemon.SdNotifyWatchdog)
+			tell(a.opt.Log, daemon.SdNotifyWatchdog)
 		}
+	}
+}
+
+// tell says to systemd, where it runs the agent, how the agent stands.
+func tell(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Debug("systemd cannot be told", "state", state, "err", err)
 	}
 }
 
