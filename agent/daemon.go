@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"assent/agent/internal/command"
@@ -101,7 +102,8 @@ func notBefore(t time.Time) func() time.Time {
 }
 
 // await waits for an identity: the service may be started before the device is enrolled. An identity of another machine
-// is an error at once.
+// is an error at once. To systemd the agent is ready and well while it waits: a boot is not over before all its
+// services are ready, and it must not wait for an administrator.
 func (p *program) await(ctx context.Context, dir *statedir.Dir, log *slog.Logger) (identity.Identity, error) {
 	for said := false; ; said = true {
 		id, err := identity.Load(dir)
@@ -113,7 +115,9 @@ func (p *program) await(ctx context.Context, dir *statedir.Dir, log *slog.Logger
 		}
 		if !said {
 			log.Warn(identity.ErrNone.Message)
+			tell(log, daemon.SdNotifyReady)
 		}
+		tell(log, daemon.SdNotifyWatchdog)
 		if !sleep(ctx, enrolWait) {
 			return id, nil
 		}
