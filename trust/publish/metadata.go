@@ -162,6 +162,11 @@ func (t *Tree) Root(version int64) ([]byte, string, error) {
 	return b, fingerprint(sha256.Sum256(b)), err
 }
 
+// RootFile is where a version of the root lies in the tree.
+func (t *Tree) RootFile(version int64) string {
+	return t.path(trust.MetadataDir, fileName(Root, version))
+}
+
 // draft is draft.json: the files of the next signed state by path.
 type draft map[string]draftFile
 

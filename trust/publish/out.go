@@ -45,6 +45,13 @@ func (m memory) Write(name string, b []byte) error {
 // refuse. Payloads come first and the timestamp last, each file at once or not at all: a client that reads meanwhile sees
 // the old state or the new one. Nothing is deleted there, for clients may be in the middle of it.
 func (t *Tree) Publish(ctx context.Context, out string, now time.Time, progress Progress) (Published, error) {
+	cur, err := t.current()
+	if err != nil {
+		return Published{}, err
+	}
+	if cur.timestamp == nil {
+		return Published{}, errUnsigned
+	}
 	first, _, err := t.Root(1)
 	if err != nil {
 		return Published{}, err

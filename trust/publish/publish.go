@@ -95,9 +95,10 @@ type Options struct {
 
 // The refusals of a work tree.
 var (
-	errNoTree = fault.New(fault.NotFound, "feed_tree_missing", "There is no feed's work tree; make one with assent feed init.")
-	errIsTree = fault.New(fault.Conflict, "feed_tree_exists", "There is a feed's work tree already.")
-	errPolicy = fault.New(fault.Invalid, "feed_threshold", "A role needs 1 to 16 keys, a threshold that they can meet, and signatures that last from an hour to twenty years.")
+	errNoTree   = fault.New(fault.NotFound, "feed_tree_missing", "There is no feed's work tree; make one with assent feed init.")
+	errIsTree   = fault.New(fault.Conflict, "feed_tree_exists", "There is a feed's work tree already.")
+	errPolicy   = fault.New(fault.Invalid, "feed_threshold", "A role needs 1 to 16 keys, a threshold that they can meet, and signatures that last from an hour to twenty years.")
+	errUnsigned = fault.New(fault.Conflict, "feed_unsigned", "Nothing of the feed is signed yet; run assent feed sign.")
 )
 
 // Init makes a work tree with keys and a root, and opens it.
@@ -177,7 +178,7 @@ func (t *Tree) create(policies map[Role]Policy, secret Secret) (map[Role][]key, 
 
 // keep writes new keys into the tree's folder of keys.
 func (t *Tree) keep(made map[Role][]key, secret Secret) error {
-	dir := t.keyDir()
+	dir := t.KeyDir()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the folder of keys: %w", err)
 	}
@@ -233,7 +234,8 @@ func (t *Tree) path(elements ...string) string {
 	return filepath.Join(append([]string{t.dir}, elements...)...)
 }
 
-func (t *Tree) keyDir() string {
+// KeyDir is the folder of the private keys.
+func (t *Tree) KeyDir() string {
 	if filepath.IsAbs(t.config.Keys) {
 		return t.config.Keys
 	}

@@ -390,3 +390,21 @@ func (t *Tree) tidy(files draft) error {
 	}
 	return t.writeDraft(files)
 }
+
+// Signed reports whether a release, as the draft has it, is part of the newest signed targets.
+func (t *Tree) Signed(id catalog.UpdateID) (bool, error) {
+	files, err := t.readDraft()
+	if err != nil {
+		return false, err
+	}
+	cur, err := t.current()
+	if err != nil || cur.targets == nil {
+		return false, err
+	}
+	same := func(path string) bool {
+		mine, ok := files[path]
+		f := cur.targets.Signed.Targets[path]
+		return ok == (f != nil) && (f == nil || hex.EncodeToString(f.Hashes["sha256"]) == mine.SHA256)
+	}
+	return same(feed.ReleaseTarget(id)) && same(feed.RevocationTarget(id)), nil
+}

@@ -74,7 +74,7 @@ func (s *signing) named(r Role) bool { return slices.Contains(s.o.Roles, r) }
 
 // held finds the private keys at hand among ids.
 func (s *signing) held(ids []string) ([]key, error) {
-	return held(append([]string{s.keyDir()}, s.o.Keys...), ids, s.o.Secret)
+	return held(append([]string{s.KeyDir()}, s.o.Keys...), ids, s.o.Secret)
 }
 
 func (s *signing) lasts(r Role) time.Time { return expiry(s.now, time.Duration(s.config.Expires[r])) }
