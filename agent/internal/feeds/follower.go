@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,6 +45,7 @@ type follower struct {
 	verified time.Time // when the feed was last found in order
 	trouble  error     // what was wrong at the last look
 	lacking  string    // what of the verified state is not there or cannot be used, in words
+	leftOut  string    // packages that are not put before apt, in words
 	disputed string    // that the server names another root, in words
 }
 
@@ -101,6 +103,16 @@ func (one *follower) dispute(text string) {
 	one.mu.Lock()
 	defer one.mu.Unlock()
 	one.disputed = text
+}
+
+// leaveOut notes packages that cannot be put before apt, and why.
+func (one *follower) leaveOut(refused map[string]string) {
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	one.leftOut = ""
+	for _, item := range slices.Sorted(maps.Keys(refused))[:min(len(refused), 1)] {
+		one.leftOut = fmt.Sprintf("%d packages are left out, among them %s: %s", len(refused), item, refused[item])
+	}
 }
 
 // behind reports whether the server has something newer, or the last look went wrong.
@@ -263,7 +275,7 @@ func (one *follower) health(now time.Time) wire.OriginHealth {
 	case one.verified.IsZero():
 		h.Problem, h.Detail = "unreachable", "it was not fetched yet"
 	default:
-		h.Detail = one.lacking
+		h.Detail = strings.Trim(one.lacking+"; "+one.leftOut, "; ")
 	}
 	return h
 }

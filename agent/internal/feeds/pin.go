@@ -141,9 +141,17 @@ func (f *Feeds) admit(ctx context.Context, p wire.PlanFeed) error {
 // maxRoots is how many versions of a root are looked through for the one that a plan names.
 const maxRoots = 64
 
-// firstRoot fetches the root with the digest that the plan has, among the versions of the root that the server has.
+// firstRoot fetches the root with the digest that the plan has. The server has it as "root.json"; a plain copy of a feed
+// has it among the versions of the root.
 func (f *Feeds) firstRoot(ctx context.Context, p wire.PlanFeed) ([]byte, error) {
 	src := files{f.cfg.Source, p.ID}
+	b, err := src.Read(ctx, "root.json", trust.MaxRoot)
+	if err == nil && wire.Digest(b) == p.Root {
+		return b, nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, trust.ErrUnreachable.Because(err)
+	}
 	found := false // a copy may begin with a later root than the first, and has no gaps from there on
 	for v := range maxRoots {
 		b, err := src.Read(ctx, fmt.Sprintf("%s/%d.root.json", trust.MetadataDir, v+1), trust.MaxRoot)

@@ -45,9 +45,7 @@ func (f *Feeds) publish(ctx context.Context) error {
 	var repositories []aptrepo.Repository
 	for _, one := range f.followed() {
 		r := aptrepo.New(one.id, one.known(), device)
-		for item, why := range r.Refused {
-			f.cfg.Log.Warn("a package of a feed is left out", "feed", one.id, "item", item, "why", why)
-		}
+		one.leaveOut(r.Refused)
 		repositories = append(repositories, r)
 	}
 	if err := aptrepo.Write(f.cfg.Root, repositories, f.cfg.Now()); err != nil {

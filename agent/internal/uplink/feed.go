@@ -28,7 +28,7 @@ func (c *Client) Feed(ctx context.Context, feed, path string, offset int64) (bod
 		return nil, 0, fmt.Errorf("read feed: %.80q is no file of %.80q", path, feed)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	s := &stalling{cancel: cancel, timer: time.AfterFunc(feedStall, func() { cancel(errStalled) })}
+	s := newStalling(cancel)
 	resp, err := c.askFeed(ctx, feed, path, offset)
 	if err != nil {
 		s.stop()
@@ -101,13 +101,15 @@ type stalling struct {
 	cancel context.CancelCauseFunc
 }
 
-// Read gives the next bytes and starts the wait anew.
+func newStalling(cancel context.CancelCauseFunc) *stalling {
+	return &stalling{cancel: cancel, timer: time.AfterFunc(feedStall, func() { cancel(errStalled) })}
+}
+
+// Read gives the next bytes. Only the wait for them counts, not what the reader does in between.
 func (s *stalling) Read(p []byte) (int, error) {
-	n, err := s.body.Read(p)
-	if n > 0 {
-		s.timer.Reset(feedStall)
-	}
-	return n, err
+	s.timer.Reset(feedStall)
+	defer s.timer.Stop()
+	return s.body.Read(p)
 }
 
 // Close lets go of the connection.
