@@ -152,7 +152,7 @@ func (p *program) enrol(ctx context.Context, e Enrolment) error {
 		return fmt.Errorf("%w: stop it first (systemctl stop assent-agent)", err)
 	}
 	defer release()
-	e.Dir, e.Root = dir, p.root
+	e.Dir, e.Root, e.Pin = dir, p.root, p.pin
 	id, _, err := Enrol(ctx, e)
 	if err != nil {
 		return err
@@ -239,55 +239,6 @@ func (p *program) why(words string) ([]Answer, error) {
 		return nil, err
 	}
 	return Why(plan, state, words)
-}
-
-func (p *program) leaveCommand() *cobra.Command {
-	var yes bool
-	c := &cobra.Command{Use: "leave", Short: "Take this device out of Assent, without a trace", Args: noArgs, RunE: func(c *cobra.Command, _ []string) error {
-		if !yes && !p.confirm("This removes the device's identity, its plan and every wall against declined updates. Go on?") {
-			fmt.Fprintln(p.out, "Nothing was changed.")
-			p.code = 1
-			return nil
-		}
-		return p.wipe(c.Context(), "This device has left Assent. Retire it on the server too.")
-	}}
-	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
-	return c
-}
-
-func (p *program) imageCommand() *cobra.Command {
-	return &cobra.Command{Use: "prepare-image", Short: "Remove this device's identity before an image is made of it", Args: noArgs, RunE: func(c *cobra.Command, _ []string) error {
-		return p.wipe(c.Context(), "The identity is gone. Devices made from this image enrol by themselves with a token of their own.")
-	}}
-}
-
-func (p *program) confirm(question string) bool {
-	fmt.Fprintf(p.out, "%s [y/N] ", question)
-	line, err := bufio.NewReader(io.LimitReader(p.in, 100)).ReadString('\n')
-	answer := strings.ToLower(strings.TrimSpace(line))
-	return (err == nil || errors.Is(err, io.EOF)) && (answer == "y" || answer == "yes")
-}
-
-// wipe takes down the walls and removes all state. The walls come first: without the state nobody would.
-func (p *program) wipe(ctx context.Context, done string) error {
-	dir, err := p.dir()
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	release, err := dir.Lock()
-	if err != nil {
-		return fmt.Errorf("%w: stop it first (systemctl stop assent-agent)", err)
-	}
-	defer release()
-	if err := p.manager(slog.New(slog.DiscardHandler)).Unfence(ctx); err != nil {
-		return err
-	}
-	if err := dir.Wipe(); err != nil {
-		return err
-	}
-	fmt.Fprintln(p.out, done)
-	return nil
 }
 
 func (p *program) scanCommand() *cobra.Command {

@@ -56,6 +56,7 @@ type simServer struct {
 	checkIns []wire.CheckIn
 	posts    int
 	renewals int
+	left     int
 	refresh  bool
 	next     int // seconds to pause, 5 when 0
 
@@ -435,6 +436,16 @@ func (s *simServer) handler() http.Handler {
 			ids, err := s.Report(r.Context(), m.Reports)
 			send(w, wire.ReportsReply{Applied: ids}, err)
 		}
+	}))
+	mux.HandleFunc("POST "+wire.PathLeave, s.known(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.fail != nil {
+			send(w, nil, s.fail)
+			return
+		}
+		s.left++
+		w.WriteHeader(http.StatusNoContent)
 	}))
 	mux.HandleFunc("PUT "+wire.PathDocument+"/{kind}/{digest}", s.known(func(w http.ResponseWriter, r *http.Request) {
 		body, err := unzstd(r)

@@ -161,7 +161,10 @@ func TestLeave_WithoutATrace(t *testing.T) {
 	s.walled("web1", "acme-lib", "not here")
 	s.fails("web1", "stop it first", "assent-agent", "leave", "--yes")
 	s.try(web1.Agent().Stop(t.Context()))
-	s.run("web1", "assent-agent", "leave", "--yes")
+	if said := s.run("web1", "assent-agent", "leave", "--yes"); !strings.Contains(said, "the server has retired it") {
+		t.Errorf("it said %q", said)
+	}
+	s.until("the server has retired it", func() bool { return s.show("web1").State == "retired" })
 
 	if left := strings.TrimSpace(s.run("web1", "sh", "-c", "find / -xdev -iname '*assent*' -not -path '/proc/*' | sort")); left != "/usr/bin/assent-agent" {
 		t.Errorf("it left behind:\n%s", left)

@@ -104,6 +104,17 @@ func (d devices) Quarantine(ctx context.Context, id fleet.DeviceID, reason strin
 	return d.index.Record(ctx, id, "clone_quarantined", reason)
 }
 
+// Leave retires a device as its own act, once.
+func (d devices) Leave(ctx context.Context, id fleet.DeviceID) error {
+	_, err := d.index.Act(ctx, "device:"+string(id), func(v *index.View) (ledger.Body, error) {
+		if v.State().Devices[id].State != fleet.Active {
+			return nil, nil
+		}
+		return ledger.DeviceState{IDs: []fleet.DeviceID{id}, State: fleet.Retired, Reason: "It left by itself (assent-agent leave)."}, nil
+	})
+	return err
+}
+
 // standing tells the gateway when devices leave or come back, so that open connections of a retired or
 // quarantined device end at once and a released one starts with a clean slate.
 type standing struct {

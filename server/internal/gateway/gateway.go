@@ -40,13 +40,15 @@ type Roster interface {
 	Enrol(ctx context.Context, token wire.Token, key, hostname string) (fleet.Device, error)
 }
 
-// Acts records what the server itself does to devices. Both are durable when they return, and doing one
-// again is no error and no second entry.
+// Acts records what the server itself and the devices do to devices. All are durable when they return, and
+// doing one again is no error and no second entry.
 type Acts interface {
 	// Renewed replaces the device's key old by key.
 	Renewed(ctx context.Context, id fleet.DeviceID, old, key string) error
 	// Quarantine takes a device out, for the reason given, with an event.
 	Quarantine(ctx context.Context, id fleet.DeviceID, reason string) error
+	// Leave retires a device, as its own act.
+	Leave(ctx context.Context, id fleet.DeviceID) error
 }
 
 // Facts takes what devices say; *index.Index is one. It keeps at-least-once messages exactly once.

@@ -38,6 +38,8 @@ func request(a *agent, name string) (method, path string, body []byte) {
 		return http.MethodPut, wire.PathDocument + "/facts/" + wire.Digest(facts), facts
 	case "reports":
 		return http.MethodPost, wire.PathReports, mustJSON(a.b.t, wire.Reports{})
+	case "leave":
+		return http.MethodPost, wire.PathLeave, nil
 	case "plan":
 		return http.MethodGet, wire.PathPlan + "/" + a.plan, nil
 	}

@@ -42,6 +42,8 @@ func (x whole) Enrol(ctx context.Context, _ wire.Token, key, hostname string) (f
 	return d, err
 }
 
+func (whole) Leave(context.Context, fleet.DeviceID) error { return nil }
+
 func (whole) Renewed(context.Context, fleet.DeviceID, string, string) error { return nil }
 
 func (x whole) Quarantine(ctx context.Context, id fleet.DeviceID, reason string) error {

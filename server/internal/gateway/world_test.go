@@ -37,6 +37,7 @@ type world struct {
 	saves    int
 	db       int // calls that a real service would take to the database
 	reasons  []string
+	left     []fleet.DeviceID
 	saveErr  error
 	planKey  ed25519.PrivateKey
 	enrolled atomic.Int64
@@ -99,6 +100,15 @@ func (w *world) Quarantine(_ context.Context, id fleet.DeviceID, reason string) 
 	w.reasons = append(w.reasons, reason)
 	w.mu.Unlock()
 	w.setState(id, fleet.Quarantined)
+	return nil
+}
+
+func (w *world) Leave(_ context.Context, id fleet.DeviceID) error {
+	w.mu.Lock()
+	w.db++
+	w.left = append(w.left, id)
+	w.mu.Unlock()
+	w.setState(id, fleet.Retired)
 	return nil
 }
 
