@@ -29,7 +29,8 @@ func (s BaseSpec) systemd() bool { return slices.Contains(s.Include, initPackage
 // systemdScript is the first process of a device that runs systemd. It does what the kernel of a machine does for
 // init: it starts it, as process 1 of a further namespace, and ends with it. Like initScript it ends
 // with the lab's owner. The control group that it is started in becomes the device's root of control groups.
-// Its exit code is 128 and the signal by which the kernel says what reboot(2) was asked for.
+// Its exit code is 128 and the signal by which the kernel says what reboot(2) was asked for. It is no systemd-nspawn,
+// which would want a root of its own and not the disk, network and boot id that every device of the lab has.
 const systemdScript = `env --default-signal=HUP,INT unshare --cgroup --mount --pid --fork sh -c "$1" &
 system=$!
 (flock --shared 3; kill -KILL $system) 4>&- &
