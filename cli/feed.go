@@ -6,7 +6,7 @@ import (
 
 // feed holds both sides of a feed: publishing (local: it needs no server) and what a server follows.
 func (a *app) feed() *cobra.Command {
-	c := sub("feed", "Publish applications in a signed feed", a.publishing()...)
+	c := sub("feed", "Publish applications in a signed feed", append(a.publishing(), a.feedSubscriptions()...)...)
 	c.Aliases = []string{"feeds"}
 	c.Long = `Publish applications as a feed: a static folder on any web server, signed so that servers and devices verify it
 themselves (The Update Framework).

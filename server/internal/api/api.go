@@ -46,6 +46,7 @@ type Config struct {
 	Roster  Roster
 	Audit   Audit
 	Changes Changes
+	Feeds   Feeds
 	Log     *slog.Logger
 	// Observe is told of every request that was answered: the route's pattern, never the raw path, so that
 	// the number of series stays small.
@@ -63,7 +64,7 @@ type server struct {
 // with a gap.
 func New(c Config) (http.Handler, error) {
 	for name, missing := range map[string]bool{"Auth": c.Auth == nil, "Decide": c.Decide == nil, "Roster": c.Roster == nil,
-		"Audit": c.Audit == nil, "Changes": c.Changes == nil} {
+		"Audit": c.Audit == nil, "Changes": c.Changes == nil, "Feeds": c.Feeds == nil} {
 		if missing {
 			return nil, fmt.Errorf("api: the service %s is missing", name)
 		}

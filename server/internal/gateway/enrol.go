@@ -67,7 +67,7 @@ func (g *Gateway) identity(d fleet.Device, der []byte) wire.EnrolResponse {
 	for i, k := range g.PlanKeys {
 		keys[i] = slices.Clone[ed25519.PublicKey](k)
 	}
-	return wire.EnrolResponse{Device: d.ID, Certificate: der, CA: g.CA.Certificate(), PlanKeys: keys, Now: g.Now()}
+	return wire.EnrolResponse{Device: d.ID, Certificate: der, CA: g.CA.Certificate(), PlanKeys: keys, Feeds: g.Feeds.Roots(), Now: g.Now()}
 }
 
 // renew gives a device its next certificate. The key on record changes when the new certificate is first

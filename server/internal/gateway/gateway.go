@@ -100,6 +100,7 @@ type Config struct {
 	Contacts Contacts
 	Planner  Planner
 	// ---
+	Feeds   Feeds // nil: none are followed
 	Limits  Limits
 	Now     func() time.Time
 	Log     *slog.Logger
@@ -119,10 +120,12 @@ type Gateway struct {
 	plans    *planCache
 	uploads  chan struct{} // one token per document being received
 	inFlight atomic.Int64  // requests being worked on
-	refused  *quiet
-	steady   *route   // of check-ins
-	json     []string // the Content-Type of answers; never changed
-	codec    codec
+
+	downloads atomic.Int64 // files of feeds being sent
+	refused   *quiet
+	steady    *route   // of check-ins
+	json      []string // the Content-Type of answers; never changed
+	codec     codec
 
 	mu       sync.Mutex
 	sessions map[fleet.DeviceID]*session
@@ -172,6 +175,9 @@ func (c Config) check() error {
 
 func (c *Config) defaults() {
 	c.Limits.defaults()
+	if c.Feeds == nil {
+		c.Feeds = noFeeds{}
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -36,6 +36,7 @@ func table() []route {
 		{name: "reports", pattern: "POST " + wire.PathReports, serve: (*Gateway).reports},
 		{name: "leave", pattern: "POST " + wire.PathLeave, serve: (*Gateway).quit},
 		{name: "plan", pattern: "GET " + wire.PathPlan + "/{digest}", serve: (*Gateway).plan},
+		{name: "feed", pattern: "GET " + wire.PathFeed + "/{feed}/{path...}", serve: (*Gateway).feed},
 	}
 }
 

@@ -30,6 +30,7 @@ type follower struct {
 	asks   chan chan error    // a look at once, answered
 	nudged chan struct{}      // a look at once
 	filled chan struct{}      // there may be files to fetch
+	ended  chan struct{}      // closed when it does not look any more
 	broken error              // why it cannot run; nil: it can
 
 	mu     sync.Mutex
@@ -40,7 +41,7 @@ type follower struct {
 
 // newFollower takes up what the last run kept. A damaged copy is as good as none: the next look makes it anew.
 func newFollower(m *Mirror, f ledger.Feed) (*follower, error) {
-	fl := &follower{m: m, feed: f, store: trust.DirStore(filepath.Join(m.Dir, folderOf(f))), asks: make(chan chan error), nudged: make(chan struct{}, 1), filled: make(chan struct{}, 1)}
+	fl := &follower{m: m, feed: f, store: trust.DirStore(filepath.Join(m.Dir, folderOf(f))), asks: make(chan chan error), nudged: make(chan struct{}, 1), filled: make(chan struct{}, 1), ended: make(chan struct{})}
 	var err error
 	if fl.first, err = versionOf(f.Root); err != nil {
 		return nil, err
@@ -74,6 +75,7 @@ func (f *follower) edition() *edition {
 
 // follow looks at the feed again and again until ctx ends.
 func (f *follower) follow(ctx context.Context) {
+	defer close(f.ended)
 	f.recall(ctx)
 	var answer chan error
 	for {
@@ -123,12 +125,19 @@ func (f *follower) ask(ctx context.Context) error {
 	answer := make(chan error, 1)
 	select {
 	case f.asks <- answer:
+	case <-f.ended:
+		return errLooking
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	select {
 	case err := <-answer:
+		if errors.Is(err, context.Canceled) {
+			return errLooking // another follower took over, or the server ends
+		}
 		return err
+	case <-f.ended:
+		return errLooking
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -202,7 +211,7 @@ func (f *follower) refresh(ctx context.Context) error {
 	f.now = next.follows(f.now)
 	f.mu.Unlock()
 	f.m.Log.Info("verified a feed", "feed", f.feed.ID, "timestamp", next.state.TimestampVersion, "targets", next.state.TargetsVersion)
-	f.m.Changed()
+	f.m.tell()
 	return nil
 }
 

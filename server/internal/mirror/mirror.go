@@ -63,8 +63,8 @@ type Config struct {
 	Patience time.Duration // how long a device waits for a file that is not here yet; 20 s by default
 	Now      func() time.Time
 	Log      *slog.Logger
-	Changed  func()       // called after what Followed says may have changed
-	Client   *http.Client // for feeds on web servers
+	Changed  func([]wire.PlanFeed) // told what Followed says after it may have changed, one after another
+	Client   *http.Client          // for feeds on web servers
 }
 
 // Mirror follows feeds. Make one with New and run it with Run; its other methods are safe for concurrent use, and before
@@ -75,6 +75,8 @@ type Mirror struct {
 	mu        sync.Mutex
 	followers map[string]*follower
 	flights   flights
+
+	telling sync.Mutex // held while somebody is told what is followed, so that the last word is the newest
 }
 
 // New makes a Mirror and takes up what the last run kept, so that it can be served at once.
@@ -95,7 +97,7 @@ func New(c Config) (*Mirror, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Changed == nil {
-		c.Changed = func() {}
+		c.Changed = func([]wire.PlanFeed) {}
 	}
 	if c.Client == nil {
 		c.Client = newHTTPClient()
@@ -183,7 +185,14 @@ func (m *Mirror) leave(f *follower) {
 	if now, ok := m.Book.Feeds()[f.feed.ID]; !ok || string(now.Root) != string(f.feed.Root) {
 		f.forget()
 	}
-	m.Changed()
+	m.tell()
+}
+
+// tell says what is followed now.
+func (m *Mirror) tell() {
+	m.telling.Lock()
+	defer m.telling.Unlock()
+	m.Changed(m.Followed())
 }
 
 // tidy removes what earlier runs left of feeds that nobody follows.

@@ -76,8 +76,8 @@ func (fl *flights) first() bool {
 	return !was
 }
 
-// start puts a file on its way unless it is already, or failed a moment ago.
-func (fl *flights) start(digest string, now time.Time, fetch func(context.Context) error) *flight {
+// start puts a file on its way unless it is already. One that failed a moment ago is left alone, except for a look's sake.
+func (fl *flights) start(digest string, now time.Time, look bool, fetch func(context.Context) error) *flight {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	if f := fl.active[digest]; f != nil {
@@ -86,7 +86,7 @@ func (fl *flights) start(digest string, now time.Time, fetch func(context.Contex
 	f := &flight{done: make(chan struct{})}
 	old, failed := fl.failed[digest]
 	switch {
-	case failed && now.Sub(old.at).Abs() < againAfter:
+	case failed && !look && now.Sub(old.at).Abs() < againAfter:
 		f.err = old.err
 	case fl.ctx == nil || fl.closed:
 		f.err = errComing
@@ -132,7 +132,7 @@ func (m *Mirror) target(ctx context.Context, f *follower, t trust.Target) (conte
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	flight := m.flights.start(t.SHA256, m.Now(), func(ctx context.Context) error { return f.fetch(ctx, t) })
+	flight := m.flights.start(t.SHA256, m.Now(), false, func(ctx context.Context) error { return f.fetch(ctx, t) })
 	select {
 	case <-flight.done:
 		if flight.err != nil {
@@ -224,7 +224,7 @@ func (f *follower) fillFrom(ctx context.Context, e *edition) error {
 	}
 	var last error
 	for _, t := range missing {
-		flight := f.m.flights.start(t.SHA256, f.m.Now(), func(ctx context.Context) error { return f.fetch(ctx, t) })
+		flight := f.m.flights.start(t.SHA256, f.m.Now(), true, func(ctx context.Context) error { return f.fetch(ctx, t) })
 		select {
 		case <-flight.done:
 		case <-ctx.Done():
