@@ -8,20 +8,21 @@ import (
 	"time"
 )
 
-// readDeadline spares a connection most of its deadlines. net/http sets a read deadline some seven times for each request, nearly
+// deadlines spares a connection most of its deadlines. net/http sets a read deadline some seven times for each request, nearly
 // always a later one than the one in force, and each is a timer of the runtime's. Here a later deadline is only noted: when the
 // earlier one below fires, the read is put back until the noted one. An earlier deadline counts at once, so that a read
 // ends when it was told to and never before. It is for one reader at a time, as package tls is.
-type readDeadline struct {
+type deadlines struct {
 	mu      sync.Mutex
 	want    time.Time // what was set last; zero: none
 	armed   time.Time // what the connection below has; zero: none
 	reading bool
+	writes  bool // a deadline of writes is set
 }
 
 // SetReadDeadline implements net.Conn.
 func (c *conn) SetReadDeadline(t time.Time) error {
-	d := &c.reads
+	d := &c.lazy
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.want = t
@@ -33,24 +34,36 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 
 // SetDeadline implements net.Conn.
 func (c *conn) SetDeadline(t time.Time) error {
-	return errors.Join(c.SetReadDeadline(t), c.Conn.SetWriteDeadline(t))
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// SetWriteDeadline implements net.Conn. net/http lifts the deadline after each answer, though most had none.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	d := &c.lazy
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if t.IsZero() && !d.writes {
+		return nil
+	}
+	d.writes = !t.IsZero()
+	return c.Conn.SetWriteDeadline(t)
 }
 
 // Read implements net.Conn.
 func (c *conn) Read(p []byte) (int, error) {
 	for {
-		if err := c.reads.begin(c.Conn); err != nil {
+		if err := c.lazy.begin(c.Conn); err != nil {
 			return 0, err
 		}
 		n, err := c.Conn.Read(p)
-		if again := c.reads.end(err); !again || n > 0 {
+		if again := c.lazy.end(err); !again || n > 0 {
 			return n, err
 		}
 	}
 }
 
 // begin makes sure that the read which starts now ends in time.
-func (d *readDeadline) begin(below net.Conn) error {
+func (d *deadlines) begin(below net.Conn) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.tighter() {
@@ -66,7 +79,7 @@ func (d *readDeadline) begin(below net.Conn) error {
 }
 
 // end says whether a read that ended was ended too early. What the connection below has is over then; the next read sets it anew.
-func (d *readDeadline) end(err error) (again bool) {
+func (d *deadlines) end(err error) (again bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.reading = false
@@ -81,14 +94,14 @@ func (d *readDeadline) end(err error) (again bool) {
 var never = time.Unix(1<<40, 0)
 
 // tighter reports whether the connection below would let a read last too long, or ends it although it has none.
-func (d *readDeadline) tighter() bool {
+func (d *deadlines) tighter() bool {
 	if d.armed == never {
 		return true
 	}
 	return !d.want.IsZero() && (d.armed.IsZero() || d.want.Before(d.armed))
 }
 
-func (d *readDeadline) arm(below net.Conn) error {
+func (d *deadlines) arm(below net.Conn) error {
 	d.armed = d.want
 	return below.SetReadDeadline(d.want)
 }

@@ -105,3 +105,28 @@ func TestRequestsInARowCostNoDeadlines(t *testing.T) {
 		t.Errorf("%d deadlines were set below for 100 requests; want 1", n)
 	}
 }
+
+func TestTheDeadlineOfAnAnswerCountsAndIsLifted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		below, peer := net.Pipe()
+		defer peer.Close()
+		defer below.Close()
+		c := &conn{Conn: below}
+		for range 2 { // also when it was lifted before
+			if err := c.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			if _, err := c.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != time.Second {
+				t.Errorf("%v after %v; nobody reads", err, time.Since(start))
+			}
+			if err := c.SetWriteDeadline(time.Time{}); err != nil {
+				t.Fatal(err)
+			}
+			time.AfterFunc(time.Hour, func() { _, _ = peer.Read(make([]byte, 1)) })
+			if _, err := c.Write([]byte("x")); err != nil {
+				t.Errorf("without a deadline: %v", err)
+			}
+		}
+	})
+}

@@ -79,7 +79,7 @@ type conn struct {
 	net.Conn
 	table   *conns
 	network netip.Prefix
-	reads   readDeadline
+	lazy    deadlines
 	peer    atomic.Pointer[peer]
 	session atomic.Pointer[session]
 	call    call           // of the request under way: there is one at a time
