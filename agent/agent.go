@@ -106,9 +106,9 @@ type Options struct {
 	Version  string
 	Built    time.Time // no honest clock is before it
 	Feeds    Feeds     // nil: the device follows none
-	// Probe runs a publisher's health probe of an installed release; nil is passed, and the error's text is a sentence for people.
-	// Without it no update that has a probe counts as installed.
-	Probe    func(ctx context.Context, release catalog.Release, probe catalog.Probe) error
+	// Probe runs a publisher's health probe of an installed release, whose items have the format; nil is passed, and the
+	// error's text is a sentence for people. Without it no update that has a probe counts as installed.
+	Probe    func(ctx context.Context, release catalog.Release, format catalog.Format, probe catalog.Probe) error
 	EventDir string // where the guard leaves its events; empty for none
 	// Watch calls left whenever the guard left an event in dir, until ctx ends; nil: they are found with the next scan.
 	Watch  func(ctx context.Context, dir string, left func()) error

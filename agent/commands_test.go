@@ -202,7 +202,7 @@ func TestPromise3_WhyAnswersForIdsPackagesAndTheirSources(t *testing.T) {
 	if err := json.Unmarshal(sh.out.Bytes(), &answers); err != nil || len(answers) != 1 || answers[0].Verdict != "install" {
 		t.Errorf("%+v, %v", answers, err)
 	}
-	if code := sh.run("", "status"); code != 0 || !strings.Contains(sh.out.String(), "1 to install, 0 to roll back, 1 declined") || !strings.Contains(sh.out.String(), "openssl 3.1 (no_space)") {
+	if code := sh.run("", "status"); code != 0 || !strings.Contains(sh.out.String(), "1 to install, 0 to roll back, 0 to take off, 1 declined") || !strings.Contains(sh.out.String(), "openssl 3.1 (no_space)") {
 		t.Errorf("status:\n%s", sh.out.String())
 	}
 }

@@ -28,6 +28,26 @@ type Config struct {
 	Scan       Duration   `json:"scan"`        // between cheap rescans: "1m" by default
 	Quiet      Duration   `json:"quiet"`       // after boot, before the first refresh: "1m" by default
 	LogLevel   slog.Level `json:"log_level"`   // "INFO" by default
+	Feeds      FeedPolicy `json:"feeds"`       // which feeds the device follows: "signed" by default
+}
+
+// FeedPolicy says which feeds a device follows.
+type FeedPolicy string
+
+// The policies.
+const (
+	SignedFeeds    FeedPolicy = "signed"    // all that a signed plan names
+	EnrolmentFeeds FeedPolicy = "enrolment" // only those whose root came with the enrolment
+)
+
+// UnmarshalText reads a policy. An unknown one is an error: the device would else trust more than was meant.
+func (p *FeedPolicy) UnmarshalText(text []byte) error {
+	switch v := FeedPolicy(text); v {
+	case SignedFeeds, EnrolmentFeeds:
+		*p = v
+		return nil
+	}
+	return fmt.Errorf("%q is neither %q nor %q", text, SignedFeeds, EnrolmentFeeds)
 }
 
 // Duration is a time.Duration that is written as "4h" or "90s".

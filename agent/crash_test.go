@@ -22,6 +22,7 @@ import (
 	"assent/agent/internal/journal"
 	"assent/agent/internal/statedir"
 	"assent/agent/internal/uplink"
+	"assent/catalog"
 	"assent/installation"
 	"assent/wire"
 )
@@ -47,7 +48,8 @@ func child(path, world string) error {
 	if err != nil {
 		return err
 	}
-	a, err := New(Options{Dir: dir, Identity: id, Manager: &simManager{path: world}, Device: simDevice{"boot-1"}, Now: time.Now, Version: "test",
+	m := &simManager{path: world}
+	a, err := New(Options{Dir: dir, Identity: id, Manager: m, Probe: m.probe, Device: simDevice{"boot-1"}, Now: time.Now, Version: "test",
 		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Dial: func(id identity.Identity) (Link, error) {
 			return uplink.New(id, uplink.Options{Server: id.Server})
@@ -79,13 +81,35 @@ type crashRun struct {
 	server  *simServer
 	app     wire.PlanInstall
 	lib     wire.PlanInstall
+	end     installation.State // where both are to end
+	did     []string           // what the package manager is to have done, sorted
 }
 
-func newCrashRun(t *testing.T, bin string) *crashRun {
+// newInstallRun is a device onto which two updates are to come, one of them with a health probe.
+func newInstallRun(t *testing.T, bin string) *crashRun {
 	app, lib := file("app", "2"), file("lib", "2")
 	app.Needs = []string{"lib=2"}
 	w := deviceWith("1", "app", "lib")
 	w.Pool = []simFile{app, lib}
+	r := newCrashRun(t, bin, w, app, lib)
+	r.app.Probe = &catalog.Probe{Type: catalog.ProbeTCP, Port: 80}
+	r.end, r.did = installation.Installed, []string{"app:amd64=2", "lib:amd64=2"}
+	r.server.set(wire.Plan{Install: []wire.PlanInstall{r.app, r.lib}})
+	return r
+}
+
+// newBackRun is a device on which one update is declined that has to go back, and one that has to go.
+func newBackRun(t *testing.T, bin string) *crashRun {
+	old, app, lib := file("app", "1"), file("app", "2"), file("lib", "2")
+	w := deviceWith("2", "app", "lib")
+	w.Pool = []simFile{old, app, lib}
+	r := newCrashRun(t, bin, w, app, lib)
+	r.end, r.did = installation.Removed, []string{"-lib:amd64=2", "app:amd64=1"}
+	r.server.set(wire.Plan{Rollback: []wire.PlanRollback{app.stepBack(7, old)}, Remove: []wire.PlanRemove{lib.removal(8)}})
+	return r
+}
+
+func newCrashRun(t *testing.T, bin string, w simWorld, app, lib simFile) *crashRun {
 	r := &crashRun{t: t, bin: bin, state: filepath.Join(t.TempDir(), "state"), manager: newSim(t, w), server: newServer(t), app: app.install(), lib: lib.install()}
 	r.server.life = 40 * time.Second // at once past its half: the run begins with a renewal
 	dir, err := statedir.Open(r.state)
@@ -100,7 +124,6 @@ func newCrashRun(t *testing.T, bin string) *crashRun {
 	}
 	r.server.life = 30 * 24 * time.Hour
 	r.age(dir)
-	r.server.set(wire.Plan{Install: []wire.PlanInstall{r.app, r.lib}})
 	return r
 }
 
@@ -161,14 +184,14 @@ func (r *crashRun) die(env string) (reached bool) {
 	return true
 }
 
-// settled waits until the server knows both updates as installed, and a moment longer for the reports to be forgotten.
+// settled waits until the server knows both updates where they are to end, and a moment longer for the reports to be forgotten.
 // It gives up after a time or when the agent is dead.
 func (r *crashRun) settled(dead <-chan struct{}) bool {
 	limit := time.After(30 * time.Second)
 	for {
 		r.server.mu.Lock()
 		changed := r.server.changed
-		ok := r.server.at(r.app, installation.Installed)() && r.server.at(r.lib, installation.Installed)() && r.server.renewals > 0
+		ok := r.server.at(r.app, r.end)() && r.server.at(r.lib, r.end)() && r.server.renewals > 0
 		r.server.mu.Unlock()
 		if ok && r.empty() {
 			return true
@@ -200,21 +223,21 @@ func (r *crashRun) check() {
 	r.t.Helper()
 	executed := r.manager.world().Executions
 	slices.Sort(executed)
-	if want := []string{"app:amd64=2", "lib:amd64=2"}; !slices.Equal(executed, want) {
-		r.t.Errorf("executed %v; want each install exactly once", executed)
+	if !slices.Equal(executed, r.did) {
+		r.t.Errorf("executed %v; want each step exactly once: %v", executed, r.did)
 	}
 	for _, in := range []wire.PlanInstall{r.app, r.lib} {
 		n := 0
 		for _, s := range r.server.history(in) {
-			if s == installation.Installed {
+			if s == r.end {
 				n++
 			}
-			if s == installation.Failed || s == installation.Blocked {
+			if s == installation.Failed || s == installation.Blocked || s == installation.RemoveFailed {
 				r.t.Errorf("%s was reported as %s", in.Release.Name, s)
 			}
 		}
 		if n != 1 {
-			r.t.Errorf("%s was reported as installed %d times\n%s", in.Release.Name, n, r.server.story())
+			r.t.Errorf("%s was reported as %s %d times\n%s", in.Release.Name, r.end, n, r.server.story())
 		}
 	}
 	r.server.mu.Lock()
@@ -231,42 +254,67 @@ func (r *crashRun) check() {
 	}
 }
 
+// kill is where an agent is killed.
+type kill struct {
+	name, env string
+	must      bool // the point has to be reached
+}
+
+// kills lists the points, each further record whole and torn, and moments inside the package manager. records is how
+// many records the run surely writes.
+func kills(points []journal.Point, records int, inside ...string) []kill {
+	var out []kill
+	for _, p := range points {
+		out = append(out, kill{string(p), "ASSENT_CRASH_AT=" + string(p), true})
+	}
+	for n := 2; n <= records+3; n++ {
+		out = append(out, kill{fmt.Sprintf("record %d", n), fmt.Sprintf("ASSENT_CRASH_AT=%s:%d", journal.RecordWritten, n), n <= records})
+		out = append(out, kill{fmt.Sprintf("torn record %d", n), fmt.Sprintf("ASSENT_CRASH_AT=%s:%d", journal.RecordTorn, n), n <= records})
+	}
+	for _, at := range inside {
+		out = append(out, kill{at, "ASSENT_SIM_CRASH_AT=" + at, true})
+	}
+	return out
+}
+
 func TestN46_KilledAtEachStepTheAgentConvergesAndInstallsExactlyOnce(t *testing.T) {
 	bin := crashBinary(t)
-	type kill struct {
-		name, env string
-		must      bool // the point has to be reached
-	}
-	var kills []kill
-	for _, p := range journal.Points() {
-		kills = append(kills, kill{string(p), "ASSENT_CRASH_AT=" + string(p), true})
-	}
-	for n := 2; n <= 9; n++ { // every further record, whole and torn
-		kills = append(kills, kill{fmt.Sprintf("record %d", n), fmt.Sprintf("ASSENT_CRASH_AT=%s:%d", journal.RecordWritten, n), n <= 6})
-		kills = append(kills, kill{fmt.Sprintf("torn record %d", n), fmt.Sprintf("ASSENT_CRASH_AT=%s:%d", journal.RecordTorn, n), n <= 6})
-	}
-	for _, at := range []string{"apply_starting", "apply_begun", "apply_half"} {
-		kills = append(kills, kill{at, "ASSENT_SIM_CRASH_AT=" + at, true})
-	}
-	for _, k := range kills {
+	for _, k := range kills(journal.Points(), 6, "apply_starting", "apply_begun", "apply_half") {
 		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()
-			r := newCrashRun(t, bin)
-			if reached := r.die(k.env); !reached && k.must {
-				t.Fatalf("the agent never came to %s: either the point is gone or this test does not lead there", k.name)
-			}
-			cmd, log := r.spawn()
-			ok := r.settled(nil)
-			if !ok {
-				t.Errorf("never settled: %v\n%s", r.server.states, r.server.story())
-			}
-			cmd.Process.Kill()
-			cmd.Wait()
-			r.check()
-			if !ok || t.Failed() {
-				t.Logf("log of the second agent:\n%s", log)
-			}
+			newInstallRun(t, bin).killedAt(k)
 		})
+	}
+	// A step back and a removal are two transactions: what each of them meets is met twice.
+	both := []journal.Point{journal.FlightFiled, journal.Applied, journal.Verified, journal.Probed, journal.Landed}
+	back := kills(append([]journal.Point{journal.PlanStored, journal.PlanFenced, journal.RecordTorn, journal.RecordWritten, journal.Fetched, journal.Remembered}, both...), 7, "apply_starting", "apply_begun")
+	for _, p := range both {
+		back = append(back, kill{string(p) + " of the removal", fmt.Sprintf("ASSENT_CRASH_AT=%s:2", p), true})
+	}
+	for _, k := range back {
+		t.Run("C1 back/"+k.name, func(t *testing.T) {
+			t.Parallel()
+			newBackRun(t, bin).killedAt(k)
+		})
+	}
+}
+
+// killedAt kills the agent once and lets another one go on.
+func (r *crashRun) killedAt(k kill) {
+	r.t.Helper()
+	if reached := r.die(k.env); !reached && k.must {
+		r.t.Fatalf("the agent never came to %s: either the point is gone or this test does not lead there", k.name)
+	}
+	cmd, log := r.spawn()
+	ok := r.settled(nil)
+	if !ok {
+		r.t.Errorf("never settled: %v\n%s", r.server.states, r.server.story())
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	r.check()
+	if !ok || r.t.Failed() {
+		r.t.Logf("log of the second agent:\n%s", log)
 	}
 }
 

@@ -6,18 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"runtime/debug"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
-	"assent/agent/internal/command"
 	"assent/agent/internal/facts"
+	"assent/agent/internal/feeds"
+	"assent/agent/internal/guard"
 	"assent/agent/internal/identity"
 	"assent/agent/internal/journal"
-	"assent/agent/internal/pkgmgr/apt"
 	"assent/agent/internal/statedir"
 	"assent/agent/internal/uplink"
 	"assent/catalog"
@@ -75,17 +74,24 @@ func (p *program) run(ctx context.Context, conf Config) error {
 		return err
 	}
 	defer release()
-	a, err := New(Options{
-		Dir: dir, Identity: id, Manager: p.manager(log), Device: machine(p.root), Now: time.Now, Log: log,
-		Version: p.build.Version, Built: p.build.At, EventDir: dir.Path(eventDir),
+	var a *Agent
+	m, feedErr := p.managers(log, conf.Feeds, func(e feeds.Event) { a.noteFeed(e) })
+	a, err = New(Options{
+		Dir: dir, Identity: id, Manager: m, Feeds: m.followed(), Device: machine(p.root), Now: time.Now, Log: log,
+		Version: p.build.Version, Built: p.build.At, EventDir: dir.Path(eventDir), Watch: guard.Watch,
 		Dial: func(id identity.Identity) (Link, error) {
-			return uplink.New(id, uplink.Options{Server: cmp.Or(conf.Server, id.Server), ServerName: cmp.Or(conf.ServerName, id.ServerName), Now: notBefore(p.build.At)})
+			c, err := uplink.New(id, uplink.Options{Server: cmp.Or(conf.Server, id.Server), ServerName: cmp.Or(conf.ServerName, id.ServerName), Now: notBefore(p.build.At)})
+			if err == nil {
+				m.source.use(c)
+			}
+			return c, err
 		},
 		Timing: Timing{Refresh: time.Duration(conf.Refresh), Scan: time.Duration(conf.Scan), Quiet: time.Duration(conf.Quiet)},
 	})
 	if err != nil {
 		return err
 	}
+	a.fail("feed state", feedErr)
 	log.Info("started", "version", p.build.Version, "device", id.Device, "server", cmp.Or(conf.Server, id.Server))
 	return a.Run(ctx)
 }
@@ -122,15 +128,6 @@ func (p *program) await(ctx context.Context, dir *statedir.Dir, log *slog.Logger
 			return id, nil
 		}
 	}
-}
-
-// manager is the device's package manager.
-func (p *program) manager(log *slog.Logger) Manager {
-	self, err := os.Executable()
-	if err != nil {
-		self = "/usr/bin/assent-agent"
-	}
-	return apt.New(apt.Config{Root: p.root, Command: command.New(self), StateDir: p.state, Log: log, Now: time.Now})
 }
 
 // machine is the device as the files below a root describe it.

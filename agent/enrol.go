@@ -14,6 +14,9 @@ import (
 	"assent/wire"
 )
 
+// feedsDir is where package feeds keeps the pinned roots, below the state directory.
+const feedsDir = "feeds"
+
 // Enrolment is what a device needs to become one of a server's devices.
 type Enrolment struct {
 	Dir        *statedir.Dir
@@ -24,6 +27,8 @@ type Enrolment struct {
 	Root       string
 	Now        func() time.Time
 	Dial       func(ctx context.Context, network, addr string) (net.Conn, error) // nil for TCP
+	// Pin makes the roots of feeds durable that the server names with the enrolment; nil: the device follows no feeds.
+	Pin func([]wire.FeedRoot) error
 }
 
 // Enrol gets the device its identity. Where there is one already it is returned with fresh false, unless Force is set.
@@ -57,15 +62,21 @@ func Enrol(ctx context.Context, e Enrolment) (id identity.Identity, fresh bool, 
 	if err := forget(e.Dir); err != nil {
 		return id, false, err
 	}
+	if e.Pin != nil {
+		if err := e.Pin(resp.Feeds); err != nil {
+			return id, false, err // without an identity nothing counts yet: enrolling again pins again
+		}
+	}
 	if err := id.Save(e.Dir); err != nil {
 		return id, false, err
 	}
 	return id, true, identity.DropNextKey(e.Dir)
 }
 
-// forget removes what belonged to an earlier identity: its plan means nothing to the new one, and its numbers start anew.
+// forget removes what belonged to an earlier identity: its plan means nothing to the new one, its feeds are another
+// server's, and its numbers start anew.
 func forget(dir *statedir.Dir) error {
-	var errs []error
+	errs := []error{dir.Root().RemoveAll(feedsDir)}
 	for _, name := range []string{"identity.json", planFile, floorFile, progressFile, "journal", "sequence"} {
 		errs = append(errs, dir.Remove(name))
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"assent/agent/internal/feeds"
 	"assent/agent/internal/uplink"
 	"assent/wire"
 )
@@ -95,4 +96,9 @@ func (a *Agent) follow(ctx context.Context, feeds []wire.PlanFeed) (bool, error)
 		err = errOrders
 	}
 	return changed, err
+}
+
+// noteFeed journals what a feed refused.
+func (a *Agent) noteFeed(e feeds.Event) {
+	a.event(wire.Digest([]byte(e.Kind + " " + e.Feed + " " + e.Detail))[:26], e.Kind, e.Detail)
 }

@@ -54,7 +54,7 @@ func legal(t *testing.T, b *bench) {
 }
 
 func TestC1_ADeclinedApplicationThatHadNoEarlierVersionIsTakenOffOnceAndSaysSo(t *testing.T) {
-	for name, app := range map[string]simFile{"package": file("app", "2"), "tree": tree("app", "2")} {
+	for name, app := range map[string]simFile{"package": file("app", "2"), "tree": treeFile("app", "2")} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, nil)
@@ -154,7 +154,7 @@ func TestC1_OnlyTheDeclinedVersionIsTakenOff(t *testing.T) {
 
 func TestC1_ADeclinedTreeGoesBackToTheVersionBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		old, app := tree("app", "1"), tree("app", "2")
+		old, app := treeFile("app", "1"), treeFile("app", "2")
 		b := newBench(t, nil)
 		side := b.withSide(t, []simFile{old, app}, "app")
 		b.s.set(installs(app))
@@ -175,7 +175,7 @@ func TestC1_ADeclinedTreeGoesBackToTheVersionBefore(t *testing.T) {
 func TestEachTransactionIsOfOneKindAndOneManagerAndWhatIsExclusiveIsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old, back, gone, deb, alone := file("back", "1"), file("back", "2"), file("gone", "2"), file("deb", "2"), file("alone", "2")
-		treeGone, treeNew, other := tree("treegone", "2"), tree("treenew", "2"), file("other", "2")
+		treeGone, treeNew, other := treeFile("treegone", "2"), treeFile("treenew", "2"), file("other", "2")
 		b := newBench(t, []simFile{old, back, gone, deb, alone, other}, "deb", "alone", "other")
 		side := b.withSide(t, []simFile{treeGone, treeNew}, "treenew")
 		var order []string
@@ -207,7 +207,7 @@ func TestEachTransactionIsOfOneKindAndOneManagerAndWhatIsExclusiveIsAlone(t *tes
 
 func TestV2_AnUpdateWaitsForWhatItNeedsOfTheOtherManagerAndSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		lib, app := file("lib", "2"), tree("app", "2")
+		lib, app := file("lib", "2"), treeFile("app", "2")
 		lib.Fails = true
 		b := newBench(t, []simFile{lib}, "lib")
 		side := b.withSide(t, []simFile{app}, "app")
@@ -237,7 +237,7 @@ func TestV2_AnUpdateWaitsForWhatItNeedsOfTheOtherManagerAndSaysSo(t *testing.T) 
 
 func TestV2_UpdatesThatNeedEachOtherFirstAreBlockedAndNotSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		lib, app := file("lib", "2"), tree("app", "2")
+		lib, app := file("lib", "2"), treeFile("app", "2")
 		b := newBench(t, []simFile{lib}, "lib")
 		b.withSide(t, []simFile{app}, "app")
 		p := installs(app, lib)
@@ -260,7 +260,7 @@ func TestV2_UpdatesThatNeedEachOtherFirstAreBlockedAndNotSilent(t *testing.T) {
 
 func TestAManagerThatDoesNotWorkDoesNotKeepTheOtherBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		deb, app := file("deb", "2"), tree("app", "2")
+		deb, app := file("deb", "2"), treeFile("app", "2")
 		for _, sideBusy := range []bool{false, true} {
 			b := newBench(t, []simFile{deb}, "deb")
 			side := b.withSide(t, []simFile{app}, "app")
@@ -288,7 +288,7 @@ func TestAManagerThatDoesNotWorkDoesNotKeepTheOtherBack(t *testing.T) {
 
 func TestV2_WhatThisAgentDoesNotUnderstandIsBlockedAloneAndTheRestGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		deb, odd, mixed := file("deb", "2"), file("odd", "2"), tree("mixed", "2")
+		deb, odd, mixed := file("deb", "2"), file("odd", "2"), treeFile("mixed", "2")
 		odd.Format = "flatpak"
 		b := newBench(t, []simFile{deb}, "deb")
 		b.withSide(t, []simFile{mixed}, "mixed")
@@ -312,7 +312,7 @@ func TestV2_WhatThisAgentDoesNotUnderstandIsBlockedAloneAndTheRestGoesOn(t *test
 
 func TestV2_ATreeThatNeedsAnotherNamesItWithItsOwnEcosystem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		app, base := tree("app", "2"), tree("base", "3")
+		app, base := treeFile("app", "2"), treeFile("base", "3")
 		app.Needs = []string{"base=3"}
 		b := newBench(t, nil)
 		b.withSide(t, []simFile{app, base}, "app")
@@ -337,7 +337,7 @@ func healthy(f simFile) wire.Plan {
 
 func TestV3_WhatDoesNotPassItsProbeIsNotInstalledAndIsLookedAtAgainWithoutInstallingItAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		app := tree("app", "2")
+		app := treeFile("app", "2")
 		b := newBench(t, nil)
 		side := b.withSide(t, []simFile{app}, "app")
 		b.opt.Probe = side.probe
@@ -398,7 +398,7 @@ func TestV3_AProbeThatHangsIsEndedAndAnAgentThatStopsMeanwhileProbesAgain(t *tes
 	synctest.Test(t, func(t *testing.T) {
 		app := file("app", "2")
 		b := newBench(t, []simFile{app}, "app")
-		b.opt.Probe = func(ctx context.Context, _ catalog.Release, _ catalog.Probe) error {
+		b.opt.Probe = func(ctx context.Context, _ catalog.Release, _ catalog.Format, _ catalog.Probe) error {
 			<-ctx.Done()
 			return ctx.Err()
 		}
@@ -423,7 +423,7 @@ func TestV3_AProbeThatHangsIsEndedAndAnAgentThatStopsMeanwhileProbesAgain(t *tes
 
 func TestWhatNeedsAnUpdateWaitsUntilThatPassesItsProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		db, app := file("db", "2"), tree("app", "2")
+		db, app := file("db", "2"), treeFile("app", "2")
 		b := newBench(t, []simFile{db}, "db")
 		side := b.withSide(t, []simFile{app}, "app")
 		b.opt.Probe = b.m.probe
@@ -487,7 +487,7 @@ func TestC7_ADeclineDuringTheInstallLetsItFinishAndThenTakesItOff(t *testing.T) 
 
 func TestC7_ALiftedDeclineDuringTheRemovalLetsItFinishAndThenInstallsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		app, other := tree("app", "2"), tree("other", "2")
+		app, other := treeFile("app", "2"), treeFile("other", "2")
 		b := newBench(t, nil)
 		side := b.withSide(t, []simFile{app, other})
 		side.installed(app, other)
@@ -515,7 +515,7 @@ func TestC7_ALiftedDeclineDuringTheRemovalLetsItFinishAndThenInstallsAgain(t *te
 
 func TestC7_ADeclineThatReachesADeviceAfterAWeekIsCarriedOutAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		old, app, gone := file("app", "1"), file("app", "2"), tree("gone", "2")
+		old, app, gone := file("app", "1"), file("app", "2"), treeFile("gone", "2")
 		late := file("late", "2")
 		late.Missing = true
 		b := newBench(t, []simFile{old, app, late}, "app", "late")

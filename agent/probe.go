@@ -62,7 +62,7 @@ func (a *Agent) probeOne(ctx context.Context, p journal.Part) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit+time.Second)
 	defer cancel()
-	err := a.opt.Probe(ctx, p.Release, *p.Probe)
+	err := a.opt.Probe(ctx, p.Release, p.Items[0].Format, *p.Probe)
 	if err == nil {
 		return nil
 	}

@@ -18,7 +18,7 @@ func TestQueueGivesEachOrderOutAtMostOnceInPureTransactionsAndNothingBeforeWhatI
 		for i := range n {
 			f := file(fmt.Sprint("p", i), "2")
 			if rapid.Bool().Draw(r, "side") {
-				f = tree(f.Name, "2")
+				f = treeFile(f.Name, "2")
 			}
 			o := order{Part: partOf(f), kind: rapid.SampledFrom([]kind{toInstall, toInstall, toInstall, toStepBack, toRemove}).Draw(r, "kind"), exclusive: rapid.IntRange(0, 3).Draw(r, "exclusive") == 0}
 			open = append(open, o)

@@ -431,7 +431,7 @@ func (m *simManager) Remember(_ context.Context, update catalog.UpdateID, change
 }
 
 // probe is the health of what is installed.
-func (m *simManager) probe(_ context.Context, release catalog.Release, _ catalog.Probe) error {
+func (m *simManager) probe(_ context.Context, release catalog.Release, _ catalog.Format, _ catalog.Probe) error {
 	m.change(func(w *simWorld) { w.Probes++ })
 	if why := m.world().Sick[release.Name]; why != "" {
 		return errors.New(why)
@@ -439,8 +439,8 @@ func (m *simManager) probe(_ context.Context, release catalog.Release, _ catalog
 	return nil
 }
 
-// tree makes a file of the simulated repository that is installed beside the packages.
-func tree(name, version string) simFile {
+// treeFile makes a file of the simulated repository that is installed beside the packages.
+func treeFile(name, version string) simFile {
 	f := file(name, version)
 	f.Format, f.Space = catalog.Tar, "feed.acme"
 	return f

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/ed25519"
@@ -15,6 +16,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -45,6 +47,9 @@ type simServer struct {
 	docs     map[wire.Kind]string
 	bodies   map[string][]byte
 	plan     wire.Plan
+	written  []byte // the plan's bytes as another version of the server wrote them; nil for plan's own
+	feeds    []wire.FeedRoot
+	future   bool // answers have fields that no agent knows yet
 	counter  int64
 	expires  time.Duration
 	tamper   func(*wire.Statement)
@@ -115,9 +120,20 @@ func (s *simServer) set(plan wire.Plan) {
 	if plan.Guard == "" {
 		plan.Guard = fleet.BlockDeclined
 	}
-	s.plan = plan
+	s.plan, s.written = plan, nil
 	s.counter++
 	s.tick()
+}
+
+// setRaw is set with bytes that this version does not write.
+func (s *simServer) setRaw(t *testing.T, raw []byte) {
+	t.Helper()
+	var plan wire.Plan
+	if err := json.Unmarshal(raw, &plan); err != nil {
+		t.Fatal(err)
+	}
+	s.set(plan)
+	s.with(func() { s.written = raw })
 }
 
 func (s *simServer) with(f func()) {
@@ -259,6 +275,9 @@ func (s *simServer) reply(m wire.CheckIn) wire.CheckInReply {
 }
 
 func (s *simServer) planBytes() ([]byte, string) {
+	if s.written != nil {
+		return s.written, wire.Digest(s.written)
+	}
 	raw, digest, err := wire.Encode(s.plan)
 	if err != nil {
 		panic(err)
@@ -347,7 +366,7 @@ func (s *simServer) grant(csr []byte) (wire.EnrolResponse, error) {
 		s.device = fleet.DeviceID("d-" + wire.Digest(req.RawSubjectPublicKeyInfo)[:12])
 	}
 	return wire.EnrolResponse{Device: s.device, Certificate: s.leaf(req.PublicKey, true, s.life), CA: s.caDER,
-		PlanKeys: [][]byte{s.planKey.Public().(ed25519.PublicKey)}, Now: time.Now()}, nil
+		PlanKeys: [][]byte{s.planKey.Public().(ed25519.PublicKey)}, Feeds: s.feeds, Now: time.Now()}, nil
 }
 
 // identity enrols a device without any network.
@@ -393,7 +412,7 @@ func (s *simServer) serve(t *testing.T, plain net.Listener) string {
 	clients.AddCert(s.ca)
 	conf := &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: clients,
 		Certificates: []tls.Certificate{{Certificate: [][]byte{s.leaf(pub, false, s.life), s.caDER}, PrivateKey: key}}}
-	srv := &http.Server{Handler: s.handler(), ErrorLog: log.New(io.Discard, "", 0)}
+	srv := &http.Server{Handler: s.later(s.handler()), ErrorLog: log.New(io.Discard, "", 0)}
 	go srv.Serve(tls.NewListener(plain, conf))
 	t.Cleanup(func() { srv.Close() })
 	return "https://" + plain.Addr().String()
@@ -465,6 +484,24 @@ func (s *simServer) handler() http.Handler {
 		w.Write(enc.EncodeAll(body, nil))
 	}))
 	return mux
+}
+
+// later adds to each answer what only a later version would say.
+func (s *simServer) later(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.future || r.Method == http.MethodGet {
+			next.ServeHTTP(w, r)
+			return
+		}
+		rec := httptest.NewRecorder()
+		next.ServeHTTP(rec, r)
+		body := rec.Body.Bytes()
+		if bytes.HasPrefix(body, []byte(`{"`)) {
+			body = append([]byte(`{"from_the_future":{"list":[1,"two"]},`), body[1:]...)
+		}
+		w.WriteHeader(rec.Code)
+		w.Write(body)
+	})
 }
 
 // known lets only devices with a certificate in.

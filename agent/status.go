@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"assent/agent/internal/identity"
@@ -44,6 +45,8 @@ type PlanStatus struct {
 	Guard    fleet.GuardMode `json:"guard"`
 	Installs int             `json:"installs"`
 	Rollback int             `json:"rollbacks"`
+	Removals int             `json:"removals"`
+	Feeds    []string        `json:"feeds,omitempty"` // that the device is to follow
 	Denied   int             `json:"denied"`
 }
 
@@ -98,12 +101,20 @@ func (s *Status) readPlan(dir *statedir.Dir, id identity.Identity, now time.Time
 		return names
 	}
 	s.Plan = &PlanStatus{Digest: body.Plan, Counter: body.Counter, Issued: body.Issued, Expires: body.Expires, Expiry: expiry(body, now), Guard: plan.Guard,
-		Installs: len(plan.Install), Rollback: len(plan.Rollback), Denied: len(plan.Deny)}
+		Installs: len(plan.Install), Rollback: len(plan.Rollback), Removals: len(plan.Remove), Denied: len(plan.Deny)}
+	for _, f := range plan.Feeds {
+		s.Plan.Feeds = append(s.Plan.Feeds, f.ID)
+	}
 	for _, v := range plan.Verdicts {
 		names[v.Update] = v.Release.Name + " " + v.Release.Version
 	}
 	for _, in := range plan.Install {
 		names[in.Update] = in.Release.Name + " " + in.Release.Version
+	}
+	for _, rm := range plan.Remove {
+		if names[rm.Update] == "" && len(rm.Items) > 0 {
+			names[rm.Update] = rm.Items[0].Name + " " + rm.Items[0].Version
+		}
 	}
 	return names
 }
@@ -143,7 +154,10 @@ func (s Status) Print(w io.Writer) {
 		fmt.Fprintf(w, "problem:  %s\n", s.Problem)
 	}
 	if p := s.Plan; p != nil {
-		fmt.Fprintf(w, "plan:     %.12s, %s\n          %d to install, %d to roll back, %d declined, guard %s\n", p.Digest, p.Expiry, p.Installs, p.Rollback, p.Denied, p.Guard)
+		fmt.Fprintf(w, "plan:     %.12s, %s\n          %d to install, %d to roll back, %d to take off, %d declined, guard %s\n", p.Digest, p.Expiry, p.Installs, p.Rollback, p.Removals, p.Denied, p.Guard)
+		if len(p.Feeds) > 0 {
+			fmt.Fprintf(w, "feeds:    %s\n", strings.Join(p.Feeds, ", "))
+		}
 	} else {
 		fmt.Fprintln(w, "plan:     none yet")
 	}

@@ -22,6 +22,7 @@ type Answer struct {
 	Verdict string             `json:"verdict"`
 	Cause   installation.Cause `json:"cause,omitempty"`
 	Reasons []string           `json:"reasons"`
+	Order   string             `json:"order,omitempty"` // what the plan orders about it, in words
 	Deny    []Wall             `json:"deny,omitempty"`
 	State   installation.State `json:"state,omitempty"` // as this device journaled it
 	Why     installation.Cause `json:"state_cause,omitempty"`
@@ -100,6 +101,9 @@ func itemsOf(p wire.Plan) map[catalog.UpdateID][]catalog.Item {
 	for _, d := range p.Deny {
 		out[d.Update] = append(out[d.Update], d.Items...)
 	}
+	for _, rm := range p.Remove {
+		out[rm.Update] = append(out[rm.Update], rm.Items...)
+	}
 	for _, rb := range p.Rollback {
 		for _, it := range rb.Items {
 			out[rb.Update] = append(out[rb.Update], catalog.Item{Name: it.Name, Arch: it.Arch, Version: it.Version})
@@ -111,11 +115,32 @@ func itemsOf(p wire.Plan) map[catalog.UpdateID][]catalog.Item {
 // complete adds the walls in the way and what this device journaled.
 func (a *Answer) complete(p wire.Plan, e journal.Entry) {
 	a.State, a.Why, a.Detail, a.Needs = e.State, e.Cause, e.Detail, e.Needs
+	a.Order = ordered(p, a.Update)
 	for _, d := range p.Deny {
 		if d.Update == a.Update || d.Software == a.Release.Software && d.Later && d.Update != a.Update && a.Verdict != "install" {
 			a.Deny = append(a.Deny, Wall{Version: d.Version, Later: d.Later, Through: d.Through, Reason: d.Reason, By: d.By, Act: d.Act})
 		}
 	}
+}
+
+// ordered says what the plan orders about an update; empty when nothing.
+func ordered(p wire.Plan, id catalog.UpdateID) string {
+	for _, rb := range p.Rollback {
+		if rb.Update == id && len(rb.Items) > 0 {
+			return fmt.Sprintf("it goes back to %s %s (act %d)", rb.Items[0].Name, rb.Items[0].Version, rb.Act)
+		}
+	}
+	for _, rm := range p.Remove {
+		if rm.Update == id {
+			return fmt.Sprintf("it is taken off this device; its data and configuration stay (act %d)", rm.Act)
+		}
+	}
+	for _, in := range p.Install {
+		if in.Update == id && in.Probe != nil {
+			return fmt.Sprintf("it is installed, and counts as such once its health probe (%s) passes", in.Probe.Type)
+		}
+	}
+	return ""
 }
 
 // Print writes the answer for a person.
@@ -127,6 +152,9 @@ func (a Answer) Print(w io.Writer) {
 	fmt.Fprintln(w)
 	for _, r := range a.Reasons {
 		fmt.Fprintf(w, "    %s\n", r)
+	}
+	if a.Order != "" {
+		fmt.Fprintf(w, "  ordered: %s\n", a.Order)
 	}
 	for _, d := range a.Deny {
 		fmt.Fprintf(w, "  declined: %s%s by %s: %s (act %d)\n", d.Version, reach(d), d.By, d.Reason, d.Act)
