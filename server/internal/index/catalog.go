@@ -111,6 +111,8 @@ func (x *Index) putUpdate(u catalog.Update) *entry {
 	for _, d := range x.decisions.bySoftware[u.Software] {
 		if d.Status == approval.Declined {
 			x.decisions.walls[d.Scope] = x.software.tick // the files behind a wall may have changed
+		} else {
+			x.decisions.granted = x.software.tick // and those that an approval lets pass, where only these may
 		}
 	}
 	return e

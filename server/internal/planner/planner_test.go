@@ -365,7 +365,7 @@ func (w *world) change(r *rapid.T, group *rapid.Generator[fleet.GroupID], device
 		w.Offered(device.Draw(r, "device"), indextest.Offer("tool", "1.1", "1.0"), indextest.Offer("other", "1.1", "1.0"))
 	case 4:
 		g := w.group(group.Draw(r, "group"))
-		g.Guard = rapid.SampledFrom([]fleet.GuardMode{fleet.BlockDeclined, fleet.Observe}).Draw(r, "guard")
+		g.Guard = rapid.SampledFrom([]fleet.GuardMode{fleet.BlockDeclined, fleet.ApprovedOnly}).Draw(r, "guard")
 		w.Act("ada", ledger.GroupChange{Group: g})
 	case 5:
 		w.Advance(time.Duration(rapid.IntRange(1, 100).Draw(r, "hours")) * time.Hour)
