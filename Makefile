@@ -15,8 +15,9 @@ help: ## say what there is
 setup: ## install the Debian packages that tests and demo need
 	@scripts/setup.sh
 
-build: ## build the three programs and the lab into bin/
+build: ## build the three programs and the lab into bin/, and a newer server for the story of its upgrade
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/... ./lab/cmd/... ./e2e/cmd/...
+	go build -trimpath -ldflags '-s -w -X main.version=0.2.0' -o bin/next/ ./cmd/assentd
 
 demo: setup build ## run the story on real devices and leave them running
 	bin/assent-demo up

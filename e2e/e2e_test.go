@@ -32,10 +32,15 @@ func build(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", dir+"/", "assent/cmd/...")
+	cmd := exec.CommandContext(context.Background(), "go", "build", "-ldflags", "-X main.version=0.1.0", "-o", dir+"/", "assent/cmd/...")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("build the programs: %w\n%s", err, out)
+	}
+	next := exec.CommandContext(context.Background(), "go", "build", "-ldflags", "-X main.version="+stage.NextVersion, "-o", dir+"/next/", "assent/cmd/assentd")
+	next.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := next.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("build the newer server: %w\n%s", err, out)
 	}
 	bin = dir
 	return m.Run(), nil

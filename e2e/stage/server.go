@@ -2,6 +2,7 @@ package stage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -28,9 +29,22 @@ type Server struct {
 	// Args are further flags, Env further variables, for the next start.
 	Args, Env []string
 
-	stage *Stage
-	cmd   *exec.Cmd
-	done  chan struct{}
+	program string
+	stage   *Stage
+	cmd     *exec.Cmd
+	done    chan struct{}
+}
+
+// NextVersion is the version of the newer build of assentd that lies in "next" below the programs.
+const NextVersion = "0.2.0"
+
+// Upgrade ends assentd and starts the newer build on the same data.
+func (v *Server) Upgrade(ctx context.Context) error {
+	if err := v.Stop(); err != nil {
+		return err
+	}
+	v.program = filepath.Join(v.stage.cfg.Bin, "next", "assentd")
+	return v.Start(ctx)
 }
 
 func (s *Stage) openServer() error {
@@ -58,7 +72,7 @@ func (v *Server) Start(ctx context.Context) error {
 	}
 	defer log.Close()
 	args := append([]string{"--data", v.Data, "--listen", apiAddress, "--agent-listen", agentAddress, "--server-name", "10.77.0.1"}, v.Args...)
-	cmd := v.stage.Lab.Net.Command(context.WithoutCancel(ctx), filepath.Join(v.stage.cfg.Bin, "assentd"), args...)
+	cmd := v.stage.Lab.Net.Command(context.WithoutCancel(ctx), cmp.Or(v.program, filepath.Join(v.stage.cfg.Bin, "assentd")), args...)
 	cmd.Env = append(os.Environ(), v.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if cmd.SysProcAttr == nil {

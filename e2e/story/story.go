@@ -30,6 +30,7 @@ func (t *Teller) Tell(ctx context.Context, realArchive bool) error {
 	t.dependencies()
 	t.takeBack()
 	t.except()
+	t.managed()
 	t.prove()
 	return t.err
 }
@@ -247,8 +248,8 @@ func (t *Teller) except() {
 }
 
 func (t *Teller) prove() {
-	t.chapter("9. Prove it: the ledger")
-	t.assent("ledger", "list", "--limit", "8")
+	t.chapter("16. Prove it: the ledger")
+	t.assent("ledger", "list", "--limit", "12")
 	file := filepath.Join(t.Stage.Dir(), "ledger.jsonl")
 	t.assent("ledger", "export", "--output", file)
 	t.assent("ledger", "verify", file)
