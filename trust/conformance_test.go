@@ -308,12 +308,14 @@ func TestTUF_AnUnknownHashAlgorithmIsRefused(t *testing.T) {
 	refused(t, c, s.refresh(c), trust.ErrMalformed)
 }
 
-func TestTUF_SnapshotOrTargetsNamedWithoutADigestAreRefused(t *testing.T) {
-	s := newSim(t)
-	c, _ := s.fresh()
-	s.noHashes = true
-	s.later()
-	refused(t, c, s.refresh(c), trust.ErrMalformed)
+func TestTUF_SnapshotOrTargetsNamedWithoutDigestOrLengthAreRefused(t *testing.T) {
+	for _, change := range []func(*sim){func(s *sim) { s.noHashes = true }, func(s *sim) { s.noLengths = true }} {
+		s := newSim(t)
+		c, _ := s.fresh()
+		change(s)
+		s.later()
+		refused(t, c, s.refresh(c), trust.ErrMalformed)
+	}
 }
 
 func TestTUF_ASnapshotBelowItsThresholdIsRefused(t *testing.T) {

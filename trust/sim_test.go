@@ -65,7 +65,8 @@ type sim struct {
 	old       []signer // root keys of the last root, which sign the next one too
 	files     map[string][]byte
 	read      []string
-	noHashes  bool // names files by version alone
+	noHashes  bool // names files without their digests
+	noLengths bool // names files without their lengths
 }
 
 var start = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
@@ -182,11 +183,15 @@ func (s *sim) putSnapshot(b []byte) {
 }
 
 func (s *sim) meta(version int64, b []byte) *metadata.MetaFiles {
-	if s.noHashes {
-		return &metadata.MetaFiles{Version: version}
-	}
 	sum := sha256.Sum256(b)
-	return &metadata.MetaFiles{Version: version, Length: int64(len(b)), Hashes: metadata.Hashes{"sha256": sum[:]}}
+	m := &metadata.MetaFiles{Version: version, Length: int64(len(b)), Hashes: metadata.Hashes{"sha256": sum[:]}}
+	if s.noHashes {
+		m.Hashes = nil
+	}
+	if s.noLengths {
+		m.Length = 0
+	}
+	return m
 }
 
 // next is the next version of everything but the root.

@@ -54,7 +54,11 @@ func (s httpSource) Read(ctx context.Context, path string, max int64) (b []byte,
 }
 
 func (s httpSource) open(ctx context.Context, path string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base.JoinPath(strings.Split(path, "/")...).String(), nil)
+	parts := strings.Split(path, "/")
+	for i := range parts {
+		parts[i] = url.PathEscape(parts[i]) // JoinPath takes them as escaped
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base.JoinPath(parts...).String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("ask for %s: %w", path, err)
 	}
