@@ -132,8 +132,8 @@ func (a *Apt) finishRemoval(ctx context.Context, last run, h pkgmgr.Health) (pkg
 		if err := checkName(it.Name, it.Arch, it.Version); err != nil {
 			return h, errors.New("recover: the interrupted removal cannot be read")
 		}
-		if u := s.find(it.Name, it.Arch); u != nil && u.Want == "deinstall" && u.State != "installed" {
-			args = append(args, it.Name+":"+orNative(it.Arch, s.Native))
+		if u := s.find(it.Name, it.Arch); u != nil && u.Arch == it.Arch && u.Want == "deinstall" && u.State != "installed" {
+			args = append(args, it.Name+":"+it.Arch) // dpkg knows "all", unlike apt
 		}
 	}
 	if len(args) == 2 {
