@@ -102,9 +102,7 @@ func (r record) settled(l link) record {
 		return r.emptied()
 	case begun.To != nil && l.dir == begun.To.Dir:
 		return r.moved(begun.To)
-	case begun.To != nil:
-		r = r.trashed(begun.To.Dir)
-	}
+	} // else it did not come to its end; the tree that it was to lead to is an orphan
 	return r.observed(l)
 }
 

@@ -218,7 +218,7 @@ func (t *Tree) restore(releases []feed.Release, records []record) []wire.Restore
 		id := catalog.Release{Software: catalog.Software{Ecosystem: catalog.Generic, Namespace: catalog.FeedNamespace(r.Feed), Name: r.App}, Version: r.Current.Version}.ID()
 		for _, v := range past {
 			it := catalog.Item{Name: r.App, Arch: v.Arch, Version: v.Version, SHA256: v.SHA256, Size: v.Size}
-			line := wire.RestoreItem{Update: id, Name: it.Name, Arch: it.Arch, Version: it.Version, Current: r.Current.Version, SHA256: it.SHA256, Size: it.Size, Release: it.Version}
+			line := wire.RestoreItem{Update: id, Name: it.Name, Arch: it.Arch, Version: it.Version, Current: r.Current.Version, SHA256: it.SHA256, Size: it.Size, Release: it.Version, Format: r.Payload}
 			switch {
 			case v.Dir != "" || t.cached(it):
 				line.From = "cache"

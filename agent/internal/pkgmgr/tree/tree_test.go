@@ -316,7 +316,7 @@ func TestRestoreListsEachOlderVersionTheNewestFirst(t *testing.T) {
 		return catalog.Release{Software: catalog.Software{Ecosystem: "generic", Namespace: "feed.acme", Name: "app"}, Version: v}.ID()
 	}
 	line := func(current string, it catalog.Item, from string) wire.RestoreItem {
-		return wire.RestoreItem{Update: release(current), Name: "app", Arch: "amd64", Version: it.Version, Current: current, SHA256: it.SHA256, Size: it.Size, From: from, Release: it.Version}
+		return wire.RestoreItem{Update: release(current), Name: "app", Arch: "amd64", Version: it.Version, Current: current, SHA256: it.SHA256, Size: it.Size, From: from, Release: it.Version, Format: catalog.Tar}
 	}
 	want := []wire.RestoreItem{line("5.0", all[3], "cache"), line("5.0", all[2], "cache"), line("5.0", all[1], "repository"), line("5.0", all[0], "repository")}
 	if diff := cmp.Diff(want, w.scan().Available.Restore); diff != "" {
