@@ -77,7 +77,7 @@ func (p *program) run(ctx context.Context, conf Config) error {
 	var a *Agent
 	m, feedErr := p.managers(log, conf.Feeds, func(e feeds.Event) { a.noteFeed(e) })
 	a, err = New(Options{
-		Dir: dir, Identity: id, Manager: m, Feeds: m.followed(), Device: machine(p.root), Now: time.Now, Log: log,
+		Dir: dir, Identity: id, Manager: m, Feeds: m.followed(), Probe: m.probe, Device: machine(p.root), Now: time.Now, Log: log,
 		Version: p.build.Version, Built: p.build.At, EventDir: dir.Path(eventDir), Watch: guard.Watch,
 		Dial: func(id identity.Identity) (Link, error) {
 			c, err := uplink.New(id, uplink.Options{Server: cmp.Or(conf.Server, id.Server), ServerName: cmp.Or(conf.ServerName, id.ServerName), Now: notBefore(p.build.At)})

@@ -17,6 +17,7 @@ import (
 	"assent/agent/internal/pkgmgr/apt"
 	"assent/agent/internal/pkgmgr/multi"
 	"assent/agent/internal/pkgmgr/tree"
+	"assent/agent/internal/probe"
 	"assent/agent/internal/uplink"
 	"assent/catalog"
 	"assent/feed"
@@ -69,6 +70,15 @@ func (p *program) manager(log *slog.Logger) Manager {
 func (p *program) platform() catalog.Platform {
 	f := facts.Read(p.root)
 	return catalog.Platform{OS: "linux", Distribution: f.OS, Version: f.OSVersion, Arch: f.Arch}
+}
+
+// probe runs a health probe in the directory of its application.
+func (m *managers) probe(ctx context.Context, release catalog.Release, format catalog.Format, p catalog.Probe) error {
+	dir := ""
+	if id, ok := catalog.FeedOf(release.Namespace); ok && format.Side() {
+		dir = m.tree.Current(id, release.Name, format)
+	}
+	return probe.Run(ctx, p, dir)
 }
 
 // followed are the feeds as the agent's loop sees them.
