@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"os"
@@ -15,13 +16,29 @@ import (
 	"assent/lab"
 )
 
-// debs builds the Debian packages of a version and gives their files by package.
-func debs(t *testing.T, version string) map[string]string {
+// debs begins to build the Debian packages of a version. What it returns waits and gives their files by package.
+func debs(t *testing.T, version string) func() map[string]string {
 	t.Helper()
 	dir := t.TempDir()
-	if out, err := exec.Command("sh", "../packaging/build.sh", version, dir).CombinedOutput(); err != nil {
-		t.Fatalf("build packages: %v\n%s", err, out)
+	var out bytes.Buffer
+	build := exec.CommandContext(t.Context(), "sh", "../packaging/build.sh", version, dir)
+	build.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1795000000")
+	build.Stdout, build.Stderr = &out, &out
+	if err := build.Start(); err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = build.Wait() }) // where nobody asked for the packages
+	return func() map[string]string {
+		t.Helper()
+		if err := build.Wait(); err != nil {
+			t.Fatalf("build packages: %v\n%s", err, out.String())
+		}
+		return packagesIn(t, dir)
+	}
+}
+
+func packagesIn(t *testing.T, dir string) map[string]string {
+	t.Helper()
 	files := map[string]string{}
 	for _, name := range []string{"assentd", "assent-agent", "assent"} {
 		found, err := filepath.Glob(filepath.Join(dir, name+"_*.deb"))
@@ -102,7 +119,7 @@ func (s *installation) postinst() (pid, group string) {
 	return "", ""
 }
 
-// seen waits until the server has heard from the device in a process that started after now.
+// seenAs waits until the server has heard from an agent of this version.
 func (s *installation) seenAs(version string) {
 	s.t.Helper()
 	s.until("the server hears from agent "+version, func() bool {
@@ -119,14 +136,16 @@ func (s *installation) reboot() {
 }
 
 func TestSystemd_PackagesRunAsUnitsAndTransactionsOutliveTheAgent(t *testing.T) {
-	t.Setenv("SOURCE_DATE_EPOCH", "1795000000")
-	older, newer := debs(t, "v1.0.0"), debs(t, "v1.1.0")
+	first := debs(t, "v1.0.0")
 	s := installed(t)
+	older := first()
+	second := debs(t, "v1.1.0")
 	s.installServer(older)
 	s.installAgent(older)
 	s.restartInTheMiddle()
 	s.guardHolds()
 	s.rebootInTheMiddle()
+	newer := second()
 	s.upgradeItself(newer)
 	s.removeAndComeBack(newer)
 	s.purge()
