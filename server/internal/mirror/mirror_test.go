@@ -322,20 +322,18 @@ func TestN47_AServerThatEndsAtAnyRequestConverges(t *testing.T) {
 			next.ServeHTTP(w, r)
 		})
 		done := make(chan error, 1)
-		go func() { done <- s.look() }()
+		go func() {
+			_, err := s.m.Refresh(t.Context(), admin, s.ID, client.FeedRefresh{Wait: true})
+			done <- err
+		}()
 		over := false
 		select {
 		case <-cut:
-			s.end()
-			<-done
 		case err := <-done:
 			s.must(err)
-			s.filled()
-			s.mu.Lock()
-			over = requests < n
-			s.mu.Unlock()
-			s.end()
+			over = s.filledUnless(cut)
 		}
+		s.end()
 		s.handle(nil)
 		mend := s.Break()
 		s.start()

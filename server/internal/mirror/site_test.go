@@ -243,18 +243,28 @@ func (s *site) look() error {
 	}
 }
 
-// filled looks at the feed until all its files are here.
+// filled waits until all files of the feed are here.
 func (s *site) filled() client.FeedRow {
 	s.t.Helper()
+	s.filledUnless(nil)
+	return s.row()
+}
+
+// filledUnless waits until all files of the feed are here, or something else happens.
+func (s *site) filledUnless(other <-chan struct{}) bool {
+	s.t.Helper()
 	for range 2000 {
-		r := s.row()
-		if !r.Fetching && r.FilesHere == r.Files && r.Files > 0 {
-			return r
+		if r := s.row(); !r.Fetching && r.FilesHere == r.Files && r.Files > 0 {
+			return true
 		}
-		time.Sleep(5 * time.Millisecond) // there is no signal for it: people look again, too
+		select {
+		case <-other:
+			return false
+		case <-time.After(5 * time.Millisecond): // there is no signal for it: people look again, too
+		}
 	}
 	s.t.Fatalf("the files do not come: %+v", s.row())
-	return client.FeedRow{}
+	return false
 }
 
 func (s *site) row() client.FeedRow {
