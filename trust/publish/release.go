@@ -112,16 +112,7 @@ func check(all []feed.Release, r feed.Release) error {
 			return fault.New(fault.Invalid, "feed_format_changed", "%s is published as %s already; an application keeps its format.", r.Name, other.Ecosystem).On("payload")
 		}
 	}
-	installable := map[catalog.UpdateID]bool{}
-	for grown := true; grown; {
-		grown = false
-		for _, x := range all {
-			if !installable[x.ID()] && len(unmet(x, all, installable)) == 0 {
-				installable[x.ID()], grown = true, true
-			}
-		}
-	}
-	if installable[r.ID()] {
+	if !slices.ContainsFunc(stuck(all), func(x feed.Release) bool { return x.ID() == r.ID() }) {
 		return nil
 	}
 	for _, q := range r.Manifest.Requires {
@@ -132,11 +123,22 @@ func check(all []feed.Release, r feed.Release) error {
 	return fault.New(fault.Invalid, "feed_prerequisite_cycle", "%s %s and its prerequisites require each other, so none of them could ever install.", r.Name, r.Version).On("requires")
 }
 
-// unmet are the prerequisites of a release that no installable release meets.
-func unmet(x feed.Release, all []feed.Release, installable map[catalog.UpdateID]bool) []catalog.Requirement {
-	return slices.DeleteFunc(slices.Clone(x.Manifest.Requires), func(q catalog.Requirement) bool {
-		return slices.ContainsFunc(all, func(y feed.Release) bool { return installable[y.ID()] && meets(y, q) })
-	})
+// stuck are the releases that could never install: their prerequisites are missing, or require them in turn.
+func stuck(all []feed.Release) []feed.Release {
+	rest, installable := slices.Clone(all), []feed.Release{}
+	for grown := true; grown; {
+		grown = false
+		rest = slices.DeleteFunc(rest, func(x feed.Release) bool {
+			for _, q := range x.Manifest.Requires {
+				if !slices.ContainsFunc(installable, func(y feed.Release) bool { return meets(y, q) }) {
+					return false
+				}
+			}
+			installable, grown = append(installable, x), true
+			return true
+		})
+	}
+	return rest
 }
 
 func meets(x feed.Release, q catalog.Requirement) bool {
@@ -349,6 +351,13 @@ func (t *Tree) Remove(application, version string) error {
 	}
 	if cur.targets != nil && cur.targets.Signed.Targets[feed.ReleaseTarget(r.ID())] != nil {
 		return fault.New(fault.Conflict, "feed_release_signed", "%s %s was signed, so devices may have it; recall it with assent feed revoke.", application, version)
+	}
+	all, err := t.Releases()
+	if err != nil {
+		return err
+	}
+	if left := stuck(slices.DeleteFunc(all, func(x feed.Release) bool { return x.ID() == r.ID() })); len(left) > 0 {
+		return fault.New(fault.Conflict, "feed_release_required", "%s %s requires it; remove that first.", left[0].Name, left[0].Version)
 	}
 	files, err := t.readDraft()
 	if err != nil {
