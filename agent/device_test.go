@@ -14,6 +14,7 @@ import (
 	"assent/catalog"
 	"assent/installation"
 	"assent/lab"
+	"assent/trust/trusttest"
 	"assent/wire"
 )
 
@@ -25,8 +26,9 @@ type realDevice struct {
 	agent *lab.Process
 }
 
-// newRealDevice enrols a device that has version 1.0 of the Acme packages while their updates are out.
-func newRealDevice(t *testing.T) *realDevice {
+// newRealDevice enrols a device that has version 1.0 of the Acme packages while their updates are out. The server has a
+// copy of the feeds.
+func newRealDevice(t *testing.T, feeds ...*trusttest.Feed) *realDevice {
 	t.Helper()
 	ctx := t.Context()
 	bin := filepath.Join(t.TempDir(), "assent-agent")
@@ -52,6 +54,11 @@ func newRealDevice(t *testing.T) *realDevice {
 	must(t, lab.PublishAcme(repo, 1))
 	must(t, d.Install(bin, "/usr/bin/assent-agent"))
 	r := &realDevice{t: t, d: d, s: newServer(t)}
+	r.s.copies = map[string]string{}
+	for _, f := range feeds {
+		r.s.copies[f.ID] = f.Dir
+		r.s.feeds = append(r.s.feeds, wire.FeedRoot{ID: f.ID, Root: f.Root()})
+	}
 	ln, err := l.Net.Listen(lab.Gateway + ":8443")
 	must(t, err)
 	url := r.s.serve(t, ln)

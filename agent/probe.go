@@ -15,7 +15,7 @@ import (
 const (
 	// probeDefault is how long a probe may take that says nothing of it, probeLimit the longest that one may ask for.
 	probeDefault = 30 * time.Second
-	probeLimit   = 5 * time.Minute
+	probeLimit   = 10 * time.Minute
 	// probesAtOnce bounds how many probes run at the same time.
 	probesAtOnce = 8
 	passed       = "passed"

@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -49,7 +50,8 @@ type simServer struct {
 	plan     wire.Plan
 	written  []byte // the plan's bytes as another version of the server wrote them; nil for plan's own
 	feeds    []wire.FeedRoot
-	future   bool // answers have fields that no agent knows yet
+	copies   map[string]string // directories with the published files of feeds
+	future   bool              // answers have fields that no agent knows yet
 	counter  int64
 	expires  time.Duration
 	tamper   func(*wire.Statement)
@@ -465,6 +467,16 @@ func (s *simServer) handler() http.Handler {
 		}
 		s.left++
 		w.WriteHeader(http.StatusNoContent)
+	}))
+	mux.HandleFunc("GET "+wire.PathFeed+"/{feed}/{path...}", s.known(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		dir, ok := s.copies[r.PathValue("feed")]
+		s.mu.Unlock()
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		http.ServeFileFS(w, r, os.DirFS(dir), r.PathValue("path"))
 	}))
 	mux.HandleFunc("PUT "+wire.PathDocument+"/{kind}/{digest}", s.known(func(w http.ResponseWriter, r *http.Request) {
 		body, err := unzstd(r)
