@@ -79,7 +79,7 @@ func (b *bench) start() {
 	}
 	b.reg = prometheus.NewRegistry()
 	c := Config{CA: b.ca, Server: srv, PlanKeys: []ed25519.PublicKey{b.w.planKey.Public().(ed25519.PublicKey)},
-		Roster: b.w, Acts: b.w, Facts: b.w, Presence: b.w, Contacts: b.w, Planner: b.w, Limits: b.limits, Now: b.clock.Now, Metrics: b.reg, Flush: time.Hour}
+		Roster: b.w, Acts: b.w, Facts: b.w, Presence: b.w, Contacts: b.w, Planner: b.w, Feeds: newShelf(), Limits: b.limits, Now: b.clock.Now, Metrics: b.reg, Flush: time.Hour}
 	if b.behind != nil {
 		b.behind(&c)
 	}

@@ -40,6 +40,8 @@ func request(a *agent, name string) (method, path string, body []byte) {
 		return http.MethodPost, wire.PathReports, mustJSON(a.b.t, wire.Reports{})
 	case "leave":
 		return http.MethodPost, wire.PathLeave, nil
+	case "feed":
+		return http.MethodGet, wire.PathFeed + "/acme/root.json", nil
 	case "plan":
 		return http.MethodGet, wire.PathPlan + "/" + a.plan, nil
 	}

@@ -212,8 +212,11 @@ type resuming struct {
 	count func(n int)
 }
 
-// maxTries bounds how often in a row a connection may break without a byte having come.
-const maxTries = 3
+// A connection may break so often in a row without a byte having come; in between is a pause that grows.
+const (
+	maxTries   = 3
+	retryAfter = 500 * time.Millisecond
+)
 
 // Read implements io.Reader.
 func (r *resuming) Read(p []byte) (int, error) {
@@ -255,7 +258,7 @@ func (r *resuming) again(cause error) error {
 		return cause
 	}
 	select {
-	case <-time.After(time.Duration(r.tries) * time.Second):
+	case <-time.After(time.Duration(r.tries) * retryAfter):
 		return nil
 	case <-r.ctx.Done():
 		return cause
