@@ -40,7 +40,7 @@ func (s *Stage) NewVendor(name string) (*Vendor, error) {
 }
 
 // Root is the file that subscribers pin.
-func (v *Vendor) Root() string { return filepath.Join(v.out, "1.root.json") }
+func (v *Vendor) Root() string { return filepath.Join(v.out, "metadata", "1.root.json") }
 
 // Out is the published folder.
 func (v *Vendor) Out() string { return v.out }
