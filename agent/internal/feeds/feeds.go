@@ -165,7 +165,8 @@ func (f *Feeds) Health() []wire.OriginHealth {
 	return out
 }
 
-// Refresh looks at every followed feed anew and says how they are. It has no deadline of its own but ctx.
+// Refresh looks at every followed feed anew and says how they are. A feed that does not answer is given up on after a few
+// minutes.
 func (f *Feeds) Refresh(ctx context.Context) []wire.OriginHealth {
 	f.turn.Lock()
 	defer f.turn.Unlock()

@@ -128,9 +128,15 @@ func (one *follower) known() []feed.Release {
 	return one.releases
 }
 
+// syncDeadline ends a look at a feed that does not come to an end. What was fetched of its documents stays, so the next
+// look goes on from there.
+const syncDeadline = 5 * time.Minute
+
 // sync follows the feed to its newest state and fetches its documents. The manifests are small; payloads are fetched
 // when they are needed.
 func (one *follower) sync(ctx context.Context, src Source, now time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, syncDeadline)
+	defer cancel()
 	from := files{src, one.id}
 	err := one.client.Refresh(ctx, from, now)
 	if err == nil {

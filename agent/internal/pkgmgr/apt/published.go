@@ -36,8 +36,7 @@ func (l *lists) publishedNames(ctx context.Context, t *tree) (map[string]bool, e
 			return nil, ctx.Err()
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // collect reads it too and reports what is wrong
-			a := "/" + listsDir + ix.name + ": " + err.Error()
-			l.find("list_unreadable", []string{a})
+			l.find("list_unreadable", []string{"/" + listsDir + ix.name + ": " + err.Error()})
 		}
 	}
 	return out, nil
@@ -113,6 +112,8 @@ func (a *Apt) prepare(ctx context.Context, tx pkgmgr.Transaction, progress func(
 	if len(missing) == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, fetchDeadline)
+	defer cancel()
 	if err := a.cfg.Feeds.Prepare(ctx, missing, progress); err != nil {
 		return err
 	}
@@ -193,20 +194,22 @@ func lastItems(all []had) (out []pastItem) {
 	return out
 }
 
-// rememberPublished notes the releases that changes replace.
-func (a *Apt) rememberPublished(w *world, known contents, changes []wire.Change) error {
+// rememberPublished notes the releases that changes replace, where a feed publishes what comes in; published says whether
+// one does. What comes from a feed and from elsewhere alike is the feed's too.
+func (a *Apt) rememberPublished(w *world, known contents, changes []wire.Change) (published bool, err error) {
 	bySoftware := map[catalog.Software][]wire.Change{}
 	for _, c := range changes {
-		s := catalog.Software{Ecosystem: ecosystem, Namespace: c.Space, Name: c.Source}
-		if !validName([]byte(s.Name)) || notNamespace.MatchString(s.Namespace) {
-			return fmt.Errorf("%.80q of %.80q is no application", s.Name, s.Namespace)
+		for _, o := range w.offered(c.Name, c.Arch, c.Version) {
+			if o.feed() != "" && o.SHA256 == c.SHA256 {
+				s := catalog.Software{Ecosystem: ecosystem, Namespace: o.Space, Name: o.Source}
+				bySoftware[s] = append(bySoftware[s], c)
+			}
 		}
-		bySoftware[s] = append(bySoftware[s], c)
 	}
 	for s, list := range bySoftware {
 		h := had{Software: s}
 		if err := readJSON(a.hadFile(s), &h); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+			return false, err
 		}
 		if !w.hasAny(s.Name, list) {
 			h.Releases = nil // it is installed anew: there is nothing to go back to
@@ -217,10 +220,10 @@ func (a *Apt) rememberPublished(w *world, known contents, changes []wire.Change)
 			}
 		}
 		if err := writeJSON(a.hadFile(s), h); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return len(bySoftware) > 0, nil
 }
 
 // hasAny reports whether anything of an application is installed.

@@ -52,16 +52,15 @@ func (a *Apt) Remember(ctx context.Context, update catalog.UpdateID, changes []w
 	if !updateID.MatchString(string(update)) {
 		return fmt.Errorf("remember: %.80q is not an update", update)
 	}
-	var replaced, published []wire.Change
+	var replaced, arriving []wire.Change
 	var names []string
 	for _, c := range changes {
-		if c.Op != wire.OpRemove && c.From != c.Version {
-			names = append(names, c.Name)
-			if _, ok := catalog.FeedOf(c.Space); ok {
-				published = append(published, c)
-			} else if c.From != "" {
-				replaced = append(replaced, c)
-			}
+		if c.Op == wire.OpRemove || c.From == c.Version {
+			continue
+		}
+		names, arriving = append(names, c.Name), append(arriving, c)
+		if _, ok := catalog.FeedOf(c.Space); !ok && c.From != "" {
+			replaced = append(replaced, c)
 		}
 	}
 	w, err := a.world(ctx, names)
@@ -72,10 +71,11 @@ func (a *Apt) Remember(ctx context.Context, update catalog.UpdateID, changes []w
 	if err != nil {
 		return fmt.Errorf("remember: %w", err)
 	}
-	if err := a.rememberPublished(w, known, published); err != nil {
+	published, err := a.rememberPublished(w, known, arriving)
+	if err != nil {
 		return fmt.Errorf("remember: %w", err)
 	}
-	if len(published) > 0 && len(replaced) == 0 {
+	if published && len(replaced) == 0 {
 		a.pruneKept()
 		return nil
 	}

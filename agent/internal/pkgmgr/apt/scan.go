@@ -130,21 +130,26 @@ func (l *lists) candidate(all []*version, p *installed) *version {
 }
 
 // itemsOf gives one item for each content of a version, with its namespace. Of several places that have a content,
-// a security suite names the origin, then the one with the highest priority.
+// a security suite names the origin, then the one with the highest priority. A feed that has it too gives an item of its
+// own: neither can a feed take over what an archive publishes, nor an archive what a feed does.
 func itemsOf(v *version, p *installed, candidate bool) func(yield func(string, wire.OfferItem) bool) {
 	return func(yield func(string, wire.OfferItem) bool) {
-		var done []string
+		var done, contents []string
 		for _, f := range v.Files {
-			if slices.Contains(done, f.SHA256) {
+			key := f.SHA256 + " " + f.Index.release.feed
+			if slices.Contains(done, key) {
 				continue
 			}
-			done = append(done, f.SHA256)
-			from := mainOrigin(v.Files, f.SHA256)
+			done = append(done, key)
+			if !slices.Contains(contents, f.SHA256) {
+				contents = append(contents, f.SHA256)
+			}
+			from := mainOrigin(v.Files, f)
 			item := wire.OfferItem{
 				Item:      catalog.Item{Name: v.Name, Arch: v.Arch, Version: v.Version, Size: f.Size, SHA256: f.SHA256},
 				Installed: p.Version, Origin: from.release.name(), Security: from.release.security(), Hold: p.Want == "hold", Pin: v.Pin,
 				// Should apt know several contents as one version, it takes the first.
-				Candidate: candidate && len(done) == 1, Summary: f.Summary,
+				Candidate: candidate && len(contents) == 1, Summary: f.Summary,
 			}
 			if v.Phased < notPhased {
 				item.Phased = max(1, v.Phased)
@@ -156,10 +161,11 @@ func itemsOf(v *version, p *installed, candidate bool) func(yield func(string, w
 	}
 }
 
-func mainOrigin(files []file, sha256 string) *index {
+// mainOrigin is the place that names where a content comes from, among those of the same feed or of none.
+func mainOrigin(files []file, one file) *index {
 	var best *index
 	for _, f := range files {
-		if f.SHA256 != sha256 {
+		if f.SHA256 != one.SHA256 || f.Index.release.feed != one.Index.release.feed {
 			continue
 		}
 		better := best == nil

@@ -2,10 +2,12 @@ package apt
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"time"
 
 	"assent/catalog"
@@ -79,7 +81,7 @@ type offer struct {
 	Space, Origin         string
 }
 
-// offered lists every content that the package sources have under a name, architecture and version.
+// offered lists every content that the package sources have under a name, architecture and version, those of feeds last.
 func (w *world) offered(name, arch, version string) []offer {
 	var out []offer
 	for _, v := range w.versions[packageKey(name, arch, w.native)] {
@@ -98,7 +100,17 @@ func (w *world) offered(name, arch, version string) []offer {
 			out = append(out, o)
 		}
 	}
+	slices.SortStableFunc(out, func(x, y offer) int { return cmp.Compare(x.feed(), y.feed()) })
 	return out
+}
+
+// feed is the feed that offers it; empty for a package source of the device.
+func (o offer) feed() string {
+	id, ok := catalog.FeedOf(o.Space)
+	if !ok {
+		return ""
+	}
+	return id
 }
 
 // rolledBack reports whether a source is older now than it was: what it offers is not used, however well it is signed.
