@@ -199,7 +199,7 @@ func (a *app) feedRefresh() *cobra.Command {
 			}
 			return a.answer(f, func(p *printer) {
 				if r.Wait {
-					p.line("%s is verified: %d releases, signatures until %s.", f.Name, f.Releases, a.when(f.Expires))
+					p.line("%s is verified: %s, signatures until %s.", f.Name, many(f.Releases, "release"), a.when(f.Expires))
 					return
 				}
 				p.line("The server looks at %s.", f.Name)
