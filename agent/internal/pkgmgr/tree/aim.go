@@ -202,8 +202,8 @@ func (t *Tree) missing(it catalog.Item, releases []feed.Release) error {
 func (t *Tree) admit(a *aim, r feed.Release, back bool) error {
 	it := r.Manifest.Items[slices.IndexFunc(r.Manifest.Items, same(a.item))]
 	switch {
-	case !r.Manifest.Payload.Side():
-		return refuse(installation.UnknownData, "%s is not installed side by side.", a.item.Key())
+	case !r.Manifest.Payload.Side() || a.item.Format != "" && a.item.Format != r.Manifest.Payload:
+		return refuse(installation.UnknownData, "%s is no %s in the feed %s.", a.item.Key(), a.item.Format, feedOf(r))
 	case len(r.Unknown) > 0:
 		return refuse(installation.UnknownData, "The release says something that this agent does not know: %s.", r.Unknown[0])
 	case r.Revoked != nil && !back:
@@ -247,7 +247,8 @@ func feedOf(r feed.Release) string {
 
 // change is the aim as a line of the transaction.
 func (a aim) change() wire.Change {
-	c := wire.Change{Op: a.op, Name: a.item.Name, Arch: a.item.Arch, Source: a.item.Name, SrcVer: a.item.Version, Space: catalog.FeedNamespace(a.rec.Feed)}
+	c := wire.Change{Op: a.op, Name: a.item.Name, Arch: a.item.Arch, Source: a.item.Name, SrcVer: a.item.Version,
+		Space: catalog.FeedNamespace(a.rec.Feed), Format: a.rec.Payload}
 	if a.rec.Current != nil {
 		c.From = a.rec.Current.Version
 	}

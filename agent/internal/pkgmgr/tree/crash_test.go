@@ -26,7 +26,30 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code, err := inMemory(m.Run)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "these tests need root: ", err)
+		os.Exit(1)
+	}
+	os.Exit(code)
+}
+
+// inMemory runs the tests with their temporary directories in memory, where waiting for the disk costs nothing. What a
+// power cut leaves is tested on file systems of their own.
+func inMemory(run func() int) (code int, err error) {
+	dir, err := os.MkdirTemp("", "tree")
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(dir)
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=512m,mode=700"); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, syscall.Unmount(dir, syscall.MNT_DETACH)) }()
+	if err := os.Setenv("TMPDIR", dir); err != nil {
+		return 0, err
+	}
+	return run(), nil
 }
 
 func child(dir, want string) error {

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/gzip"
@@ -77,7 +76,7 @@ func TestSimulateNamesTheChangeWholly(t *testing.T) {
 	w := newWorld(t, t.TempDir())
 	v1, v2 := w.release("1.0"), w.release("2.0")
 	line := func(op wire.Op, it catalog.Item, from string) wire.Change {
-		return wire.Change{Op: op, Name: "app", Arch: "amd64", Version: it.Version, From: from, SHA256: it.SHA256, Size: it.Size, Source: "app", SrcVer: it.Version, Space: "feed.acme"}
+		return wire.Change{Op: op, Name: "app", Arch: "amd64", Version: it.Version, From: from, SHA256: it.SHA256, Size: it.Size, Source: "app", SrcVer: it.Version, Space: "feed.acme", Format: catalog.Tar}
 	}
 	check := func(want pkgmgr.Want, change wire.Change, fetch int64) {
 		t.Helper()
@@ -91,7 +90,7 @@ func TestSimulateNamesTheChangeWholly(t *testing.T) {
 	check(install(v2), line(wire.OpUpgrade, v2, "1.0"), v2.Size)
 	w.ok(install(v2))
 	check(back(v1), line(wire.OpDowngrade, v1, "2.0"), 0)
-	check(remove(v2), wire.Change{Op: wire.OpRemove, Name: "app", Arch: "amd64", From: "2.0", Source: "app", SrcVer: "2.0", Space: "feed.acme"}, 0)
+	check(remove(v2), wire.Change{Op: wire.OpRemove, Name: "app", Arch: "amd64", From: "2.0", Source: "app", SrcVer: "2.0", Space: "feed.acme", Format: catalog.Tar}, 0)
 	w.must(os.Remove(w.path("bin/app")))
 	check(install(v2), line(wire.OpReinstall, v2, "2.0"), v2.Size)
 	if r := w.refused(install(v1), installation.DowngradeNeeded); len(r.Changes) != 1 {
@@ -124,6 +123,7 @@ func TestV2_WhatCannotBeIsRefusedWithItsCause(t *testing.T) {
 		"other kind":       {install(turned), installation.Unresolvable},
 		"two at once":      {install(v2, turned), installation.Unresolvable},
 		"and off at once":  {pkgmgr.Want{Items: []catalog.Item{v2}, Remove: []catalog.Item{v1}}, installation.Unresolvable},
+		"as content":       {install(with(v2, func(i *catalog.Item) { i.Format = catalog.ContentFile })), installation.UnknownData},
 		"a package":        {install(with(v2, func(i *catalog.Item) { i.Format = catalog.Deb })), installation.UnknownData},
 		"no version":       {install(with(v2, func(i *catalog.Item) { i.Version = "../../etc" })), installation.UnknownData},
 		"no name":          {install(with(v2, func(i *catalog.Item) { i.Name = "../app" })), installation.UnknownData},
@@ -198,84 +198,6 @@ func TestCompressionsAndContentFormsAllUnpack(t *testing.T) {
 		w := newWorld(t, t.TempDir())
 		w.ok(install(w.publish("1.0", plain)))
 	})
-}
-
-func TestV3_AnyChangeOfTheTreeIsDamageAndInstallingAgainHealsIt(t *testing.T) {
-	for name, hurt := range map[string]func(w *world) error{
-		"content": func(w *world) error {
-			return os.WriteFile(w.path("bin/app"), []byte("#!/bin/sh\necho 6.6\n"), 0o755)
-		},
-		"mode":   func(w *world) error { return os.Chmod(w.path("bin/app"), 0o777) },
-		"setuid": func(w *world) error { return os.Chmod(w.path("bin/app"), 0o755|os.ModeSetuid) },
-		"gone":   func(w *world) error { return os.Remove(w.path("lib/deep/data")) },
-		"link": func(w *world) error {
-			return errors.Join(os.Remove(w.path("bin/run")), os.Symlink("/bin/sh", w.path("bin/run")))
-		},
-		"owner": func(w *world) error { return os.Chown(w.path("bin/app"), 65534, 65534) },
-		"all": func(w *world) error {
-			p, err := filepath.EvalSymlinks(w.path("."))
-			return errors.Join(err, os.RemoveAll(p))
-		},
-		"dir": func(w *world) error {
-			return errors.Join(os.RemoveAll(w.path("bin")), os.Symlink("/usr/bin", w.path("bin")))
-		},
-		"forgery": func(w *world) error { return forge(w) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, t.TempDir())
-			v1 := w.release("1.0")
-			w.ok(install(v1))
-			w.must(hurt(w))
-			if p := w.proof(v1); p.Status != damaged || p.Version != "1.0" {
-				t.Errorf("proof %+v", p)
-			}
-			w.clock = w.clock.Add(2 * lookAgain)
-			s := w.scan()
-			if p := s.Inventory.Packages[0]; p.Status != damaged {
-				t.Errorf("inventory %+v", p)
-			}
-			if o := s.Available.Updates; len(o) != 1 || o[0].Version != "1.0" || o[0].Items[0].Installed != "1.0" {
-				t.Errorf("the release that heals it is not offered: %+v", o)
-			}
-			if d, err := w.tree.Audit(t.Context()); err != nil || len(d) != 1 {
-				t.Errorf("audit %+v, %v", d, err)
-			}
-			w.ok(install(v1))
-			if got := w.onDisk(); len(got) != 1 {
-				t.Errorf("on disk %v", got)
-			}
-		})
-	}
-}
-
-// forge replaces the list of files by one that fits a changed file.
-func forge(w *world) error {
-	names, err := filepath.Glob(filepath.Join(w.state, "tree/manifests/*"))
-	if err != nil || len(names) != 1 {
-		return fmt.Errorf("%v, %w", names, err)
-	}
-	return os.WriteFile(names[0], []byte(`{"format":1,"files":[]}`), 0o600)
-}
-
-func TestFilesThatAnApplicationAddsAndTouchesWithoutChangingAreNoDamage(t *testing.T) {
-	w := newWorld(t, t.TempDir())
-	v1 := w.release("1.0")
-	w.ok(install(v1))
-	w.must(os.WriteFile(w.path("lib/cache"), nil, 0o644))
-	w.must(os.Chtimes(w.path("bin/app"), time.Now(), time.Now()))
-	w.there(v1)
-}
-
-func TestDamagedOldVersionIsFetchedAnewWhenItIsGoneBackTo(t *testing.T) {
-	w := newWorld(t, t.TempDir())
-	v1, v2 := w.release("1.0"), w.release("2.0")
-	w.ok(install(v1))
-	w.ok(install(v2))
-	w.must(os.WriteFile(filepath.Join(w.root, "opt/assent/acme/app/versions/1.0/bin/app"), []byte("evil"), 0o755))
-	w.ok(back(v1))
-	if got := w.onDisk(); len(got) != 2 {
-		t.Errorf("on disk %v: the damaged tree is still there, or the other is not", got)
-	}
 }
 
 func TestKeepsTheNewestThreeAndNeverPrunesWhatCouldBeSteppedBackTo(t *testing.T) {
