@@ -74,6 +74,7 @@ type Mirror struct {
 
 	mu        sync.Mutex
 	followers map[string]*follower
+	settled   chan struct{} // closed, and made anew, each time the followers are the subscriptions
 	flights   flights
 
 	telling sync.Mutex // held while somebody is told what is followed, so that the last word is the newest
@@ -102,7 +103,7 @@ func New(c Config) (*Mirror, error) {
 	if c.Client == nil {
 		c.Client = newHTTPClient()
 	}
-	m := &Mirror{Config: c, followers: map[string]*follower{}}
+	m := &Mirror{Config: c, followers: map[string]*follower{}, settled: make(chan struct{})}
 	m.flights.init()
 	for _, f := range c.Book.Feeds() {
 		m.take(f)
@@ -157,6 +158,30 @@ func (m *Mirror) reconcile(ctx context.Context, running *sync.WaitGroup) {
 	}
 	if m.flights.first() {
 		m.tidy(want)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	close(m.settled)
+	m.settled = make(chan struct{})
+}
+
+// present waits until a subscription is followed.
+func (m *Mirror) present(ctx context.Context, feed ledger.Feed) (*follower, error) {
+	for {
+		m.mu.Lock()
+		f, settled := m.followers[feed.ID], m.settled
+		m.mu.Unlock()
+		if f != nil && same(f.feed, feed) {
+			return f, nil
+		}
+		select {
+		case <-settled:
+		case <-ctx.Done():
+			return nil, errLooking
+		}
+		if now, ok := m.Book.Feeds()[feed.ID]; !ok || !same(now, feed) {
+			return nil, errLooking // it was changed meanwhile
+		}
 	}
 }
 

@@ -322,10 +322,7 @@ func TestN47_AServerThatEndsAtAnyRequestConverges(t *testing.T) {
 			next.ServeHTTP(w, r)
 		})
 		done := make(chan error, 1)
-		go func() {
-			_, err := s.m.Refresh(t.Context(), admin, s.ID, client.FeedRefresh{Wait: true})
-			done <- err
-		}()
+		go func() { done <- s.look() }()
 		over := false
 		select {
 		case <-cut:

@@ -177,7 +177,7 @@ func (f *follower) count(n int64) {
 
 // came counts a file that is here.
 func (f *follower) came(t trust.Target) {
-	if isDocument(t.Path) {
+	if !isFile(t) {
 		return
 	}
 	f.mu.Lock()
@@ -246,7 +246,7 @@ func (f *follower) missing(ctx context.Context, e *edition) ([]trust.Target, err
 	p := progress{}
 	for _, name := range slices.Sorted(maps.Keys(e.targets)) {
 		t := e.targets[name]
-		if isDocument(name) {
+		if !isFile(t) {
 			continue
 		}
 		here, err := f.m.Content.Has(ctx, t.SHA256)

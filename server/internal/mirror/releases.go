@@ -39,6 +39,12 @@ func isDocument(name string) bool {
 	return strings.HasPrefix(name, feed.ReleasePrefix) || strings.HasPrefix(name, feed.RevocationPrefix)
 }
 
+// isFile reports whether a target is a payload or a text, which are fetched ahead of need. What else a feed has is no
+// business of this server's; a device that asks for it gets it.
+func isFile(t trust.Target) bool {
+	return strings.HasPrefix(t.Path, feed.PayloadPrefix) && t.Size <= feed.MaxPayload || strings.HasPrefix(t.Path, feed.AgreementPrefix) && t.Size <= feed.MaxAgreement
+}
+
 // documents lists the targets that say what the feed publishes. It refuses a feed with too many.
 func documents(targets map[string]trust.Target) ([]trust.Target, error) {
 	var out []trust.Target

@@ -235,16 +235,18 @@ func (m *Mirror) Refresh(ctx context.Context, who auth.Actor, name string, r cli
 	if !ok {
 		return client.FeedRow{}, errUnknownFeed
 	}
-	f := m.follower(name)
-	if f == nil {
-		return m.show(known), errLooking // it was subscribed a moment ago: the first look is on its way
-	}
 	if !r.Wait {
-		f.nudge()
-		return f.row(), nil
+		if f := m.follower(name); f != nil {
+			f.nudge()
+		}
+		return m.show(known), nil // one that was subscribed a moment ago is looked at anyway
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookFor)
 	defer cancel()
+	f, err := m.present(ctx, known)
+	if err != nil {
+		return client.FeedRow{}, err
+	}
 	if err := f.ask(ctx); err != nil {
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
 			err = errLooking

@@ -235,12 +235,8 @@ func (s *site) subscribe() {
 // look looks at the feed once and waits for that.
 func (s *site) look() error {
 	s.t.Helper()
-	for {
-		_, err := s.m.Refresh(s.t.Context(), admin, s.ID, client.FeedRefresh{Wait: true})
-		if !errors.Is(err, errLooking) {
-			return err
-		}
-	}
+	_, err := s.m.Refresh(s.t.Context(), admin, s.ID, client.FeedRefresh{Wait: true})
+	return err
 }
 
 // filled waits until all files of the feed are here.
