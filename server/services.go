@@ -12,6 +12,7 @@ import (
 	"assent/server/internal/audit"
 	"assent/server/internal/auth"
 	"assent/server/internal/decide"
+	"assent/server/internal/packages"
 	"assent/server/internal/roster"
 )
 
@@ -38,7 +39,11 @@ func (r *running) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	handler, err := api.New(api.Config{Auth: who, Decide: decisions, Roster: people, Audit: book, Changes: r.index, Feeds: r.mirror,
+	kits, err := packages.New(packages.Config{Book: decisions, Files: r.mirror, Tokens: people, Log: r.Log})
+	if err != nil {
+		return err
+	}
+	handler, err := api.New(api.Config{Auth: who, Decide: decisions, Roster: people, Audit: book, Changes: r.index, Feeds: r.mirror, Packages: kits,
 		Log: r.Log, Observe: watch.observe, Version: r.Version})
 	if err != nil {
 		return err

@@ -21,6 +21,7 @@ import (
 	"assent/server/internal/auth"
 	"assent/server/internal/decide"
 	"assent/server/internal/index"
+	"assent/server/internal/packages"
 	"assent/server/internal/planner"
 	"assent/server/internal/roster"
 	"assent/server/internal/store"
@@ -77,7 +78,10 @@ func (w *World) api(db *store.DB, plans *planner.Planner, key ed25519.PrivateKey
 	people, err := roster.New(roster.Config{Index: w.index, Reader: updates, Events: read, CA: []byte("no real certificate"), Server: "https://assent.test:8443",
 		Refresh: func([]fleet.DeviceID) {}}) // there is no gateway to pass it on
 	w.must(err)
-	h, err := api.New(api.Config{Auth: w.auth, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: w.mirror(), Log: slog.New(slog.DiscardHandler), Version: "test"})
+	feeds := w.mirror()
+	kits, err := packages.New(packages.Config{Book: updates, Files: feeds, Tokens: people})
+	w.must(err)
+	h, err := api.New(api.Config{Auth: w.auth, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Log: slog.New(slog.DiscardHandler), Version: "test"})
 	w.must(err)
 	return h
 }

@@ -47,7 +47,9 @@ type Config struct {
 	Audit   Audit
 	Changes Changes
 	Feeds   Feeds
-	Log     *slog.Logger
+	// Packages are installation packages.
+	Packages Packages
+	Log      *slog.Logger
 	// Observe is told of every request that was answered: the route's pattern, never the raw path, so that
 	// the number of series stays small.
 	Observe func(pattern string, status int, took time.Duration)
@@ -64,7 +66,7 @@ type server struct {
 // with a gap.
 func New(c Config) (http.Handler, error) {
 	for name, missing := range map[string]bool{"Auth": c.Auth == nil, "Decide": c.Decide == nil, "Roster": c.Roster == nil,
-		"Audit": c.Audit == nil, "Changes": c.Changes == nil, "Feeds": c.Feeds == nil} {
+		"Audit": c.Audit == nil, "Changes": c.Changes == nil, "Feeds": c.Feeds == nil, "Packages": c.Packages == nil} {
 		if missing {
 			return nil, fmt.Errorf("api: the service %s is missing", name)
 		}

@@ -1,10 +1,13 @@
 package api
 
-import "net/http"
+import (
+	"net/http"
+	"slices"
+)
 
 // routes is the whole API: one line for each thing that can be asked, with what the caller must hold.
 func (s *server) routes() []Route {
-	return append([]Route{
+	return slices.Concat([]Route{
 		// Who is calling.
 		route(Public, http.MethodPost, "/sign-in", "sign-in", "Exchange a one-time sign-in token for an access token", s.signIn),
 		route(Viewer, http.MethodGet, "/me", "me", "Who am I?", s.me),
@@ -56,5 +59,5 @@ func (s *server) routes() []Route {
 		route(ViewerOfAll, http.MethodGet, "/ledger", "list-ledger", "List the ledger, newest first", s.entries),
 		route(ViewerOfAll, http.MethodGet, "/ledger/checkpoint", "ledger-checkpoint", "The ledger's signed head and its verifier key", s.checkpoint),
 		stream(ViewerOfAll, http.MethodGet, "/ledger/export", "export-ledger", "The whole ledger, for `assent ledger verify`", s.export),
-	}, s.feedRoutes()...)
+	}, s.feedRoutes(), s.packageRoutes())
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +38,7 @@ func newWorld(t *testing.T) *world {
 	}
 	service, err := auth.New(auth.Config{Book: w.book, Now: func() time.Time { return w.now }, Limits: auth.Limits{Burst: 1000}})
 	w.must(t, err)
-	w.handler, err = api.New(api.Config{Auth: service, Decide: w.services, Roster: w.services, Audit: audit{w.services}, Changes: w.pulse, Feeds: feeds{w.services},
+	w.handler, err = api.New(api.Config{Auth: service, Decide: w.services, Roster: w.services, Audit: audit{w.services}, Changes: w.pulse, Feeds: feeds{w.services}, Packages: kits{w.services},
 		Log: slog.New(slog.DiscardHandler)})
 	w.must(t, err)
 	return w
@@ -96,7 +97,7 @@ const (
 )
 
 func table() []row {
-	return append([]row{
+	return slices.Concat([]row{
 		{"POST", "/sign-in", "pvadVAD", `{"token":"x"}`, "", 401}, // public, and the token is wrong
 		{"GET", "/me", readers, "", "", 200},
 		{"POST", "/sign-out", readers, "", "RevokeAccess", 200},
@@ -137,7 +138,7 @@ func table() []row {
 		{"GET", "/ledger", wholeRead, "", "Entries", 200},
 		{"GET", "/ledger/checkpoint", wholeRead, "", "Checkpoint", 200},
 		{"GET", "/ledger/export", wholeRead, "", "Export", 200},
-	}, feedRows()...)
+	}, feedRows(), packageRows())
 }
 
 // TestN07_EveryRouteAnswersEveryCallerWithTheExactStatus calls each route of the table with no credential,

@@ -18,6 +18,7 @@ type Decide interface {
 	Decisions
 	Exceptions
 	Agreements
+	Deployments
 	Standing
 }
 
