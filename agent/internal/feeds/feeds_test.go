@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -399,6 +400,22 @@ func TestPrepare_ResumesAfterARestartAndRefusesOtherContent(t *testing.T) {
 	b.must(os.Remove(filepath.Join(b.feed.Dir, trusttest.Payload(packages[0]))))
 	if err := b.Prepare(t.Context(), changes, nil); !errors.As(err, &no) || no.Cause != installation.ContentUnavailable {
 		t.Errorf("missing payload: %v", err)
+	}
+}
+
+func TestN49_PayloadThatDoesNotFitIsRefusedAndGivesItsRoomBack(t *testing.T) {
+	b := newBench(t, nil).pinned()
+	dir := filepath.Join(b.cfg.Root, aptrepo.Dir)
+	b.must(os.MkdirAll(dir, 0o755))
+	b.must(syscall.Mount("small", dir, "tmpfs", 0, "size=48k"))
+	t.Cleanup(func() { b.must(syscall.Unmount(dir, 0)) })
+	err := b.Prepare(t.Context(), []wire.Change{change(packages[0], wire.OpInstall)}, nil)
+	var no *pkgmgr.Refusal
+	if !errors.As(err, &no) || no.Cause != installation.NoSpace {
+		t.Errorf("%v", err)
+	}
+	if left, _ := os.ReadDir(filepath.Dir(b.pool(packages[0]))); len(left) != 0 {
+		t.Errorf("left: %v", left)
 	}
 }
 

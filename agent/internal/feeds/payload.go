@@ -74,13 +74,16 @@ func (f *Feeds) Prepare(ctx context.Context, changes []wire.Change, progress fun
 func refusal(c wire.Change, err error) *pkgmgr.Refusal {
 	r := &pkgmgr.Refusal{Cause: installation.ContentUnavailable, Detail: fmt.Sprintf("The file of %s %s cannot be had from its feed: %s", c.Name, c.Version, sentence(err))}
 	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case full(err):
 		r.Cause = installation.NoSpace
 	case errors.Is(err, trust.ErrMismatch):
 		r.Cause = installation.DigestMismatch
 	}
 	return r
 }
+
+// full reports whether there is no room.
+func full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // place makes sure that a payload lies in the pool of a feed's repository.
 func (f *Feeds) place(ctx context.Context, id, sha256 string, report func(done, size int64)) error {
@@ -108,7 +111,7 @@ const partialName = ".partial-"
 var pauses = []time.Duration{time.Second, 5 * time.Second, 15 * time.Second}
 
 // download fetches a payload into a partial file beside final and gives it its name once it is the signed one. What was
-// fetched stays when it fails, unless it is wrong.
+// fetched stays when it fails, unless it is wrong or there is no room.
 func (f *Feeds) download(ctx context.Context, t trust.Target, final string, report func(done, size int64)) error {
 	if err := os.MkdirAll(filepath.Dir(final), 0o755); err != nil {
 		return err
@@ -121,8 +124,8 @@ func (f *Feeds) download(ctx context.Context, t trust.Target, final string, repo
 	defer file.Close()
 	d := partialFile{feeds: f, file: file, target: t, report: report}
 	err = d.finish(ctx)
-	if errors.Is(err, trust.ErrMismatch) {
-		return errors.Join(err, os.Remove(partial))
+	if errors.Is(err, trust.ErrMismatch) || full(err) {
+		return errors.Join(err, os.Remove(partial)) // a full disk must get its bytes back
 	}
 	if err == nil {
 		err = errors.Join(file.Chmod(0o644), file.Sync())
@@ -157,7 +160,7 @@ func (d *partialFile) finish(ctx context.Context) error {
 		switch {
 		case d.done >= d.target.Size && err == nil:
 			return d.sum.Verify()
-		case errors.Is(err, trust.ErrMismatch), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, trust.ErrMismatch), full(err), errors.Is(err, fs.ErrNotExist):
 			return err
 		case d.done > before:
 			failed = 0

@@ -86,7 +86,7 @@ func short(digest string) string { return fmt.Sprintf("%.16s…", digest) }
 func (f *Feeds) Follow(ctx context.Context, plan []wire.PlanFeed) (changed bool, err error) {
 	f.turn.Lock()
 	defer f.turn.Unlock()
-	before := f.stamp()
+	before := f.Stamp()
 	var errs []error
 	var wanted []string
 	for _, p := range plan[:min(len(plan), maxFeeds)] {
@@ -112,7 +112,7 @@ func (f *Feeds) Follow(ctx context.Context, plan []wire.PlanFeed) (changed bool,
 	if err := f.publish(ctx); err != nil {
 		errs = append(errs, err)
 	}
-	return f.stamp() != before, errors.Join(errs...)
+	return f.Stamp() != before, errors.Join(errs...)
 }
 
 // admit pins a feed that a signed plan names, or checks that it is the one that is pinned.

@@ -18,8 +18,8 @@ import (
 // updateDeadline bounds bringing apt's lists of the local repositories up to date, which reads local files only.
 const updateDeadline = 5 * time.Minute
 
-// stamp changes whenever the releases of the followed feeds or their recalls do.
-func (f *Feeds) stamp() string {
+// Stamp changes whenever what Releases gives does.
+func (f *Feeds) Stamp() string {
 	h := sha256.New()
 	for _, one := range f.followed() {
 		for _, r := range one.known() {
@@ -31,9 +31,6 @@ func (f *Feeds) stamp() string {
 	}
 	return fmt.Sprintf("%x", h.Sum(nil))[:32]
 }
-
-// Stamp changes whenever what Releases gives does.
-func (f *Feeds) Stamp() string { return f.stamp() }
 
 // publish puts the Debian packages of the followed feeds before apt and makes apt read them. It costs a few reads when
 // nothing changed.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,20 +92,11 @@ func TestAnyControlTextGivesOneStanzaWithKnownFieldsOrNone(t *testing.T) {
 		for line := range strings.Lines(string(r.packages)) {
 			name, _, ok := strings.Cut(line, ": ")
 			known := append([]string{"Package", "Source", "Version", "Architecture", "Filename", "Size", "SHA256"}, allowed...)
-			if !ok || !contains(known, name) {
+			if !ok || !slices.Contains(known, name) {
 				t.Fatalf("line %q", line)
 			}
 		}
 	})
-}
-
-func contains(list []string, s string) bool {
-	for _, l := range list {
-		if l == s {
-			return true
-		}
-	}
-	return false
 }
 
 func TestOnlyDebianPackagesOfTheFeedThatFitTheDeviceAreListed(t *testing.T) {
