@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/sigstore/sigstore/pkg/signature"
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -135,6 +136,10 @@ func held(dirs []string, wanted []string, secret Secret) ([]key, error) {
 			return nil, fmt.Errorf("look for keys in %s: %w", dir, err)
 		}
 		for _, name := range names {
+			id := strings.TrimSuffix(name[strings.LastIndexByte(name, '-')+1:], ".json")
+			if !slices.ContainsFunc(wanted, func(w string) bool { return strings.HasPrefix(w, id) }) {
+				continue // of another role or feed
+			}
 			k, ok, err := readKey(name, wanted, secret)
 			if err != nil {
 				return nil, err
@@ -170,7 +175,10 @@ func readKey(name string, wanted []string, secret Secret) (key, bool, error) {
 		return key{}, false, fmt.Errorf("read a key: %w", err)
 	}
 	var f keyFile
-	if json.Unmarshal(b, &f) != nil || f.Format != 1 || !slices.Contains(wanted, f.ID) {
+	if err := json.Unmarshal(b, &f); err != nil || f.Format != 1 {
+		return key{}, false, fault.New(fault.Invalid, "feed_key_malformed", "The key %s is damaged.", name).Because(err)
+	}
+	if !slices.Contains(wanted, f.ID) {
 		return key{}, false, nil
 	}
 	if info.Mode().Perm()&0o077 != 0 {

@@ -215,13 +215,19 @@ func TestSign_HalfOfTheTimeBeforeTheEndAllIsSignedAnew(t *testing.T) {
 	}
 }
 
-func TestSign_AKeyThatOthersMayReadIsRefused(t *testing.T) {
+func TestSign_AKeyThatOthersMayReadOrThatIsDamagedIsRefused(t *testing.T) {
 	x := tree(t, publish.Options{})
 	names := must[[]string](t)(filepath.Glob(filepath.Join(x.KeyDir(), "timestamp-*")))
 	if err := os.Chmod(names[0], 0o640); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := x.Sign(publish.SignOptions{Now: start}); code(err) != "feed_key_open" {
+		t.Error(err)
+	}
+	if err := os.WriteFile(names[0], []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.Sign(publish.SignOptions{Now: start}); code(err) != "feed_key_malformed" {
 		t.Error(err)
 	}
 }
