@@ -164,7 +164,11 @@ func TestTheLastVerifiedStateOutlivesWhateverHappensToTheFeed(t *testing.T) {
 		}, "feed_malformed", false},
 		{"unreachable", func(s *site) { s.Break() }, "feed_unreachable", false},
 		{"a redirect elsewhere", func(s *site) {
-			s.handle(func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+			s.handle(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+				if strings.HasPrefix(r.Host, "localhost") { // all would be well there
+					next.ServeHTTP(w, r)
+					return
+				}
 				http.Redirect(w, r, strings.Replace(s.address, "127.0.0.1", "localhost", 1)+r.URL.Path, http.StatusFound)
 			})
 		}, "feed_unreachable", false},
@@ -250,6 +254,43 @@ func TestAnUnreachableFeedIsAnAlarmAfterADayAndWellAgainWhenItComesBack(t *testi
 	if r := s.row(); r.Error != nil || len(r.Alarms) != 0 || len(s.m.Alarms()) != 0 {
 		t.Errorf("after it came back: %+v", r)
 	}
+}
+
+// TestAFeedThatExpiresWhileItIsAwayIsAnAlarmAtOnce and what was verified is served on.
+func TestAFeedThatExpiresWhileItIsAwayIsAnAlarmAtOnce(t *testing.T) {
+	s := newSite(t)
+	s.Expiry(publish.Timestamp, 2*time.Hour)
+	s.Add(trusttest.Manifest("ledger", "1.0"), payload)
+	s.Publish()
+	s.start()
+	s.subscribe()
+	s.filled()
+	kept := s.kept()
+	s.Break()
+	s.refused(s.look(), "feed_unreachable", false)
+	s.Advance(3 * time.Hour)
+	if a := s.m.Alarms(); len(a) != 1 || a[0].Code != "feed_expired" || s.kept() != kept {
+		t.Errorf("alarms %+v", a)
+	}
+}
+
+// TestARedirectOnTheSameHostIsFollowed.
+func TestARedirectOnTheSameHostIsFollowed(t *testing.T) {
+	s := newSite(t)
+	s.Add(trusttest.Manifest("ledger", "1.0"), payload)
+	s.Publish()
+	s.handle(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if moved, ok := strings.CutPrefix(r.URL.Path, "/moved"); ok {
+			r.URL.Path = moved
+			next.ServeHTTP(w, r)
+			return
+		}
+		http.Redirect(w, r, "/moved"+r.URL.Path, http.StatusFound)
+	})
+	s.start()
+	s.subscribe()
+	s.filled()
+	s.verify()
 }
 
 func TestARestartServesWhatWasVerifiedBeforeWithoutTheFeed(t *testing.T) {
