@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -16,7 +15,6 @@ import (
 
 	"assent/ledger"
 	"assent/server/internal/store"
-	"assent/server/internal/store/sqlite"
 )
 
 // defaultConfig is the configuration file that is read when none is named, if it is there.
@@ -57,7 +55,7 @@ address is a secret and stands in the file that database.url_file names, or in A
 		},
 	}
 	c.addFlags()
-	c.root.AddCommand(c.ledgerKey(), c.signIn(), c.backup(), &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+	c.root.AddCommand(c.ledgerKey(), c.signIn(), c.backup(), c.restore(), c.ready(), &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), version)
 			return err
@@ -185,51 +183,4 @@ func (c *command) signIn() *cobra.Command {
 		}}
 	cmd.Flags().StringVar(&operator, "operator", operator, "name of the operator")
 	return cmd
-}
-
-func (c *command) backup() *cobra.Command {
-	return &cobra.Command{Use: "backup FILE", Short: "Copy the embedded database while the server runs", Args: cobra.ExactArgs(1),
-		Long:    "Writes a consistent copy of the embedded database to FILE, which must not exist. Private keys are not\nin the database: keep ca.pem, plan.key and ledger.key of the data directory too, in a safe place.",
-		Example: "  assentd backup /srv/backup/assent-$(date +%F).db",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			conf, err := c.config()
-			if err != nil {
-				return err
-			}
-			if conf, err = conf.normal(); err != nil {
-				return err
-			}
-			return backup(cmd.Context(), conf, args[0])
-		}}
-}
-
-// backup copies the embedded database to a new file that only its owner can read.
-func backup(ctx context.Context, c Config, to string) (err error) {
-	dc, err := c.database()
-	if err != nil {
-		return err
-	}
-	if dc.Engine != store.SQLite {
-		return errors.New("the database is PostgreSQL: back it up with pg_dump")
-	}
-	if _, err := os.Stat(dc.DSN); err != nil {
-		return fmt.Errorf("find the database: %w", err)
-	}
-	if to, err = filepath.Abs(to); err != nil {
-		return fmt.Errorf("find the place of the backup: %w", err)
-	}
-	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) // an empty file is what VACUUM INTO accepts
-	if err != nil {
-		return fmt.Errorf("make the backup's file: %w", err)
-	}
-	defer func() { err = errors.Join(err, f.Sync(), f.Close()) }() // one inode: this syncs what SQLite wrote
-	writer, reader, err := sqlite.Open(dc.DSN)
-	if err != nil {
-		return fmt.Errorf("open the database: %w", err)
-	}
-	defer func() { err = errors.Join(err, writer.Close(), reader.Close()) }()
-	if _, err := writer.ExecContext(ctx, "VACUUM INTO ?", to); err != nil {
-		return fmt.Errorf("copy the database: %w", err)
-	}
-	return nil
 }

@@ -104,6 +104,9 @@ func (r *running) openKeys(context.Context) (err error) {
 		return err
 	}
 	r.onClose(release)
+	if err := finishRestore(r.dir, r.Log.Warn); err != nil {
+		return err
+	}
 	r.keys, err = openKeys(r.dir, time.Now)
 	return err
 }

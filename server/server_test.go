@@ -365,39 +365,35 @@ func TestSignInOnTheServerWorksBesideTheRunningOneAndIsInTheLedger(t *testing.T)
 	}
 }
 
-func TestBackupIsAWholeDatabaseAndReplacesNothing(t *testing.T) {
-	l := start(t, t.TempDir(), nil)
-	to := filepath.Join(t.TempDir(), "copy.db")
-	if _, err := run(t, "backup", to, "--data", l.data); err != nil {
+func TestN43_ABackupWithoutKeysHoldsNoSecretAndIsRestoredWhereTheKeysAre(t *testing.T) {
+	data := worked(t, "one")
+	to := filepath.Join(t.TempDir(), "copy.tar")
+	if _, err := run(t, "backup", "--no-keys", to, "--data", data); err != nil {
 		t.Fatal(err)
 	}
-	if info, err := os.Stat(to); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the copy: %v", err)
-	}
-	if _, err := run(t, "backup", to, "--data", l.data); err == nil {
-		t.Error("a backup replaced a file")
-	}
-	db, err := store.Open(t.Context(), store.Config{DSN: to})
+	whole, err := os.ReadFile(to)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
-	if state, err := db.LoadState(t.Context()); err != nil || state.Seq != 3 {
-		t.Errorf("the copy's ledger: %v, %+v; want 3 entries", err, state)
-	}
-	for _, name := range []string{planKeyFile, ledgerKeyFile, "ca.pem", signInFile} { // N43: no secret is in it
-		secret, err := os.ReadFile(filepath.Join(l.data, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := os.ReadFile(to)
+	for _, name := range []string{planKeyFile, ledgerKeyFile, "ca.pem", signInFile} {
+		secret, err := os.ReadFile(filepath.Join(data, name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(secret)) {
-			if line = strings.TrimSpace(line); len(line) > 20 && !strings.HasPrefix(line, "-----") && bytes.Contains(data, []byte(line)) && name != "ca.pem" {
+			if line = strings.TrimSpace(line); len(line) > 20 && !strings.HasPrefix(line, "-----") && bytes.Contains(whole, []byte(line)) && name != "ca.pem" {
 				t.Errorf("the copy holds %s", name)
 			}
 		}
 	}
+	if _, err := run(t, "restore", to, "--data", t.TempDir()); err == nil || !strings.Contains(err.Error(), "has no keys") {
+		t.Errorf("restored where no keys are: %v", err)
+	}
+	if _, err := run(t, "restore", to, "--data", worked(t)); err == nil || !strings.Contains(err.Error(), "not those of this ledger") {
+		t.Errorf("restored beside other keys: %v", err)
+	}
+	if _, err := run(t, "restore", to, "--data", data); err != nil {
+		t.Error(err)
+	}
+	start(t, data, nil)
 }
