@@ -239,17 +239,17 @@ func contents(u catalog.Update) []string {
 // rightName refuses a feed whose releases are all made for another name: what a release is called depends on its feed's
 // name, so a subscription must use the publisher's.
 func rightName(id string, docs map[string][]byte) error {
-	releases := 0
+	releases, foreign := 0, 0
 	for name, b := range docs {
 		if !strings.HasPrefix(name, feed.ReleasePrefix) {
 			continue
 		}
 		releases++
-		if r, err := feed.Parse(id, b); err != nil || name == feed.ReleaseTarget(r.Release.ID()) {
-			return nil
+		if r, err := feed.Parse(id, b); err == nil && name != feed.ReleaseTarget(r.Release.ID()) {
+			foreign++
 		}
 	}
-	if releases == 0 {
+	if foreign == 0 || foreign < releases {
 		return nil
 	}
 	return fault.New(fault.Invalid, "feed_name_other", "The feed's publisher gave it another name than %q: its releases are made for that one. Subscribe under the publisher's name.", id).
