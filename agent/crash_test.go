@@ -232,7 +232,7 @@ func (r *crashRun) check() {
 			if s == r.end {
 				n++
 			}
-			if s == installation.Failed || s == installation.Blocked || s == installation.RemoveFailed {
+			if s == installation.Failed || s == installation.Blocked || s == installation.RemoveFailed || s == installation.Assigned && r.end == installation.Removed {
 				r.t.Errorf("%s was reported as %s", in.Release.Name, s)
 			}
 		}
