@@ -131,7 +131,8 @@ func feedProblem(p client.FeedProblem) string {
 
 func (a *app) feedShow() *cobra.Command {
 	return &cobra.Command{
-		Use: "subscription NAME", Short: "Show a feed that the server follows", Args: args(1, 1, "the feed's name"), ValidArgsFunction: a.completeFeeds(),
+		Use: "subscription NAME", Short: "Show a feed that the server follows", Example: "  assent feed subscription acme",
+		Args: args(1, 1, "the feed's name"), ValidArgsFunction: a.completeFeeds(),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			c, err := a.connect()
 			if err != nil {
@@ -169,7 +170,8 @@ func (a *app) showFeed(p *printer, f client.FeedRow) {
 
 func (a *app) feedUnsubscribe() *cobra.Command {
 	return &cobra.Command{
-		Use: "unsubscribe NAME", Short: "Stop following a feed; what it published stays listed", Args: args(1, 1, "the feed's name"), ValidArgsFunction: a.completeFeeds(),
+		Use: "unsubscribe NAME", Short: "Stop following a feed; what it published stays listed", Example: "  assent feed unsubscribe acme",
+		Args: args(1, 1, "the feed's name"), ValidArgsFunction: a.completeFeeds(),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			c, err := a.connect()
 			if err != nil {
@@ -187,7 +189,8 @@ func (a *app) feedUnsubscribe() *cobra.Command {
 func (a *app) feedRefresh() *cobra.Command {
 	var r client.FeedRefresh
 	c := &cobra.Command{
-		Use: "refresh NAME", Short: "Have the server look at a feed now", Args: args(1, 1, "the feed's name"), ValidArgsFunction: a.completeFeeds(),
+		Use: "refresh NAME", Short: "Have the server look at a feed now", Example: "  assent feed refresh acme --wait",
+		Args: args(1, 1, "the feed's name"), ValidArgsFunction: a.completeFeeds(),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			c, err := a.connect()
 			if err != nil {
