@@ -1,6 +1,9 @@
 package store
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // SetSynchronous changes how SQLite waits for the disk, to prove that tests of power cuts can fail.
 func (d *DB) SetSynchronous(ctx context.Context, mode string) error {
@@ -16,3 +19,6 @@ func (d *DB) Hold(ctx context.Context, held, free chan struct{}) error {
 		return nil
 	})
 }
+
+// SetPatience changes how long a transaction may take; nothing else may be under way.
+func (d *DB) SetPatience(p time.Duration) { d.patience = p }
