@@ -47,7 +47,7 @@ func Attach(name string) (*Stage, error) {
 		return nil, fmt.Errorf("read stage record: %w", err)
 	}
 	s.cfg = Config{Name: name, Bin: r.Bin, Acme: r.Acme}
-	s.Server = &Server{URL: r.URL, Data: filepath.Join(s.dir, "server"), Log: filepath.Join(s.dir, "assentd.log"), stage: s}
+	s.Server = &Server{URL: r.URL, Data: filepath.Join(s.dir, "server"), Log: filepath.Join(s.dir, "assentd.log"), stage: s, keeper: l.State().PID}
 	devices, err := l.Devices()
 	if err != nil {
 		return nil, err

@@ -30,6 +30,7 @@ type Server struct {
 	Args, Env []string
 
 	program string
+	keeper  int // process that started assentd, where it was another one
 	stage   *Stage
 	cmd     *exec.Cmd
 	done    chan struct{}
@@ -38,8 +39,15 @@ type Server struct {
 // NextVersion is the version of the newer build of assentd that lies in "next" below the programs.
 const NextVersion = "0.2.0"
 
-// Upgrade ends assentd and starts the newer build on the same data.
+// UpgradeSignal asks the process that opened a stage to upgrade its server.
+const UpgradeSignal = syscall.SIGUSR1
+
+// Upgrade ends assentd and starts the newer build on the same data. In an attached stage the process that opened it
+// does so.
 func (v *Server) Upgrade(ctx context.Context) error {
+	if v.keeper != 0 {
+		return v.askKeeper(ctx)
+	}
 	if err := v.Stop(); err != nil {
 		return err
 	}
@@ -63,6 +71,25 @@ func (s *Stage) openServer() error {
 // UsePostgres has the next start keep everything in the PostgreSQL database at this URL. The database must be
 // reachable from inside the lab, as one on a Unix socket is.
 func (v *Server) UsePostgres(url string) { v.Env = append(v.Env, "ASSENT_DATABASE_URL="+url) }
+
+func (v *Server) askKeeper(ctx context.Context) error {
+	if err := syscall.Kill(v.keeper, UpgradeSignal); err != nil {
+		return fmt.Errorf("ask for the upgrade: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		a, err := v.stage.CLI(ctx, "status")
+		if err == nil && strings.Contains(a.Stdout, "Assent "+NextVersion) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the newer server did not come: %s", a.Stdout+a.Stderr)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
 
 // Start starts assentd inside the lab and waits until it is ready.
 func (v *Server) Start(ctx context.Context) error {

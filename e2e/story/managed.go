@@ -119,6 +119,11 @@ func (t *Teller) has(pkg, version string, devices ...string) {
 	}
 }
 
+// known waits until the devices' scans say that some of them have an update.
+func (t *Teller) known(ref string, devices int) {
+	t.until("the devices' scans show "+ref, patience, func() bool { return t.installed(ref) == devices })
+}
+
 func (t *Teller) agree(v *stage.Vendor) {
 	t.chapter("11. Updates, and a licence agreement that must be accepted first")
 	eula := made[string](t)(v.File("EULA.txt", []byte("You may use Acme Ledger in one shop.\nWe may change our minds.\n")))
@@ -141,6 +146,7 @@ func (t *Teller) agree(v *stage.Vendor) {
 	t.assent("update", "agreements", "acme-ledger@2.0")
 	t.assent("update", "approve", "acme-ledger@2.0", "--accept-agreements", "--wait")
 	t.has("acme-ledger", "2.0", "web1", "web2")
+	t.known("acme-ledger@2.0", 2)
 	t.assent("agreement", "list")
 }
 
@@ -177,6 +183,7 @@ func (t *Teller) gate(v *stage.Vendor) {
 	}
 	t.assent("update", "approve", "acme-ledger@3.0", "--group", "Web")
 	t.has("acme-ledger", "3.0", "web1", "web2")
+	t.known("acme-ledger@3.0", 2)
 }
 
 func (t *Teller) recall(v *stage.Vendor) {

@@ -87,9 +87,19 @@ func serve(ctx context.Context, o options) error {
 	if err := errors.Join(s.Server.Start(ctx), s.SignIn(ctx), s.Ready()); err != nil {
 		return errors.Join(err, s.Close())
 	}
+	upgrade := make(chan os.Signal, 1)
+	signal.Notify(upgrade, stage.UpgradeSignal)
 	log.Info("ready")
-	<-ctx.Done()
-	return s.Close()
+	for {
+		select {
+		case <-upgrade:
+			if err := s.Server.Upgrade(ctx); err != nil {
+				log.Error("the server could not be upgraded", "err", err)
+			}
+		case <-ctx.Done():
+			return s.Close()
+		}
+	}
 }
 
 // up starts serve in the background, waits for it and tells the story.
