@@ -187,7 +187,7 @@ type Publication struct {
 // Removable reports whether copies that are installed are taken back when the update is declined (C1). Components never
 // are (C5).
 func (u Update) Removable() bool {
-	return u.Class == Managed && u.Published != nil && u.Published.Removal.Removable
+	return (u.Class == Managed || u.Class == Content) && u.Published != nil && u.Published.Removal.Removable
 }
 
 // Recalled reports whether the publisher took the release back (A8).

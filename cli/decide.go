@@ -61,7 +61,8 @@ func (a *app) decline() *cobra.Command {
 	c := &cobra.Command{
 		Use: "decline [UPDATE…]", Short: "Decline updates: they stay out",
 		Long: `Decline updates in a group and all below it. Nothing but lifting the decline by name, or an exception, lets them
-in again. Devices that have one already keep it and are listed; "assent update rollback" puts the version before back.`,
+in again. What a package manager installed stays where it is and is listed; "assent update rollback" puts the version before
+back. Applications of feeds go back by themselves to the version that the device had before, or are removed if it had none.`,
 		Example: `  assent update decline u0abc12345678 --reason "breaks the printer"
   assent update decline linux@6.1.90-1 --reach later --expires 30d --group Web
   assent update decline u0abc12345678 --reach through:3.0.20-1`,
@@ -290,6 +291,7 @@ func (a *app) showPreview(p *printer, v client.Preview) {
 	add(v.Unclear, fmt.Sprintf("%d of them still working out what apt would change along with it; look again in a moment", v.Unclear))
 	add(v.Installs, many(v.Installs, "install"))
 	add(v.Withdrawn, many(v.Withdrawn, "planned install")+" withdrawn")
+	add(v.Removals, many(v.Removals, "install")+" taken back")
 	add(int(min(v.Download, 1)), size(v.Download)+" to download")
 	p.line("%s.", strings.Join(summary, ", "))
 	for _, u := range v.Updates {

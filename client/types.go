@@ -168,6 +168,7 @@ type Preview struct {
 	Offline   int             `json:"offline"`             // of these, not connected now
 	Installs  int             `json:"installs"`            // (device, update) pairs that would be installed
 	Withdrawn int             `json:"withdrawn,omitempty"` // planned installs that would vanish
+	Removals  int             `json:"removals,omitempty"`  // (device, update) pairs that would be taken back: the version before comes back, or it is removed
 	Unseen    int             `json:"unseen,omitempty"`    // devices that were left out of these figures, for lack of time
 	Download  int64           `json:"download"`            // bytes over all devices
 	Updates   []PreviewUpdate `json:"updates"`

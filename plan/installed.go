@@ -54,6 +54,12 @@ func (c *computation) judgeOneInstalled(u catalog.Update, p wire.Package) {
 		c.judgeDeclined(v, p)
 		return
 	}
+	if c.refused(u) {
+		answer, _ := c.in.Known.Content(u.ID)
+		v.say("C6", "the test devices refused it (act %d): %s", answer.Act, answer.Reason)
+		c.takeBack(v, answer.Act)
+		return
+	}
 	if u.Recalled() {
 		v.Cause = installation.Revoked
 		v.say("A8", "installed, but its publisher recalled it (%q): decline it to take it back", u.Published.Revoked.Reason)

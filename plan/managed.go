@@ -334,7 +334,9 @@ func (c *computation) judgeDeclined(v *candidate, p wire.Package) {
 		v.Cause = installation.NotRemovable
 		v.say("C2", "installed though declined: it cannot be uninstalled%s", why(v.update.Published.Removal.Reason))
 	default:
-		c.takeBack(v)
+		if d := v.Approval.Decision; d != nil {
+			c.takeBack(v, d.Act)
+		}
 	}
 }
 
@@ -346,10 +348,9 @@ func why(reason string) string {
 }
 
 // takeBack brings the newest version that the device had before and that is not declined back, or removes the
-// application if it had none (C1).
-func (c *computation) takeBack(v *candidate) {
-	d := v.Approval.Decision
-	if d == nil || c.in.Available == nil || !c.in.Available.Closed {
+// application if it had none: because an act declined it (C1) or found its content bad (C6).
+func (c *computation) takeBack(v *candidate, act int64) {
+	if c.in.Available == nil || !c.in.Available.Closed {
 		v.hold(installation.UnknownData, "it is to be taken back; the device is still working out how")
 		return
 	}
@@ -358,18 +359,18 @@ func (c *computation) takeBack(v *candidate) {
 		v.say("C1", "%s %s", v.Release.Name, step.text)
 		if step.usable {
 			v.Action, v.Cause = Remove, ""
-			v.say("C1", "it is declined: %s %s comes back", v.Release.Name, step.version)
-			c.rollbacks = append(c.rollbacks, wire.PlanRollback{Act: d.Act, Update: v.Update, Items: step.items})
+			v.say("C1", "%s %s comes back", v.Release.Name, step.version)
+			c.rollbacks = append(c.rollbacks, wire.PlanRollback{Act: act, Update: v.Update, Items: step.items})
 			return
 		}
 	}
 	if slices.ContainsFunc(steps, func(s step) bool { return s.missing }) {
-		v.hold(installation.ContentUnavailable, "it is declined, but no version that it had before can be had any more")
+		v.hold(installation.ContentUnavailable, "it is to go, but no version that it had before can be had any more")
 		return
 	}
 	v.Action, v.Cause = Remove, ""
-	v.say("C1", "it is declined, and there is no version before it to go back to: it is removed; its data and configuration stay")
-	c.removals = append(c.removals, wire.PlanRemove{Act: d.Act, Update: v.Update, Items: c.parts(v)})
+	v.say("C1", "there is no version before it to go back to: it is removed; its data and configuration stay")
+	c.removals = append(c.removals, wire.PlanRemove{Act: act, Update: v.Update, Items: c.parts(v)})
 }
 
 // step is one version that the device had before.
@@ -399,6 +400,8 @@ func (c *computation) steps(v *candidate) []step {
 		r := catalog.Release{Software: v.Release.Software, Version: s.version}
 		u, _ := c.in.Known.Update(r.ID())
 		switch {
+		case c.refused(u):
+			s.text = s.version + ", which was there before, was refused by the test devices"
 		case c.status(r).Status == approval.Declined:
 			s.text = s.version + ", which was there before, is declined too"
 		case u.Recalled():
@@ -410,6 +413,12 @@ func (c *computation) steps(v *candidate) []step {
 		}
 	}
 	return out
+}
+
+// refused reports whether the test devices found a content set bad.
+func (c *computation) refused(u catalog.Update) bool {
+	answer, known := c.in.Known.Content(u.ID)
+	return u.Class == catalog.Content && known && !answer.Passed
 }
 
 // parts lists what of v is installed.

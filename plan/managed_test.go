@@ -253,6 +253,21 @@ func TestC6_ContentGoesToTestDevicesFirstAndToAllWithoutApproval(t *testing.T) {
 	want(t, verdict(t, w.compute(), r), plan.None, installation.Declined)
 }
 
+func TestC6_ARefusedSetIsTakenBackFromTheTestDeviceThatTriedIt(t *testing.T) {
+	w := newWorld()
+	content := func(u *catalog.Update) { u.Class = catalog.Content }
+	w.publish("signatures", "1.1", content)
+	bad := w.has(w.publish("signatures", "1.2", content))
+	w.before(bad, "cache", "1.1")
+	w.test = true
+	w.contents[bad.ID()] = ledger.Content{Act: 4, ContentVerify: ledger.ContentVerify{Reason: "its probe failed"}}
+	res := w.compute()
+	want(t, verdict(t, res, bad), plan.Remove, "")
+	if len(res.Plan.Rollback) != 1 || res.Plan.Rollback[0].Act != 4 || res.Plan.Rollback[0].Items[0].Version != "1.1" {
+		t.Errorf("%+v", res.Plan.Rollback)
+	}
+}
+
 func TestT3_PrerequisitesComeAlongOrAreNamed(t *testing.T) {
 	requires := func(u *catalog.Update) {
 		u.Published.Requires = []catalog.Requirement{{Application: "runtime", Version: "3.0"}}
@@ -412,6 +427,10 @@ func TestC1_OnlyDeclinedRemovableApplicationsAreEverTakenOff(t *testing.T) {
 		res := w.compute()
 		check := func(id catalog.UpdateID) {
 			u := w.updates[id]
+			answer, known := w.contents[id]
+			if u.Class == catalog.Content && known && !answer.Passed {
+				return // refused by the test devices
+			}
 			if !u.Removable() || !declinedHere(w, u.Release) {
 				t.Fatalf("%s is taken off: removable %v, declined %v", u.PURL(), u.Removable(), declinedHere(w, u.Release))
 			}

@@ -104,6 +104,9 @@ func (p *previewer) class(v *index.View, devices *roaring.Bitmap) {
 		case was.Action == plan.Install && verdict.Superseded == "":
 			changed = true
 			p.out.Withdrawn += n
+		case verdict.Action == plan.Remove && was.Action != plan.Remove:
+			changed = true
+			p.out.Removals += n
 		}
 		if u := p.updates[verdict.Update]; u != nil && u.named {
 			p.named(v, u, verdict, devices)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"assent/approval"
+	"assent/catalog"
 	"assent/client"
 	"assent/fleet"
 	"assent/installation"
@@ -77,12 +78,20 @@ func (m *moment) sentence(d index.Device, u index.Update, v plan.Verdict, st cli
 	switch {
 	case st.State == installation.RestartRequired:
 		return fmt.Sprintf("%s is installed on %s and takes effect when the device restarts; restart it.", what, device)
+	case v.Action == plan.Remove && u.Published != nil:
+		return fmt.Sprintf("%s is being taken back from %s: %s, and %s. Nothing more to do.", what, device, last(v), m.progress(d, st))
 	case st.Against && v.Action == plan.Remove:
 		return fmt.Sprintf("%s is declined and on %s; a rollback is ordered and %s. Nothing more to do.", what, device, m.progress(d, st))
 	case v.Action == plan.Remove:
 		return fmt.Sprintf("A rollback of %s is ordered on %s and %s. Nothing more to do.", what, device, m.progress(d, st))
 	case v.Action == plan.Hold:
 		return fmt.Sprintf("%s will not install on %s: %s. %s", what, device, last(v), m.remedy(v, st))
+	case v.Cause == installation.NotRemovable || u.Class == catalog.Component && st.Against:
+		return fmt.Sprintf("%s stays on %s although %s: %s. It goes to no other device.", what, device, m.decidedBy(v), last(v))
+	case v.Cause == installation.Revoked && v.Installed:
+		return fmt.Sprintf("%s is on %s, and its publisher recalled it (%q). Decline it to take it back: `assent update decline %s`.", what, device, u.Published.Revoked.Reason, u.ID)
+	case v.Cause == installation.NotReleased:
+		return fmt.Sprintf("%s does not go to %s: %s.", what, device, last(v))
 	case st.Against:
 		return fmt.Sprintf("%s is installed on %s although %s. It stays until you order a rollback: `assent update rollback %s --device %s`.", what, device, m.decidedBy(v), u.ID, d.ID)
 	case v.Status == approval.Declined:
@@ -182,6 +191,16 @@ func (m *moment) remedy(v plan.Verdict, st client.DeviceUpdate) string {
 		return "Do that on the device by hand if it is wanted; it is never implied by an approval."
 	case installation.ContentUnavailable:
 		return "Give the device a package source that has the earlier version, or install it by hand."
+	case installation.ServerTooOld:
+		return "Upgrade the server; nothing else is needed then."
+	case installation.AgentTooOld:
+		return "Upgrade the agent on the device: its component is an update like any other."
+	case installation.AgreementPending:
+		return fmt.Sprintf("Read and accept it: `assent update agreements %s`, then `assent agreement accept %s`.", v.Update, v.Update)
+	case installation.Revoked:
+		return "Decline it, or wait for the publisher's next release."
+	case installation.NotReleased:
+		return "Nothing to do: the test devices decide, and `assent update show` says where it stands."
 	case installation.Declined:
 		return "Lift that decline if the earlier version should come back."
 	case installation.UnknownData:
