@@ -52,6 +52,7 @@ type PackageRow struct {
 	Title   string         `json:"title,omitempty"`
 	Class   catalog.Class  `json:"class"`
 	Format  catalog.Format `json:"format"`
+	Feed    string         `json:"feed,omitempty"`
 	Enrols  bool           `json:"enrols,omitempty"` // it is the agent's: a download enrols one machine
 	Group   string         `json:"group_on_install,omitempty"`
 	GroupID fleet.GroupID  `json:"group_id,omitempty"`
@@ -74,7 +75,6 @@ type Download struct {
 	SHA256 string        // of the whole file where the server knows it beforehand; else empty
 	Token  string        // id of the enrolment token inside; empty for all but the agent's package
 	Until  time.Time     // when that token ends
-	Act    int64         // the ledger entry of that token
 	Body   io.ReadCloser // fails where the file broke off
 }
 
@@ -179,7 +179,6 @@ const (
 	HeaderSHA256 = "Assent-Sha256"
 	HeaderToken  = "Assent-Token"
 	HeaderUntil  = "Assent-Token-Expires"
-	HeaderAct    = "Assent-Act"
 )
 
 // DownloadPackage asks for the file of an installation package.
@@ -195,7 +194,6 @@ func (c *Client) DownloadPackage(ctx context.Context, ref string, r PackageDownl
 	}
 	d := Download{Name: params["filename"], Size: resp.ContentLength, SHA256: resp.Header.Get(HeaderSHA256), Token: resp.Header.Get(HeaderToken), Body: download{resp.Body}}
 	d.Until, _ = time.Parse(time.RFC3339, resp.Header.Get(HeaderUntil)) // zero where there is no token
-	d.Act, _ = strconv.ParseInt(resp.Header.Get(HeaderAct), 10, 64)
 	return d, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"net"
+	"path/filepath"
 
 	"assent/fleet"
 	"assent/ledger"
@@ -14,6 +15,7 @@ import (
 	"assent/server/internal/decide"
 	"assent/server/internal/packages"
 	"assent/server/internal/roster"
+	"assent/wire"
 )
 
 // openServices builds what stands between the listeners and the index.
@@ -39,7 +41,7 @@ func (r *running) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	kits, err := packages.New(packages.Config{Book: decisions, Files: r.mirror, Tokens: people, Log: r.Log})
+	kits, err := r.newPackages(decisions, people)
 	if err != nil {
 		return err
 	}
@@ -53,13 +55,34 @@ func (r *running) openServices(ctx context.Context) error {
 	return r.openGateway(ctx, people)
 }
 
-func (r *running) newRoster(reader roster.Reader, events roster.Events, who *auth.Service) (*roster.Service, error) {
+// forDevices is where devices find this server.
+func (r *running) forDevices() (string, error) {
 	_, port, err := net.SplitHostPort(r.agents.Addr().String())
 	if err != nil {
-		return nil, fmt.Errorf("find the port for devices: %w", err)
+		return "", fmt.Errorf("find the port for devices: %w", err)
+	}
+	return r.agentURL(port), nil
+}
+
+// packagesDir is where in the data directory an administrator may put the agent's Debian packages.
+const packagesDir = "packages"
+
+func (r *running) newPackages(book packages.Book, tokens packages.Tokens) (*packages.Service, error) {
+	server, err := r.forDevices()
+	if err != nil {
+		return nil, err
+	}
+	return packages.New(packages.Config{Book: book, Files: r.mirror, Tokens: tokens, Dir: filepath.Join(r.Data, packagesDir), Server: server,
+		CA: wire.Digest(r.keys.ca.Certificate()), Log: r.Log})
+}
+
+func (r *running) newRoster(reader roster.Reader, events roster.Events, who *auth.Service) (*roster.Service, error) {
+	server, err := r.forDevices()
+	if err != nil {
+		return nil, err
 	}
 	return roster.New(roster.Config{Index: r.index, Reader: reader, Events: events, CA: r.keys.ca.Certificate(),
-		Server: r.agentURL(port), LastUsed: who.LastUsed, Log: r.Log,
+		Server: server, LastUsed: who.LastUsed, Log: r.Log,
 		Refresh: func(ids []fleet.DeviceID) { r.gateway.Refresh(ids) }})
 }
 

@@ -35,6 +35,8 @@ type World struct {
 	URL     string // of the API, on loopback
 	Key     string // the ledger's verifier key
 	Handler http.Handler
+	// Packages is the directory of the agent's Debian packages on the server.
+	Packages string
 
 	t     testing.TB
 	index *index.Index
@@ -44,7 +46,7 @@ type World struct {
 // New starts a server with an empty installation. It ends with the test.
 func New(t testing.TB) *World {
 	t.Helper()
-	w := &World{t: t}
+	w := &World{t: t, Packages: t.TempDir()}
 	db, err := store.Open(t.Context(), store.Config{DSN: filepath.Join(t.TempDir(), "assent.db")})
 	w.must(err)
 	t.Cleanup(func() { _ = db.Close() })
@@ -79,7 +81,7 @@ func (w *World) api(db *store.DB, plans *planner.Planner, key ed25519.PrivateKey
 		Refresh: func([]fleet.DeviceID) {}}) // there is no gateway to pass it on
 	w.must(err)
 	feeds := w.mirror()
-	kits, err := packages.New(packages.Config{Book: updates, Files: feeds, Tokens: people})
+	kits, err := packages.New(packages.Config{Book: updates, Files: feeds, Tokens: people, Dir: w.Packages, Server: "https://assent.test:8443"})
 	w.must(err)
 	h, err := api.New(api.Config{Auth: w.auth, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Log: slog.New(slog.DiscardHandler), Version: "test"})
 	w.must(err)

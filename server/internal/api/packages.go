@@ -77,7 +77,6 @@ func (s *server) sendFile(h huma.Context, d client.Download) {
 	}
 	if d.Token != "" {
 		h.SetHeader(client.HeaderUntil, d.Until.UTC().Format(time.RFC3339))
-		h.SetHeader(client.HeaderAct, strconv.FormatInt(d.Act, 10))
 	}
 	if n, err := io.Copy(h.BodyWriter(), d.Body); err != nil || n != d.Size {
 		s.Log.Warn("a download broke off", "file", d.Name, "sent", n, "size", d.Size, "error", err)

@@ -55,7 +55,7 @@ func (k kits) Download(_ context.Context, x0 auth.Actor, x1 string, x2 client.Pa
 	if x1 == "short" {
 		size++
 	}
-	return client.Download{Name: "Kit ä.sh", Size: size, Token: "abcd1234", Until: kitUntil, Act: 7, SHA256: strings.Repeat("a", 64), Body: io.NopCloser(strings.NewReader(kitText))}, err
+	return client.Download{Name: "Kit ä.sh", Size: size, Token: "abcd1234", Until: kitUntil, SHA256: strings.Repeat("a", 64), Body: io.NopCloser(strings.NewReader(kitText))}, err
 }
 
 var kitUntil = time.Date(2026, 11, 23, 13, 0, 0, 0, time.UTC)
@@ -89,7 +89,7 @@ func TestPackageCallsReachTheirServiceWithEverythingTheyWereGiven(t *testing.T) 
 	}
 	defer d.Body.Close()
 	body, err := io.ReadAll(d.Body)
-	if err != nil || string(body) != kitText || d.Name != "Kit ä.sh" || d.Token != "abcd1234" || !d.Until.Equal(kitUntil) || d.Act != 7 || d.SHA256 != strings.Repeat("a", 64) || d.Size != int64(len(kitText)) {
+	if err != nil || string(body) != kitText || d.Name != "Kit ä.sh" || d.Token != "abcd1234" || !d.Until.Equal(kitUntil) || d.SHA256 != strings.Repeat("a", 64) || d.Size != int64(len(kitText)) {
 		t.Errorf("the download came as %+v %q: %v", d, body, err)
 	}
 	for i, err := range []error{first(c.Packages(ctx)), first(c.Package(ctx, "a/b")), first(c.CreatePackage(ctx, ask)), first(c.DeletePackage(ctx, "p1")),

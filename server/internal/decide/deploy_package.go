@@ -20,8 +20,8 @@ import (
 // maxName is the most characters of a package's name.
 const maxName = 100
 
-// AgentName is the application that is Assent's own agent.
-const AgentName = "assent-agent"
+// agentName is the application that is Assent's own agent.
+const agentName = "assent-agent"
 
 // CreatePackage makes an installation package from an update of a feed. It is refused for what is gated, recalled,
 // declined in the root or in the package's group, or not readable here (A6). Packages belong to the whole installation.
@@ -51,6 +51,33 @@ func (s *Service) CreatePackage(ctx context.Context, who auth.Actor, r client.Pa
 	})
 }
 
+// CreateAgentPackage makes a package of a release of the agent that an administrator put onto the server.
+func (s *Service) CreateAgentPackage(ctx context.Context, who auth.Actor, r client.PackageRequest, agent catalog.Release) (client.PackageRow, error) {
+	if err := checkName(r.Name); err != nil {
+		return client.PackageRow{}, err
+	}
+	return s.createPackage(ctx, who, r, func(v *index.View) (ledger.Package, error) {
+		g, err := enrolGroup(v, who, r.Group)
+		if err != nil {
+			return ledger.Package{}, err
+		}
+		return ledger.Package{Name: cmp.Or(r.Name, "Agent "+agent.Version), Update: agent.ID(), Release: agent, Group: g}, nil
+	})
+}
+
+// MayHandOut refuses who may not have the file of a package: it takes an approver, and for one that enrols machines an
+// administrator of their group.
+func (s *Service) MayHandOut(_ context.Context, who auth.Actor, row client.PackageRow) (err error) {
+	s.index.View(func(v *index.View) {
+		role, group := ledger.Approver, who.Scope
+		if row.Enrols {
+			role, group = ledger.Administrator, cmp.Or(row.GroupID, fleet.Root)
+		}
+		err = who.Can(role, v.Tree(), group)
+	})
+	return err
+}
+
 // checkName refuses a name that could not be told apart when it is shown.
 func checkName(name string) error {
 	if utf8.RuneCountInString(name) > maxName {
@@ -73,6 +100,14 @@ func packageGroup(v *index.View, who auth.Actor, u index.Update, reference strin
 	case !isAgent(u):
 		return "", fault.New(fault.Invalid, "group_useless", "Only the agent's own package enrols machines into a group; %s is an application. Leave --group-on-install out.", title(u)).On("group_on_install")
 	}
+	return enrolGroup(v, who, reference)
+}
+
+// enrolGroup finds a group that the actor may let machines into; empty for none.
+func enrolGroup(v *index.View, who auth.Actor, reference string) (fleet.GroupID, error) {
+	if reference == "" {
+		return "", nil
+	}
 	g, err := scope(v, who, ledger.Administrator, reference, who.Scope)
 	if f := fault.From(err); f != nil && f.Field == "group" {
 		return "", f.On("group_on_install")
@@ -80,7 +115,7 @@ func packageGroup(v *index.View, who auth.Actor, u index.Update, reference strin
 	return g.ID, err
 }
 
-func isAgent(u index.Update) bool { return u.Class == catalog.Component && u.Name == AgentName }
+func isAgent(u index.Update) bool { return u.Class == catalog.Component && u.Name == agentName }
 
 // createPackage records a package that build makes.
 func (s *Service) createPackage(ctx context.Context, who auth.Actor, r client.PackageRequest, build func(*index.View) (ledger.Package, error)) (client.PackageRow, error) {
@@ -192,13 +227,8 @@ func (s *Service) packageRow(v *index.View, p ledger.Package) client.PackageRow 
 		row.Title, row.Format = u.Published.Title, u.Published.Format
 	}
 	row.Refused = refused(s.withheld(v, p, u))
+	if row.Feed, _ = catalog.FeedOf(u.Namespace); u.Published != nil {
+		row.Builds = builds(v, u)
+	}
 	return row
-}
-
-// withheld says why a package can be neither deployed nor downloaded now: what it was made from may have been recalled or
-// declined since.
-func (s *Service) withheld(v *index.View, p ledger.Package, u index.Update) *fault.Error {
-	now := s.index.Now().UTC()
-	return firstRefusal(func() *fault.Error { return ungiven(v, u) }, func() *fault.Error { return kept(v, u, fleet.Root, now) },
-		func() *fault.Error { return kept(v, u, cmp.Or(p.Group, fleet.Root), now) }, func() *fault.Error { return unagreed(v, u) })
 }
