@@ -94,7 +94,7 @@ func (t Timing) withDefaults() Timing {
 	return t
 }
 
-// Options are what an Agent is made of. All fields but Feeds, Probe, Timing, Built, EventDir and Watch are required.
+// Options are what an Agent is made of. All fields but Feeds, Probe, Timing, Built, Await, Undone, EventDir and Watch are required.
 type Options struct {
 	Dir      *statedir.Dir
 	Identity identity.Identity
@@ -108,7 +108,11 @@ type Options struct {
 	Feeds    Feeds     // nil: the device follows none
 	// Probe runs a publisher's health probe of an installed release, whose items have the format; nil is passed, and the
 	// error's text is a sentence for people. Without it no update that has a probe counts as installed.
-	Probe    func(ctx context.Context, release catalog.Release, format catalog.Format, probe catalog.Probe) error
+	Probe func(ctx context.Context, release catalog.Release, format catalog.Format, probe catalog.Probe) error
+	// Await is waited for before the plan is acted upon; nil: nothing is. Facts are told and plans taken meanwhile.
+	Await func(context.Context)
+	// Undone says why what a transaction installed was taken back before its end was seen; nil: it was not. The function may be nil.
+	Undone   func(catalog.Item) error
 	EventDir string // where the guard leaves its events; empty for none
 	// Watch calls left whenever the guard left an event in dir, until ctx ends; nil: they are found with the next scan.
 	Watch  func(ctx context.Context, dir string, left func()) error

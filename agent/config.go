@@ -27,6 +27,7 @@ type Config struct {
 	Refresh    Duration   `json:"refresh"`     // between refreshes of the package lists: "4h" by default
 	Scan       Duration   `json:"scan"`        // between cheap rescans: "1m" by default
 	Quiet      Duration   `json:"quiet"`       // after boot, before the first refresh: "1m" by default
+	Probation  Duration   `json:"probation"`   // within which a new version of the agent must have reached the server: "3m" by default
 	LogLevel   slog.Level `json:"log_level"`   // "INFO" by default
 	Feeds      FeedPolicy `json:"feeds"`       // which feeds the device follows: "signed" by default
 }

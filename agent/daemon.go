@@ -17,6 +17,7 @@ import (
 	"assent/agent/internal/guard"
 	"assent/agent/internal/identity"
 	"assent/agent/internal/journal"
+	"assent/agent/internal/selfupdate"
 	"assent/agent/internal/statedir"
 	"assent/agent/internal/uplink"
 	"assent/catalog"
@@ -44,7 +45,7 @@ func (p *program) runCommand() *cobra.Command {
 		conf.Refresh = cmp.Or(set.Refresh, conf.Refresh)
 		conf.Scan = cmp.Or(set.Scan, conf.Scan)
 		conf.Quiet = cmp.Or(set.Quiet, conf.Quiet)
-		return p.run(c.Context(), conf)
+		return p.launch(c.Context(), conf)
 	}}
 	f := c.Flags()
 	f.StringVar(&set.Server, "server", "", "address of the server, instead of the one of the enrolment")
@@ -55,8 +56,8 @@ func (p *program) runCommand() *cobra.Command {
 	return c
 }
 
-// run is the long-lived program.
-func (p *program) run(ctx context.Context, conf Config) error {
+// run is the long-lived program, whether it was started by a launcher or is one.
+func (p *program) run(ctx context.Context, conf Config, launched *selfupdate.Child) error {
 	debug.SetGCPercent(gcPercent)
 	debug.SetMemoryLimit(memoryLimit)
 	log := slog.New(slog.NewJSONHandler(p.err, &slog.HandlerOptions{Level: conf.LogLevel}))
@@ -76,15 +77,21 @@ func (p *program) run(ctx context.Context, conf Config) error {
 	defer release()
 	var a *Agent
 	m, feedErr := p.managers(log, conf.Feeds, func(e feeds.Event) { a.noteFeed(e) })
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	c := m.component(p, launched, func() { end(selfupdate.ErrHandOver) })
 	a, err = New(Options{
-		Dir: dir, Identity: id, Manager: m, Feeds: m.followed(), Probe: m.probe, Device: machine(p.root), Now: time.Now, Log: log,
+		Dir: dir, Identity: id, Manager: c, Await: await(launched), Undone: c.bad, Feeds: m.followed(), Probe: m.probe, Device: machine(p.root), Now: time.Now, Log: log,
 		Version: p.build.Version, Built: p.build.At, EventDir: dir.Path(eventDir), Watch: guard.Watch,
 		Dial: func(id identity.Identity) (Link, error) {
 			c, err := uplink.New(id, uplink.Options{Server: cmp.Or(conf.Server, id.Server), ServerName: cmp.Or(conf.ServerName, id.ServerName), Now: notBefore(p.build.At)})
 			if err == nil {
 				m.source.use(c)
 			}
-			return c, err
+			if err != nil || launched == nil {
+				return c, err
+			}
+			return reaching{c, launched.Reached}, nil
 		},
 		Timing: Timing{Refresh: time.Duration(conf.Refresh), Scan: time.Duration(conf.Scan), Quiet: time.Duration(conf.Quiet)},
 	})
@@ -92,8 +99,9 @@ func (p *program) run(ctx context.Context, conf Config) error {
 		return err
 	}
 	a.fail("feed state", feedErr)
+	a.fail("agent version", c.standDown(ctx))
 	log.Info("started", "version", p.build.Version, "device", id.Device, "server", cmp.Or(conf.Server, id.Server))
-	return a.Run(ctx)
+	return cmp.Or(a.Run(ctx), handedOver(ctx))
 }
 
 // notBefore reads the clock, but never as earlier than t: a device without a battery for its clock could else not

@@ -377,7 +377,22 @@ func (a *Agent) resolve(ctx context.Context) error {
 	if health.Broken != "" {
 		err = &pkgmgr.Refusal{Cause: installation.ManagerBroken, Detail: health.Broken}
 	}
-	return a.land(ctx, *f, pkgmgr.Outcome{ExitCode: -1, Started: f.Started, Finished: a.opt.Now()}, cmp.Or(err, errInterrupted))
+	return a.land(ctx, *f, pkgmgr.Outcome{ExitCode: -1, Started: f.Started, Finished: a.opt.Now()}, cmp.Or(err, a.undone(*f), errInterrupted))
+}
+
+// undone is why something of a transaction was taken back; nil: nothing was.
+func (a *Agent) undone(f journal.Flight) error {
+	for _, p := range f.Parts {
+		for _, it := range p.Items {
+			if a.opt.Undone == nil || partKind(f) != toInstall {
+				continue
+			}
+			if err := a.opt.Undone(it); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // errInterrupted is the run error of a transaction whose end nobody saw.

@@ -45,7 +45,8 @@ func (p *program) managers(log *slog.Logger, policy FeedPolicy, event func(feeds
 	m.feeds, err = feeds.Open(feeds.Config{StateDir: p.state, Root: p.root, Source: m.source, Command: run, Platform: p.platform,
 		EnrolmentOnly: policy == EnrolmentFeeds, Event: event, Now: time.Now, Log: log})
 	aptConf := apt.Config{Root: p.root, Command: run, StateDir: p.state, Log: log, Now: time.Now}
-	treeConf := tree.Config{Root: p.root, StateDir: p.state, Payloads: noFeeds{}, Platform: p.platform, Now: time.Now, Log: log}
+	treeConf := tree.Config{Root: p.root, StateDir: p.state, Payloads: noFeeds{}, Platform: p.platform, Now: time.Now, Log: log,
+		Own: tree.Own{Name: ownName, Version: semantic(p.build.Version), Arch: p.platform().Arch}}
 	var health multi.Feeds
 	if err == nil {
 		aptConf.Feeds, treeConf.Payloads, health = m.feeds, m.feeds, m.feeds

@@ -106,7 +106,7 @@ func ordersOf(h *held) []order {
 		out = append(out, order{kind: toRemove, key: actKey(rm.Act), Part: journal.Part{Update: rm.Update, Act: rm.Act, Items: rm.Items}})
 	}
 	for _, in := range h.plan.Install {
-		out = append(out, order{key: h.body.Plan, closure: in.Closure, exclusive: in.Exclusive,
+		out = append(out, order{key: h.body.Plan, closure: in.Closure, exclusive: in.Exclusive || slices.ContainsFunc(in.Items, own),
 			Part: journal.Part{Update: in.Update, Release: in.Release, Items: in.Items, Extras: in.Extras, Probe: in.Probe}})
 	}
 	return out

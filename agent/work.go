@@ -30,6 +30,9 @@ var errPlanChanged = errors.New("the plan changed")
 // workLoop makes the accepted plan true, whenever something changed and when a retry is due.
 func (a *Agent) workLoop(ctx context.Context) {
 	var back uplink.Backoff
+	if a.opt.Await != nil {
+		a.opt.Await(ctx)
+	}
 	for ctx.Err() == nil {
 		next, err := a.pass(ctx)
 		if errors.Is(err, errPlanChanged) {

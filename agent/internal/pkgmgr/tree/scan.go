@@ -48,6 +48,9 @@ func (t *Tree) Scan(ctx context.Context) (*pkgmgr.Snapshot, error) {
 		}
 	}
 	releases := t.cfg.Payloads.Releases()
+	if p, ok := t.own(releases, installed); ok {
+		s.Inventory.Packages = append(slices.DeleteFunc(s.Inventory.Packages, func(o wire.Package) bool { return o.Name == p.Name }), p)
+	}
 	s.Available = wire.Available{Ecosystem: catalog.Generic, Updates: t.offers(releases, installed, hurt), Restore: t.restore(releases, records)}
 	slices.SortFunc(s.Inventory.Packages, func(a, b wire.Package) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Arch, b.Arch))
@@ -127,7 +130,10 @@ func (t *Tree) offers(releases []feed.Release, installed map[string]record, hurt
 		have, ok := installed[some[0].Name]
 		for _, r := range some {
 			it, fits := t.best(r)
-			if !fits || offered >= maxOffers || !ok && sound >= freshOffers || ok && feedOf(r) == have.Feed && !ahead(have, r, hurt[r.Name]) {
+			if r.Name == t.cfg.Own.Name && !t.ours(r) {
+				continue // nothing but a component of Assent may take the place of the agent
+			}
+			if !fits || offered >= maxOffers || !ok && sound >= freshOffers || ok && (feedOf(r) == have.Feed || have.Feed == "") && !ahead(have, r, hurt[r.Name]) {
 				continue
 			}
 			out = append(out, offer(r, it, have, ok, offered == 0))
@@ -194,7 +200,7 @@ func offer(r feed.Release, it feed.Item, have record, installed, newest bool) wi
 		Origin: "feed:" + feedOf(r), Security: len(m.CVEs) > 0, Candidate: newest, Summary: m.Summary, Severity: m.Severity}
 	o := wire.Offer{Namespace: r.Namespace, Name: r.Name, Version: r.Version, Ecosystem: catalog.Generic, New: !installed, Fresh: !installed}
 	switch {
-	case installed && have.Feed != feedOf(r):
+	case installed && have.Feed != feedOf(r) && have.Feed != "":
 		o.New, o.Problem = true, fmt.Sprintf("%s is installed from the feed %s", r.Name, have.Feed)
 	case installed && have.Payload != m.Payload:
 		o.Problem = fmt.Sprintf("%s is installed as %s and cannot become %s", r.Name, have.Payload, m.Payload)

@@ -57,6 +57,7 @@ type Config struct {
 	BootID   func() string           // nil: the kernel's
 	Log      *slog.Logger            // nil discards
 	Limits   Limits
+	Own      Own // the program that asks, if feeds may publish it
 	// Spare is how many bytes stay free on every file system; zero means 32 MiB.
 	Spare int64
 }
