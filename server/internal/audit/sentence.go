@@ -41,9 +41,9 @@ func sentence(e ledger.Entry, n Names) string {
 func aboutFleet(body ledger.Body, n Names) (string, bool) {
 	switch b := body.(type) {
 	case ledger.GroupCreate:
-		return fmt.Sprintf("created the group %q in %q", b.Group.Name, n.Group(b.Group.Parent)), true
+		return fmt.Sprintf("created the group %q in %q%s", b.Group.Name, n.Group(b.Group.Parent), trial(b.Group)), true
 	case ledger.GroupChange:
-		return fmt.Sprintf("changed the group %q: now %q in %q, guard %s", n.Group(b.Group.ID), b.Group.Name, n.Group(b.Group.Parent), guard(b.Group.Guard)), true
+		return fmt.Sprintf("changed the group %q: now %q in %q, guard %s%s", n.Group(b.Group.ID), b.Group.Name, n.Group(b.Group.Parent), guard(b.Group.Guard), trial(b.Group)), true
 	case ledger.GroupDelete:
 		return fmt.Sprintf("deleted the group %q", n.Group(b.ID)), true
 	case ledger.DeviceEnrol:
@@ -185,6 +185,13 @@ func because(reason string) string {
 		return ""
 	}
 	return fmt.Sprintf(": %q", reason)
+}
+
+func trial(g fleet.Group) string {
+	if g.Test {
+		return ", its devices try things out first"
+	}
+	return ""
 }
 
 func guard(m fleet.GuardMode) string {

@@ -136,7 +136,11 @@ func outcomes(v *index.View, u index.Update, now time.Time) []Outcome {
 			continue
 		}
 		row, _ := d.Install(u.ID)
-		out = append(out, Outcome{Device: d.ID, Name: d.Name, State: row.State, Detail: row.Detail, Silent: now.Sub(d.Contact.LastSeen) > silence})
+		why := row.Detail
+		if row.Proof != nil && row.Proof.Probe != "" {
+			why = row.Proof.Probe
+		}
+		out = append(out, Outcome{Device: d.ID, Name: d.Name, State: row.State, Detail: why, Silent: now.Sub(d.Contact.LastSeen) > silence})
 	}
 	return out
 }

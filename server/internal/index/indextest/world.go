@@ -61,7 +61,7 @@ func (w *World) open() {
 	var err error
 	w.Store, err = store.Open(w.T.Context(), store.Config{DSN: w.path, Now: w.Now})
 	w.must(err)
-	w.Index, err = index.Open(w.T.Context(), w.Store, index.Config{Now: w.Now})
+	w.Index, err = index.Open(w.T.Context(), w.Store, index.Config{Now: w.Now, Version: Version})
 	w.must(err)
 }
 
