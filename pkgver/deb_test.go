@@ -60,7 +60,7 @@ func TestMalformedVersionsAreErrorsAndNeverOrdered(t *testing.T) {
 			}
 		}
 	}
-	for _, ecosystem := range []string{"", "rpm", "Deb", "deb "} {
+	for _, ecosystem := range []string{"", "apk", "Deb", "deb "} {
 		if _, err := Compare(ecosystem, "1", "1"); !errors.Is(err, ErrEcosystem) {
 			t.Errorf("ecosystem %q: %v", ecosystem, err)
 		}

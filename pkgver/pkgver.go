@@ -1,7 +1,7 @@
 // Package pkgver orders the versions of each ecosystem the way its own package manager does.
 //
 // It guarantees a total order per ecosystem that equals the real tool's answer (for "deb", dpkg
-// --compare-versions), and that what it cannot read is an error and never a guess: an unknown
+// --compare-versions; for "rpm", rpm.vercmp), and that what it cannot read is an error and never a guess: an unknown
 // ecosystem or a malformed version must hold a decision, so callers may not treat the error as
 // "older" or "equal".
 //
@@ -23,6 +23,7 @@ var (
 // Ecosystem names, as in package URLs.
 const (
 	ecosystemDeb     = "deb"
+	ecosystemRPM     = "rpm"
 	ecosystemGeneric = "generic"
 )
 
@@ -32,6 +33,8 @@ func Compare(ecosystem, a, b string) (int, error) {
 	switch ecosystem {
 	case ecosystemDeb:
 		return compare(a, b, ParseDeb)
+	case ecosystemRPM:
+		return compare(a, b, ParseRPM)
 	case ecosystemGeneric:
 		return compare(a, b, ParseSemantic)
 	}
