@@ -150,8 +150,12 @@ func (g *Gateway) answer(c *call, in *wire.CheckIn, now time.Time) error {
 			return fmt.Errorf("plan for a device: %w", err)
 		}
 		if c.session.due(stmt, plan, in.Plan, now) {
+			proof, err := g.proof(c, in.Counter, stmt)
+			if err != nil {
+				return err
+			}
 			g.metrics.checkIns.statement.Inc()
-			return g.reply(c, wire.CheckInReply{Now: now, Statement: &stmt, Proof: g.proof(c, in.Counter, stmt), Next: g.next(), Refresh: c.session.takeRefresh()})
+			return g.reply(c, wire.CheckInReply{Now: now, Statement: &stmt, Proof: proof, Next: g.next(), Refresh: c.session.takeRefresh()})
 		}
 		left := until.Sub(now)
 		if left <= 0 {
@@ -259,16 +263,20 @@ func (g *Gateway) Refresh(ids []fleet.DeviceID) {
 }
 
 // proof shows that the statement's ledger extends the one that the device saw last. Where there is none, the
-// ledger lost entries: the device refuses the statement and says so, and this is logged loudly too.
-func (g *Gateway) proof(c *call, seen int64, stmt wire.Statement) []string {
+// ledger lost entries: the device refuses the statement and says so, and this is logged loudly too. A database that
+// does not answer is no lost ledger: the device asks again.
+func (g *Gateway) proof(c *call, seen int64, stmt wire.Statement) ([]string, error) {
 	var body wire.StatementBody
 	if g.Prove == nil || seen < 1 || json.Unmarshal(stmt.Body, &body) != nil || body.Counter == seen {
-		return nil
+		return nil, nil
+	}
+	if body.Counter < seen {
+		g.Log.Error("a device saw a longer ledger than this: was the server restored from a backup?", "device", c.device.ID, "name", c.device.Name, "seen", seen, "ledger", body.Counter)
+		return nil, nil
 	}
 	proof, err := g.Prove(c.r.Context(), seen, body.Counter)
 	if err != nil {
-		g.Log.Error("a device saw a longer ledger than this: was the server restored from a backup?", "device", c.device.ID, "name", c.device.Name, "seen", seen, "ledger", body.Counter, "err", err)
-		return nil
+		return nil, fmt.Errorf("prove that the ledger of %d entries extends the one of %d: %w", body.Counter, seen, err)
 	}
-	return proof
+	return proof, nil
 }
