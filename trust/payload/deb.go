@@ -10,6 +10,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"assent/archive"
 )
 
 const (
@@ -82,14 +84,14 @@ func controlFile(r io.Reader) (string, error) {
 }
 
 func controlMember(r io.Reader) (string, error) {
-	z, done, err := decompress(bufio.NewReader(r))
+	z, done, err := archive.Decompress(bufio.NewReader(r))
 	if err != nil {
 		return "", bad("its control archive cannot be unpacked (%v)", err)
 	}
 	defer done()
-	archive := tar.NewReader(&capped{z, maxControl})
+	members := tar.NewReader(archive.Capped(z, maxControl))
 	for {
-		h, err := archive.Next()
+		h, err := members.Next()
 		if errors.Is(err, io.EOF) {
 			return "", bad("its control archive has no control file")
 		}
@@ -97,7 +99,7 @@ func controlMember(r io.Reader) (string, error) {
 			return "", bad("its control archive cannot be read (%v)", err)
 		}
 		if strings.TrimPrefix(h.Name, "./") == "control" && h.Typeflag == tar.TypeReg {
-			b, err := io.ReadAll(archive)
+			b, err := io.ReadAll(members)
 			if err != nil {
 				return "", bad("its control file cannot be read (%v)", err)
 			}

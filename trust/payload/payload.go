@@ -8,20 +8,15 @@ package payload
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
-
+	"assent/archive"
 	"assent/catalog"
 	"assent/fault"
 )
-
-// maxWindow is the memory in bytes that a compressed payload may ask for.
-const maxWindow = 128 << 20
 
 func bad(format string, args ...any) error {
 	return fault.New(fault.Invalid, "payload_refused", "The payload is refused: %s.", fmt.Sprintf(format, args...)).On("files")
@@ -39,86 +34,22 @@ func Detect(r *bufio.Reader) (catalog.Format, bool, error) {
 		return catalog.Deb, true, nil
 	case bytes.HasPrefix(head, []byte("\xed\xab\xee\xdb")):
 		return catalog.RPM, true, nil
-	case compressed(head), isTar(head):
+	case archive.IsCompressed(head), archive.IsTar(head):
 		return catalog.Tar, true, nil
 	}
 	return "", false, nil
 }
 
-var (
-	magicGzip = []byte("\x1f\x8b")
-	magicZstd = []byte("\x28\xb5\x2f\xfd")
-	magicXZ   = []byte("\xfd7zXZ\x00")
-)
-
-func compressed(head []byte) bool {
-	return bytes.HasPrefix(head, magicGzip) || bytes.HasPrefix(head, magicZstd) || bytes.HasPrefix(head, magicXZ)
-}
-
-func isTar(head []byte) bool { return len(head) >= 262 && string(head[257:262]) == "ustar" }
-
-// decompress undoes the compression that a stream begins like, if it has one.
-func decompress(r *bufio.Reader) (io.Reader, func(), error) {
-	head, err := r.Peek(64)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, nil, fmt.Errorf("read the payload: %w", err)
-	}
-	nothing := func() {}
+// CheckTree reads an archive of size bytes (tar, also compressed with gzip, zstd or xz) and refuses what devices would not
+// unpack: it asks the same rules.
+func CheckTree(ctx context.Context, r io.Reader, size int64) error {
+	err := archive.Walk(ctx, r, size, archive.Limits{}, func(archive.Entry, io.Reader) error { return nil })
+	var refused *archive.Refusal
 	switch {
-	case bytes.HasPrefix(head, magicGzip):
-		z, err := gzip.NewReader(r)
-		return z, nothing, err
-	case bytes.HasPrefix(head, magicZstd):
-		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
-		if err != nil {
-			return nil, nil, err
-		}
-		return z, z.Close, nil
-	case bytes.HasPrefix(head, magicXZ):
-		if err := checkXZ(head); err != nil {
-			return nil, nil, err
-		}
-		z, err := xz.NewReader(r)
-		return z, nothing, err
-	}
-	return r, nothing, nil
-}
-
-// checkXZ looks at the dictionary that the first block asks for, which the library would reserve without question. After
-// 12 bytes of the stream's header come the block's length, flags, sizes if flagged, and the filter LZMA2: 0x21, 1, dictionary.
-func checkXZ(head []byte) error {
-	if len(head) < 12+24 {
-		return nil // too short to hold a block: for the decoder to say
-	}
-	at := 12 + 2
-	for _, flag := range []byte{0x40, 0x80} {
-		if head[13]&flag == 0 {
-			continue
-		}
-		for at < len(head)-3 && head[at]&0x80 != 0 {
-			at++
-		}
-		at = min(at+1, len(head)-3)
-	}
-	bits := head[at+2] & 0x3f
-	if head[at] != 0x21 || bits > 40 || (2|uint64(bits&1))<<(bits/2+11) > maxWindow {
-		return fmt.Errorf("its compression asks for more than %d MiB of memory", maxWindow>>20)
+	case errors.As(err, &refused):
+		return bad("%s", refused.Detail)
+	case err != nil:
+		return fmt.Errorf("look at the archive: %w", err)
 	}
 	return nil
-}
-
-// capped reads up to left bytes and then refuses.
-type capped struct {
-	r    io.Reader
-	left int64
-}
-
-// Read implements io.Reader.
-func (c *capped) Read(p []byte) (int, error) {
-	if c.left <= 0 {
-		return 0, bad("it unpacks to more than it may")
-	}
-	n, err := c.r.Read(p[:min(int64(len(p)), c.left)])
-	c.left -= int64(n)
-	return n, err
 }

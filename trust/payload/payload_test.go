@@ -13,6 +13,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 
+	"assent/archive/archivetest"
 	"assent/catalog"
 	"assent/fault"
 	"assent/lab/debrepo"
@@ -170,27 +171,9 @@ func TestCheckTree_AcceptsTreesInEveryCompression(t *testing.T) {
 	}
 }
 
-func TestCheckTree_WhatDevicesWouldRefuseIsRefusedByName(t *testing.T) {
-	reg := func(name string, mode int64) tar.Header {
-		return tar.Header{Typeflag: tar.TypeReg, Name: name, Uname: "x", Mode: mode}
-	}
-	for name, entries := range map[string][]tar.Header{
-		"an absolute name":         {reg("/etc/passwd", 0)},
-		"a name going up":          {reg("a/../../b", 0)},
-		"a link out":               {{Typeflag: tar.TypeSymlink, Name: "a", Linkname: "../b"}},
-		"an absolute link":         {{Typeflag: tar.TypeSymlink, Name: "a", Linkname: "/etc"}},
-		"a link down and up":       {{Typeflag: tar.TypeSymlink, Name: "d/a", Linkname: "x/../../.."}},
-		"a file below a link":      {{Typeflag: tar.TypeSymlink, Name: "a", Linkname: "b"}, reg("a/c", 0)},
-		"a hard link to elsewhere": {{Typeflag: tar.TypeLink, Name: "a", Linkname: "/etc/shadow"}},
-		"setuid":                   {reg("a", 0o4755)},
-		"a device":                 {{Typeflag: tar.TypeChar, Name: "null"}},
-		"a pipe":                   {{Typeflag: tar.TypeFifo, Name: "pipe"}},
-		"a name twice":             {reg("a", 0), reg("./a", 0)},
-		"a directory twice":        {{Typeflag: tar.TypeDir, Name: "d/", Mode: 0o755}, {Typeflag: tar.TypeDir, Name: "d/", Mode: 0o755}},
-		"capabilities":             {{Typeflag: tar.TypeReg, Name: "a", Uname: "x", PAXRecords: map[string]string{"SCHILY.xattr.security.capability": "x"}}},
-		"nothing":                  {},
-	} {
-		b := archive(t, entries...)
+func TestCheckTree_WhatDevicesWouldRefuseIsRefused(t *testing.T) {
+	for name, list := range archivetest.Hostile() {
+		b := archivetest.Pack(t, list...)
 		if err := payload.CheckTree(t.Context(), bytes.NewReader(b), int64(len(b))); !errors.Is(err, fault.Invalid) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"assent/agent/internal/pkgmgr"
 	"assent/agent/internal/statedir"
+	"assent/archive"
 	"assent/catalog"
 	"assent/feed"
 	"assent/installation"
@@ -34,10 +35,11 @@ func refuse(cause installation.Cause, format string, args ...any) *pkgmgr.Refusa
 // refusalOf is an error as a refusal, where it says something about the device or the payload.
 func refusalOf(name string, err error) error {
 	var r *pkgmgr.Refusal
+	var unsound *archive.Refusal
 	switch {
 	case err == nil || errors.As(err, &r):
 		return err
-	case errors.Is(err, errArchive):
+	case errors.As(err, &unsound):
 		return refuse(installation.UnknownData, "The payload of %s cannot be used: %v.", name, err)
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		return refuse(installation.NoSpace, "There is no room for %s: %v.", name, err)

@@ -15,69 +15,21 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"pgregory.net/rapid"
 
+	"assent/archive"
+	"assent/archive/archivetest"
 	"assent/catalog"
 	"assent/installation"
 )
 
-func entryOf(name string, kind byte, target string, mode int64) file {
-	return file{Header: tar.Header{Name: name, Typeflag: kind, Linkname: target, Mode: mode}}
-}
-
-func regular(name string) file { return file{Header: tar.Header{Name: name, Mode: 0o644}, body: "x"} }
-
-// hostile are archives of which nothing may ever be unpacked.
-func hostile() map[string][]file {
-	link := func(name, target string) file { return entryOf(name, tar.TypeSymlink, target, 0o777) }
-	hard := func(name, target string) file { return entryOf(name, tar.TypeLink, target, 0o644) }
-	privileged := regular("caps")
-	privileged.PAXRecords = map[string]string{"SCHILY.xattr.security.capability": "\x01"}
-	return map[string][]file{
-		"absolute path":                        {regular("/etc/cron.d/x")},
-		"dot dot":                              {regular("../x")},
-		"dot dot inside":                       {regular("a/../../x")},
-		"dot dot that stays":                   {regular("a/../x")},
-		"dot dot alone":                        {entryOf("..", tar.TypeDir, "", 0o755)},
-		"no name":                              {regular(".")},
-		"control characters":                   {regular("a\nb")},
-		"endless name":                         {regular(strings.Repeat("a/", 600) + "a")},
-		"link to an absolute path":             {link("a", "/etc")},
-		"link out":                             {link("a/b", "../../etc")},
-		"link out by way of another":           {entryOf("d", tar.TypeDir, "", 0o755), link("d/s", ".."), link("l", "d/s/../etc")},
-		"link out from deep by way of another": {link("x/y/s", "../.."), link("x/y/l", "s/../../etc")},
-		"link nowhere":                         {link("a", "")},
-		"file through a link":                  {link("a", "b"), regular("a/x")},
-		"file through a link to a directory":   {entryOf("b", tar.TypeDir, "", 0o755), link("a", "b"), regular("a/x")},
-		"file over a link":                     {link("a", "b"), regular("a")},
-		"directory over a link":                {link("a", "b"), entryOf("a", tar.TypeDir, "", 0o755)},
-		"file below a file":                    {regular("a"), regular("a/b")},
-		"hard link out":                        {hard("a", "/etc/shadow")},
-		"hard link up":                         {hard("a", "../../../etc/shadow")},
-		"hard link to a link":                  {link("l", "f"), hard("a", "l")},
-		"hard link to nothing":                 {hard("a", "b")},
-		"character device":                     {entryOf("null", tar.TypeChar, "", 0o666)},
-		"block device":                         {entryOf("sda", tar.TypeBlock, "", 0o666)},
-		"pipe":                                 {entryOf("pipe", tar.TypeFifo, "", 0o666)},
-		"unknown kind":                         {entryOf("odd", 'Z', "", 0o666)},
-		"setuid":                               {entryOf("su", tar.TypeReg, "", 0o4755)},
-		"setgid directory":                     {entryOf("d", tar.TypeDir, "", 0o2755)},
-		"sticky":                               {entryOf("d", tar.TypeDir, "", 0o1777)},
-		"capabilities":                         {privileged},
-		"the same name twice":                  {regular("a"), regular("a")},
-		"the same name in other words":         {regular("a"), regular("./a")},
-		"the same directory twice":             {entryOf("d", tar.TypeDir, "", 0o755), entryOf("d/", tar.TypeDir, "", 0o700)},
-		"nothing at all":                       {},
-	}
-}
-
 func TestN11_HostileArchivesAreRefusedBeforeAnythingIsUnpacked(t *testing.T) {
-	for name, list := range hostile() {
+	for name, list := range archivetest.Hostile() {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, t.TempDir())
 			v1 := w.release("1.0")
 			w.ok(install(v1))
-			evil := w.publish("2.0", archive(t, append([]file{regular("first")}, list...)...))
+			evil := w.publish("2.0", archivetest.Pack(t, append([]archivetest.File{archivetest.Regular("first")}, list...)...))
 			if len(list) == 0 {
-				evil = w.publish("2.1", archive(t))
+				evil = w.publish("2.1", archivetest.Pack(t))
 			}
 			r := w.refused(install(evil), installation.UnknownData)
 			if !strings.Contains(r.Detail, "app") {
@@ -114,7 +66,7 @@ func bomb(t *testing.T, list func(a *tar.Writer) error) []byte {
 
 func TestN11_BombsAreRefused(t *testing.T) {
 	w := newWorld(t, t.TempDir())
-	w.limits = Limits{Free: 4 << 20}
+	w.limits = archive.Limits{Free: 4 << 20}
 	w.start()
 	zeros := bomb(t, func(a *tar.Writer) error {
 		if err := a.WriteHeader(&tar.Header{Name: "zeros", Mode: 0o644, Size: 8 << 20}); err != nil {
@@ -133,7 +85,7 @@ func TestN11_BombsAreRefused(t *testing.T) {
 		}
 		return nil
 	})
-	w.limits = Limits{} // the limits of every device
+	w.limits = archive.Limits{} // the limits of every device
 	w.start()
 	w.refused(install(w.publish("2.0", many)), installation.UnknownData)
 }
@@ -158,13 +110,13 @@ func TestNoArchiveReachesOutside(t *testing.T) {
 	dir := t.TempDir()
 	n := 0
 	rapid.Check(t, func(r *rapid.T) {
-		var list []file
+		var list []archivetest.File
 		for range rapid.IntRange(1, 6).Draw(r, "entries") {
 			kind := rapid.SampledFrom([]byte{tar.TypeReg, tar.TypeDir, tar.TypeSymlink, tar.TypeLink}).Draw(r, "kind")
-			f := entryOf(name.Draw(r, "name"), kind, "", 0o644)
+			f := archivetest.Entry(name.Draw(r, "name"), kind, "", 0o644)
 			switch kind {
 			case tar.TypeReg:
-				f.body = "inside"
+				f.Body = "inside"
 			case tar.TypeSymlink, tar.TypeLink:
 				f.Linkname = rapid.OneOf(name, rapid.SampledFrom([]string{"../..", "../b", "../../a", "b/..", "a/../.."})).Draw(r, "target")
 			}
@@ -182,7 +134,7 @@ func TestNoArchiveReachesOutside(t *testing.T) {
 		}
 		defer home.Close()
 		payload := filepath.Join(dir, "payload")
-		body := archive(t, list...)
+		body := archivetest.Pack(t, list...)
 		if err := os.WriteFile(payload, body, 0o600); err != nil {
 			r.Fatal(err)
 		}
@@ -212,43 +164,6 @@ func TestNoArchiveReachesOutside(t *testing.T) {
 			}
 			return nil
 		})
-	})
-}
-
-// FuzzWalk shows that no payload makes the reader fail in any way but its own.
-func FuzzWalk(f *testing.F) {
-	for _, list := range hostile() {
-		var b bytes.Buffer
-		a := tar.NewWriter(&b)
-		for _, e := range list {
-			e.Size = int64(len(e.body))
-			if a.WriteHeader(&e.Header) == nil {
-				_, _ = io.WriteString(a, e.body)
-			}
-		}
-		_ = a.Close()
-		f.Add(b.Bytes(), true)
-	}
-	f.Add([]byte("\xfd7zXZ\x00"), true)
-	f.Add([]byte("\x28\xb5\x2f\xfd"), false)
-	f.Fuzz(func(t *testing.T, b []byte, isTree bool) {
-		k := key{"acme", "app", catalog.ContentFile}
-		if isTree {
-			k.format = catalog.Tar
-		}
-		limits := Limits{Free: 1 << 20, Entries: 100, Ratio: 1, Bytes: 1 << 20}
-		total := int64(0)
-		_ = walk(t.Context(), bytes.NewReader(b), int64(len(b)), k, limits, func(e entry, r io.Reader) error {
-			n, err := io.Copy(io.Discard, r)
-			total += n
-			if !filepath.IsLocal(e.Name) || err == nil && n != e.Size {
-				t.Errorf("%+v with %d bytes", e, n)
-			}
-			return err
-		})
-		if total > limits.total(int64(len(b))) {
-			t.Errorf("%d bytes", total)
-		}
 	})
 }
 

@@ -16,6 +16,7 @@ import (
 	"assent/agent/internal/journal"
 	"assent/agent/internal/pkgmgr"
 	"assent/agent/internal/statedir"
+	"assent/archive"
 	"assent/catalog"
 	"assent/installation"
 	"assent/wire"
@@ -170,10 +171,10 @@ func (t *Tree) rest(ctx context.Context, it catalog.Item, have int64, to io.Writ
 			return unavailable(ctx, it, err)
 		}
 		defer body.Close()
-		src := &source{r: &attentive{ctx, body}, left: it.Size - have}
+		src := archive.NewWhole(&attentive{ctx, body}, it.Size-have)
 		more, err := io.Copy(to, m.reader(src, it.Name))
-		if n += more; src.err != nil {
-			return unavailable(ctx, it, src.err)
+		if n += more; src.Err() != nil {
+			return unavailable(ctx, it, src.Err())
 		}
 		if err != nil {
 			return err

@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"assent/archive"
 )
 
 // manifest is what a version's tree looked like when it was unpacked. It lies in the agent's own state, where no
@@ -18,6 +20,14 @@ import (
 type manifest struct {
 	Format int     `json:"format"`
 	Files  []entry `json:"files"` // in the archive's order: parents first
+}
+
+// entry is one thing of a tree as it was unpacked.
+type entry struct {
+	archive.Entry
+
+	SHA256 string `json:"sha256,omitempty"`
+	Ctime  int64  `json:"ctime,omitempty"` // nanoseconds, when its content was last known to be right
 }
 
 const maxManifest = 256 << 20
@@ -104,17 +114,17 @@ func (e entry) damage(root *os.Root, full bool) string {
 		return "it is gone"
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || int(st.Uid) != os.Geteuid() || typeOf(info) != e.Type || e.Type != typeLink && info.Mode().Perm() != e.Perm || info.Mode()&(fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky) != 0 {
+	if !ok || int(st.Uid) != os.Geteuid() || typeOf(info) != e.Type || e.Type != archive.Link && info.Mode().Perm() != e.Perm || info.Mode()&(fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky) != 0 {
 		return "its kind, mode or owner changed"
 	}
 	switch {
-	case e.Type == typeLink:
+	case e.Type == archive.Link:
 		if target, err := root.Readlink(e.Name); err != nil || target != e.Target {
 			return "it leads elsewhere"
 		}
-	case e.Type == typeFile && info.Size() != e.Size:
+	case e.Type == archive.File && info.Size() != e.Size:
 		return "its size changed"
-	case e.Type == typeFile && (full || st.Ctim.Nano() != e.Ctime):
+	case e.Type == archive.File && (full || st.Ctim.Nano() != e.Ctime):
 		if sum, err := digestOf(root, e.Name); err != nil || sum != e.SHA256 {
 			return "its content changed"
 		}
@@ -125,11 +135,11 @@ func (e entry) damage(root *os.Root, full bool) string {
 func typeOf(info fs.FileInfo) string {
 	switch {
 	case info.Mode().IsRegular():
-		return typeFile
+		return archive.File
 	case info.IsDir():
-		return typeDir
+		return archive.Dir
 	case info.Mode()&fs.ModeSymlink != 0:
-		return typeLink
+		return archive.Link
 	}
 	return ""
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"assent/archive"
 	"assent/catalog"
 	"assent/feed"
 	"assent/pkgver"
@@ -48,7 +49,7 @@ func (t *Tree) Program(ctx context.Context, app string) (Program, error) {
 	if err != nil {
 		return Program{}, err
 	}
-	i := slices.IndexFunc(m.Files, func(e entry) bool { return e.Name == app && e.Type == typeFile && e.Perm&0o111 != 0 })
+	i := slices.IndexFunc(m.Files, func(e entry) bool { return e.Name == app && e.Type == archive.File && e.Perm&0o111 != 0 })
 	if i < 0 {
 		return Program{}, fmt.Errorf("there is no program %s in version %s", app, v.Version)
 	}

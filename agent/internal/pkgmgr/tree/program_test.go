@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"assent/archive/archivetest"
 	"assent/catalog"
 	"assent/feed"
 	"assent/wire"
@@ -18,7 +19,7 @@ import (
 func (w *world) component(version string, change ...func(*feed.Manifest)) catalog.Item {
 	w.Helper()
 	body := "#!/bin/sh\necho " + version + "\n"
-	return w.publish(version, archive(w.T, file{Header: tar.Header{Name: "app", Mode: 0o755}, body: body}),
+	return w.publish(version, archivetest.Pack(w.T, archivetest.File{Header: tar.Header{Name: "app", Mode: 0o755}, Body: body}),
 		append([]func(*feed.Manifest){func(m *feed.Manifest) { m.Class = catalog.Component }}, change...)...)
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"assent/agent/internal/pkgmgr"
+	"assent/archive/archivetest"
 	"assent/catalog"
 	"assent/installation"
 )
@@ -39,7 +40,7 @@ func noise(t *testing.T, version string, size int) []byte {
 	if _, err := r.Read(b); err != nil {
 		t.Fatal(err)
 	}
-	return archive(t, append(files(version), file{Header: regular("noise").Header, body: string(b)})...)
+	return archivetest.Pack(t, append(files(version), archivetest.File{Header: archivetest.Regular("noise").Header, Body: string(b)})...)
 }
 
 func TestN49_DiskTooSmallIsRefusedBeforeAnythingIsFetched(t *testing.T) {
@@ -59,11 +60,11 @@ func TestN49_TooFewInodesAreFoundBeforeUnpacking(t *testing.T) {
 	w := newWorld(t, tmpfs(t, "size=8m,nr_inodes=70"))
 	v1 := w.release("1.0")
 	w.ok(install(v1))
-	var many []file
+	var many []archivetest.File
 	for i := range 40 {
-		many = append(many, regular(string(rune('A'+i))+".txt"))
+		many = append(many, archivetest.Regular(string(rune('A'+i))+".txt"))
 	}
-	w.refused(install(w.publish("2.0", archive(t, many...))), installation.NoSpace)
+	w.refused(install(w.publish("2.0", archivetest.Pack(t, many...))), installation.NoSpace)
 	w.there(v1)
 }
 

@@ -35,6 +35,7 @@ import (
 
 	"assent/agent/internal/pkgmgr"
 	"assent/agent/internal/statedir"
+	"assent/archive"
 	"assent/catalog"
 	"assent/feed"
 )
@@ -56,7 +57,7 @@ type Config struct {
 	Now      func() time.Time        // nil: the clock
 	BootID   func() string           // nil: the kernel's
 	Log      *slog.Logger            // nil discards
-	Limits   Limits
+	Limits   archive.Limits
 	Own      Own // the program that asks, if feeds may publish it
 	// Spare is how many bytes stay free on every file system; zero means 32 MiB.
 	Spare int64
@@ -109,7 +110,6 @@ func New(cfg Config) *Tree {
 	if cfg.Spare == 0 {
 		cfg.Spare = 32 << 20
 	}
-	cfg.Limits = cfg.Limits.orDefaults()
 	return &Tree{cfg: cfg, looked: map[string]look{}}
 }
 

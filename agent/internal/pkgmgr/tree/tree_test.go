@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"assent/agent/internal/pkgmgr"
+	"assent/archive/archivetest"
 	"assent/catalog"
 	"assent/feed"
 	"assent/installation"
@@ -103,7 +104,7 @@ func TestV2_WhatCannotBeIsRefusedWithItsCause(t *testing.T) {
 	v1 := w.release("1.0")
 	w.ok(install(v1))
 	v2 := w.release("2.0")
-	other := w.publishIn("other", "3.0", archive(t, files("3.0")...))
+	other := w.publishIn("other", "3.0", archivetest.Pack(t, files("3.0")...))
 	arm := w.release("4.0", func(m *feed.Manifest) { m.Items[0].Platform.Arch, m.Items[0].Arch = "arm64", "arm64" })
 	revoked := w.release("5.0")
 	r := catalog.Release{Software: catalog.Software{Ecosystem: "generic", Namespace: "feed.acme", Name: "app"}, Version: "5.0"}
@@ -152,7 +153,7 @@ func TestUnknownHolds_AReleaseThatThisBuildCannotReadIsOfferedAndRefused(t *test
 }
 
 func TestCompressionsAndContentFormsAllUnpack(t *testing.T) {
-	plain := archive(t, files("1.0")...)
+	plain := archivetest.Pack(t, files("1.0")...)
 	pack := map[string]func(io.Writer) (io.WriteCloser, error){
 		"gz":  func(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriter(w), nil },
 		"zst": func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) },
@@ -329,9 +330,9 @@ func TestOffersNewerReleasesOfWhatIsThereAndTheNewestFewOfTheRest(t *testing.T) 
 	})
 	w.release("12.0", func(m *feed.Manifest) { m.Items[0].Platform.Arch, m.Items[0].Arch = "arm64", "arm64" })
 	for _, v := range []string{"1.0", "2.0", "3.0", "4.0", "5.0"} {
-		w.publish(v, archive(t, files(v)...), named("new"))
+		w.publish(v, archivetest.Pack(t, files(v)...), named("new"))
 	}
-	w.publishIn("other", "7.0", archive(t, files("7.0")...))
+	w.publishIn("other", "7.0", archivetest.Pack(t, files("7.0")...))
 	var got []string
 	for _, o := range w.scan().Available.Updates {
 		got = append(got, fmt.Sprintf("%s %s %s %s from %q new %v %v %s", o.Namespace, o.Name, o.Version, o.Items[0].Arch, o.Items[0].Installed, o.New, o.Fresh, o.Problem))

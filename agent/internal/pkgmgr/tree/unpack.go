@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"assent/agent/internal/journal"
+	"assent/archive"
+	"assent/catalog"
 )
 
 // unpacker writes the entries of an archive below a directory.
@@ -43,7 +45,7 @@ func (t *Tree) unpack(ctx context.Context, home *os.Root, k key, payload *os.Fil
 	}
 	defer root.Close()
 	u := unpacker{root: root, at: map[string]int{}}
-	if err := walk(ctx, payload, size, k, t.cfg.Limits, u.put); err != nil {
+	if err := t.walk(ctx, k, payload, size, u.put); err != nil {
 		return nil, err
 	}
 	if err := u.finish(); err != nil {
@@ -55,14 +57,23 @@ func (t *Tree) unpack(ctx context.Context, home *os.Root, k key, payload *os.Fil
 	return u.files, syncDir(home, dir)
 }
 
+// walk hands out what is in a payload: content may be a single file.
+func (t *Tree) walk(ctx context.Context, k key, payload *os.File, size int64, to archive.Sink) error {
+	if k.format == catalog.ContentFile {
+		return archive.WalkContent(ctx, payload, size, k.app, t.cfg.Limits, to)
+	}
+	return archive.Walk(ctx, payload, size, t.cfg.Limits, to)
+}
+
 // put writes one entry.
-func (u *unpacker) put(e entry, r io.Reader) (err error) {
+func (u *unpacker) put(is archive.Entry, r io.Reader) (err error) {
+	e := entry{Entry: is}
 	switch {
-	case e.Type == typeDir:
+	case e.Type == archive.Dir:
 		if err = u.root.Mkdir(e.Name, 0o700); err == nil {
 			err = u.root.Chmod(e.Name, e.Perm) // whatever the umask
 		}
-	case e.Type == typeLink:
+	case e.Type == archive.Link:
 		err = u.root.Symlink(e.Target, e.Name)
 	case e.Same != "":
 		first := u.files[u.at[e.Same]]
@@ -99,7 +110,7 @@ func (u *unpacker) file(e entry, r io.Reader) (sum string, err error) {
 // finish makes the names durable, the deepest first, and notes when each file was last right.
 func (u *unpacker) finish() error {
 	for i := range u.files {
-		if u.files[i].Type != typeFile {
+		if u.files[i].Type != archive.File {
 			continue
 		}
 		info, err := u.root.Lstat(u.files[i].Name)
@@ -111,7 +122,7 @@ func (u *unpacker) finish() error {
 		}
 	}
 	for _, e := range slices.Backward(u.files) { // parents come first, so backwards is deepest first
-		if e.Type == typeDir {
+		if e.Type == archive.Dir {
 			if err := syncDir(u.root, e.Name); err != nil {
 				return err
 			}
@@ -129,11 +140,11 @@ type measure struct {
 // judgePayload reads a payload whole without writing any of it.
 func (t *Tree) judgePayload(ctx context.Context, k key, payload *os.File, size int64) (m measure, err error) {
 	names := int64(0)
-	err = walk(ctx, payload, size, k, t.cfg.Limits, func(e entry, _ io.Reader) error {
+	err = t.walk(ctx, k, payload, size, func(e archive.Entry, _ io.Reader) error {
 		m.bytes += (e.Size + 4095) &^ 4095
 		m.inodes++
 		names += int64(len(path.Base(e.Name))) + 16
-		if e.Type == typeDir {
+		if e.Type == archive.Dir {
 			m.bytes += 4096
 		}
 		return nil

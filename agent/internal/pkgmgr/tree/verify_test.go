@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"assent/agent/internal/pkgmgr"
+	"assent/archive/archivetest"
 	"assent/catalog"
 )
 
@@ -74,7 +75,7 @@ func TestPromise1_TheSameVersionWithOtherContentIsNotWhatWasApproved(t *testing.
 	w := newWorld(t, t.TempDir())
 	v1 := w.release("1.0")
 	w.ok(install(v1))
-	again := w.publish("1.0", archive(t, files("1.0 again")...))
+	again := w.publish("1.0", archivetest.Pack(t, files("1.0 again")...))
 	if p := w.proof(again); p.Status == whole || p.Version != "1.0" || p.SHA256 != v1.SHA256 {
 		t.Errorf("proof %+v", p)
 	}

@@ -2,7 +2,6 @@ package tree
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -18,6 +17,8 @@ import (
 	"time"
 
 	"assent/agent/internal/pkgmgr"
+	"assent/archive"
+	"assent/archive/archivetest"
 	"assent/catalog"
 	"assent/feed"
 	"assent/installation"
@@ -75,7 +76,7 @@ type world struct {
 	tree        *Tree
 	clock       time.Time
 	boot        string
-	limits      Limits
+	limits      archive.Limits
 }
 
 func device() catalog.Platform {
@@ -136,48 +137,20 @@ func (w *world) publishIn(feedID, version string, payload []byte, change ...func
 // release publishes an ordinary version of a tree.
 func (w *world) release(version string, change ...func(*feed.Manifest)) catalog.Item {
 	w.Helper()
-	return w.publish(version, archive(w.T, files(version)...), change...)
+	return w.publish(version, archivetest.Pack(w.T, files(version)...), change...)
 }
 
 func content(m *feed.Manifest) { m.Class, m.Payload = catalog.Content, catalog.ContentFile }
 
-// file is an entry of a test's archive.
-type file struct {
-	tar.Header
-	body string
-}
-
-func files(version string) []file {
-	return []file{
+func files(version string) []archivetest.File {
+	return []archivetest.File{
 		{Header: tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o755}},
 		{Header: tar.Header{Name: "./bin/", Typeflag: tar.TypeDir, Mode: 0o755}},
-		{Header: tar.Header{Name: "./bin/app", Mode: 0o755}, body: "#!/bin/sh\necho " + version + "\n"},
+		{Header: tar.Header{Name: "./bin/app", Mode: 0o755}, Body: "#!/bin/sh\necho " + version + "\n"},
 		{Header: tar.Header{Name: "./bin/run", Typeflag: tar.TypeSymlink, Linkname: "app"}},
-		{Header: tar.Header{Name: "./lib/deep/data", Mode: 0o666}, body: strings.Repeat(version, 3000)},
+		{Header: tar.Header{Name: "./lib/deep/data", Mode: 0o666}, Body: strings.Repeat(version, 3000)},
 		{Header: tar.Header{Name: "./lib/again", Typeflag: tar.TypeLink, Linkname: "./lib/deep/data", Mode: 0o644}},
 	}
-}
-
-func archive(t *testing.T, list ...file) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	a := tar.NewWriter(&b)
-	for _, f := range list {
-		f.Size = int64(len(f.body))
-		if f.Typeflag == 0 {
-			f.Typeflag = tar.TypeReg
-		}
-		if err := a.WriteHeader(&f.Header); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(a, f.body); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := a.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
 }
 
 func install(items ...catalog.Item) pkgmgr.Want { return pkgmgr.Want{Items: items} }
@@ -250,10 +223,10 @@ func (w *world) runs(version string) {
 		if f.Typeflag == tar.TypeDir {
 			continue
 		}
-		want := f.body
+		want := f.Body
 		switch f.Name {
 		case "./bin/run":
-			want = files(version)[2].body
+			want = files(version)[2].Body
 		case "./lib/again":
 			want = strings.Repeat(version, 3000)
 		}
