@@ -3,6 +3,7 @@ package guard
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 
 	"assent/catalog"
@@ -138,7 +139,7 @@ func newRules(p wire.Plan) rules {
 	r := rules{
 		approvedOnly: p.Guard != fleet.Observe && p.Guard != fleet.BlockDeclined,
 		ordered:      map[itemContent]bool{}, rollback: map[itemContent]bool{}, allowed: map[itemContent]bool{},
-		removals: map[itemKey]bool{}, known: map[itemKey][]string{}, deniedItems: map[[2]string]wire.PlanDeny{}, deny: p.Deny,
+		removals: map[itemKey]bool{}, known: map[itemKey][]string{}, deniedItems: map[[2]string]wire.PlanDeny{},
 	}
 	for _, in := range p.Install {
 		r.add(r.ordered, in.Items)
@@ -146,13 +147,13 @@ func newRules(p wire.Plan) rules {
 	}
 	for _, back := range p.Rollback {
 		for _, it := range back.Items {
-			items := []catalog.Item{{Name: it.Name, Arch: it.Arch, Version: it.Version, SHA256: it.SHA256}}
+			items := []catalog.Item{{Name: it.Name, Arch: it.Arch, Version: it.Version, SHA256: it.SHA256, Format: it.Format}}
 			r.add(r.ordered, items)
 			r.add(r.rollback, items)
 		}
 	}
 	for _, rm := range p.Remove {
-		for _, it := range rm.Items {
+		for it := range packages(rm.Items) {
 			r.removals[itemKey{it.Name, it.Arch, it.Version}] = true
 		}
 	}
@@ -160,16 +161,32 @@ func newRules(p wire.Plan) rules {
 		r.add(r.allowed, a.Items)
 	}
 	for _, d := range p.Deny {
+		if d.Software.Ecosystem == catalog.Generic {
+			continue
+		}
+		r.deny = append(r.deny, d)
 		r.add(nil, d.Items)
-		for _, it := range d.Items {
+		for it := range packages(d.Items) {
 			r.deniedItems[[2]string{it.Name, it.Version}] = d
 		}
 	}
 	return r
 }
 
+// packages are the items that the package manager installs. What lies side by side with them (trees, content) may bear a
+// package's name and version without having to do with it: no package is judged by it.
+func packages(items []catalog.Item) iter.Seq[catalog.Item] {
+	return func(yield func(catalog.Item) bool) {
+		for _, it := range items {
+			if !it.Format.Side() && !yield(it) {
+				return
+			}
+		}
+	}
+}
+
 func (r rules) add(to map[itemContent]bool, items []catalog.Item) {
-	for _, it := range items {
+	for it := range packages(items) {
 		key := itemKey{it.Name, it.Arch, it.Version}
 		if it.SHA256 == "" {
 			continue

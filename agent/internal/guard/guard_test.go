@@ -187,6 +187,67 @@ func TestContentThatThePlanOrdersPassesAReachButNotADeclineThatNamesIt(t *testin
 	}
 }
 
+// sideBySide is planOf, but everything in it is a tree or content that bears a package's name.
+func sideBySide(mode fleet.GuardMode) wire.Plan {
+	p := planOf(mode)
+	mark := func(items []catalog.Item) {
+		for i := range items {
+			items[i].Format = []catalog.Format{catalog.Tar, catalog.ContentFile}[i%2]
+		}
+	}
+	for _, in := range p.Install {
+		mark(in.Items)
+		mark(in.Extras)
+	}
+	mark(p.Allow[0].Items)
+	p.Rollback[0].Items[0].Format = catalog.Tar
+	mark(p.Remove[0].Items)
+	mark(p.Deny[0].Items)
+	p.Deny[0].Software = catalog.Software{Ecosystem: catalog.Generic, Namespace: "feed:acme", Name: "openssl"}
+	p.Deny[0].Later = true
+	return p
+}
+
+// TestNoPackageIsJudgedByATreeOfItsName takes the decision table's plan and makes trees of all that it orders, allows and
+// forbids: nothing of that may let a package in, or keep one out.
+func TestNoPackageIsJudgedByATreeOfItsName(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		mode fleet.GuardMode
+		own  string
+		line Line
+		file File
+		want Code
+	}{
+		{"ordered", fleet.ApprovedOnly, "", unpack("app", "1.0", "<", "1.1"), File{SHA256: good}, NotApproved},
+		{"an extra", fleet.ApprovedOnly, "", unpack("new", "", "<", "1.0"), File{SHA256: good}, NotApproved},
+		{"allowed", fleet.ApprovedOnly, "", unpack("tool", "1.0", "<", "2.0"), File{SHA256: good}, NotApproved},
+		{"rolled back", fleet.ApprovedOnly, "", unpack("back", "2.0", ">", "1.0"), File{SHA256: good}, NotApproved},
+		{"ours: ordered", fleet.BlockDeclined, "t1", unpack("app", "1.0", "<", "1.1"), File{SHA256: good}, Diverged},
+		{"ours: rolled back", fleet.BlockDeclined, "t1", unpack("back", "2.0", ">", "1.0"), File{SHA256: good}, Diverged},
+		{"ours: removed", fleet.BlockDeclined, "t1", removal("leaving", "amd64", "1.0"), File{}, Diverged},
+		{"other content of an order", fleet.BlockDeclined, "", unpack("app", "1.0", "<", "1.1"), File{SHA256: other}, ""},
+		{"other content of what is allowed", fleet.BlockDeclined, "", unpack("tool", "1.0", "<", "2.0"), File{SHA256: other}, ""},
+		{"other content of what goes back", fleet.BlockDeclined, "", unpack("back", "2.0", ">", "1.0"), File{SHA256: other}, ""},
+		{"declined", fleet.BlockDeclined, "", unpack("libssl3", "3.0.17-1", "<", "3.0.18-1"), File{SHA256: good}, ""},
+		{"within a decline's reach", fleet.BlockDeclined, "", unpack("libssl3", "3.0.17-1", "<", "3.0.19-1"), File{SHA256: other, Source: "openssl", SourceVersion: "3.0.19-1"}, ""},
+	} {
+		if code, _ := check(allChecks(), sideBySide(c.mode), c.own, c.line, c.file); code != c.want {
+			t.Errorf("%s: %q, want %q", c.name, code, c.want)
+		}
+	}
+	// A decline of a feed's packages walls those in, and not the tree that one release of it was.
+	p := planOf(fleet.BlockDeclined)
+	p.Deny[0].Items = append(p.Deny[0].Items, item("tree", "1.0", good))
+	p.Deny[0].Items[1].Format = catalog.Tar
+	if code, _ := check(allChecks(), p, "", unpack("tree", "", "<", "1.0"), File{SHA256: other, Source: "tree", SourceVersion: "1.0"}); code != "" {
+		t.Errorf("a tree among declined packages: %q", code)
+	}
+	if code, _ := check(allChecks(), p, "", unpack("libssl3", "3.0.17-1", "<", "3.0.18-1"), File{SHA256: good}); code != Declined {
+		t.Errorf("a package beside a declined tree: %q", code)
+	}
+}
+
 func TestOwnTransactionMayRemoveForAMomentWhatItUnpacksAgain(t *testing.T) {
 	l := unpack("app", "1.0", "<", "1.1")
 	tx := Transaction{Own: "t", Lines: []Line{{Name: "app", OldVersion: "1.0", Op: Remove}, l}}
