@@ -194,7 +194,17 @@ func (a *app) followDeploy(parent ctx, c *client.Client, o client.DeployOutcome,
 		return fault.New(fault.Unavailable, "wait_timeout", "Not finished within %v; it goes on, see `assent package deployments`.", timeout)
 	case err != nil:
 		return err
-	case last.Blocked > 0:
+	}
+	if last.Waiting > 0 {
+		p.line("%s not approved for it, or not heard of yet: they follow by themselves.", many(last.Waiting, "device"))
+	}
+	if offline > 0 {
+		p.line("%s not connected: the application follows when they are back.", many(offline, "device"))
+	}
+	if err := p.flush(); err != nil {
+		return err
+	}
+	if last.Blocked > 0 {
 		return fault.New(failed, "not_installed", "Blocked on %s; `assent why DEVICE UPDATE` says why.", many(last.Blocked, "device"))
 	}
 	return nil

@@ -207,6 +207,11 @@ func (s *shop) enrols() {
 }
 
 func (s *shop) withheld() {
+	file, _ := s.download("Acme Ledger", s.Device("web1")) // before it is declined
+	s.assent("update", "decline", "acme-ledger@1.0", "--reason", "adds up wrongly")
+	s.until("web1 gave it back", func() bool { return s.version("web1", "acme-ledger") == "" })
+	s.fails("web1", "declined", "sh", file) // the guard judges a file from elsewhere too
+	s.has("web1", "acme-ledger", "")
 	s.assent("update", "decline", "viewer@1.0.0", "--reason", "shows too much")
 	s.refused(4, "declined", "package", "download", "Viewer", "--output", filepath.Join(s.t.TempDir(), "x"))
 	s.refused(4, "shows too much", "package", "deploy", "Viewer", "--to", "web1")

@@ -62,7 +62,7 @@ func (s *Service) foreseeClass(v *index.View, d *deployment, class *roaring.Bitm
 	verdicts := plan.Compute(in).Verdicts
 	i := slices.IndexFunc(verdicts, func(verdict plan.Verdict) bool { return verdict.Update == d.update.ID })
 	for it := class.Iterator(); it.HasNext(); {
-		row := (&outlook{View: v, update: d.update, now: in.Now}).device(v.Numbered(it.Next()), verdicts, i)
+		row := (&outlook{View: v, update: d.update, group: d.group, now: in.Now}).device(v.Numbered(it.Next()), verdicts, i)
 		count(&out.Counts, row.Answer)
 		if len(out.Devices) < maxNames {
 			out.Devices = append(out.Devices, row)
@@ -90,6 +90,7 @@ func count(c *client.DeployCounts, a client.DeployAnswer) {
 type outlook struct {
 	*index.View
 	update index.Update
+	group  string // where it was deployed to a group
 	now    time.Time
 }
 
@@ -119,7 +120,7 @@ func (o *outlook) device(d index.Device, all []plan.Verdict, i int) client.Deplo
 		return held(installation.ContentUnavailable, fmt.Sprintf("there is no file for %s: it has %s", p, archs(o.update)))
 	}
 	if o.undecided(d) && (i < 0 || all[i].Action != plan.Install) {
-		row.Next = fmt.Sprintf("assent update approve %s --group %s", o.update.ID, quoted(row.Group))
+		row.Next = fmt.Sprintf("assent update approve %s --group %s", o.update.ID, quoted(cmp.Or(o.group, row.Group)))
 		return held("", "nobody has approved it there")
 	}
 	if i < 0 {

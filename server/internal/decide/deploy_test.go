@@ -58,12 +58,7 @@ var eula = catalog.Agreement{ID: "eula", Title: "Licence", Texts: []catalog.Agre
 // stockedAt is stocked with a server of a version.
 func stockedAt(t testing.TB, version string, change func(*catalog.Update)) (*office, catalog.Update) {
 	o := newOffice(t)
-	x, err := index.Open(t.Context(), o.Store, index.Config{Now: o.Now, Version: version})
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.Index = x
-	o.serve()
+	o.upgrade(version)
 	o.Group("web", fleet.Root)
 	u := vended("ledger", "1.0", change)
 	o.publish(u)
@@ -72,6 +67,17 @@ func stockedAt(t testing.TB, version string, change func(*catalog.Update)) (*off
 		o.lacks(id, u)
 	}
 	return o, u
+}
+
+// upgrade starts the services anew as a server of another version on the same data.
+func (o *office) upgrade(version string) {
+	o.T.Helper()
+	x, err := index.Open(o.T.Context(), o.Store, index.Config{Now: o.Now, Version: version})
+	if err != nil {
+		o.T.Fatal(err)
+	}
+	o.Index = x
+	o.serve()
 }
 
 func (o *office) deploy(r client.DeployRequest) client.DeployOutcome {
