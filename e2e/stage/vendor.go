@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"assent/lab/debrepo"
 )
@@ -63,13 +64,13 @@ func (v *Vendor) File(name string, b []byte) (string, error) {
 	return path, nil
 }
 
-// Tree packs an archive; contents that start with "#!" become executable.
+// Tree packs an archive; contents that start with "#!" or are ELF files become executable.
 func (v *Vendor) Tree(name string, files map[string]string) (string, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	for _, path := range slices.Sorted(maps.Keys(files)) {
 		mode := int64(0o644)
-		if len(files[path]) > 2 && files[path][:2] == "#!" {
+		if strings.HasPrefix(files[path], "#!") || strings.HasPrefix(files[path], "\x7fELF") {
 			mode = 0o755
 		}
 		if err := w.WriteHeader(&tar.Header{Name: path, Mode: mode, Size: int64(len(files[path])), Typeflag: tar.TypeReg}); err != nil {
