@@ -242,6 +242,11 @@ func TestDeploy_ADeclineBelowTheTargetHoldsItThereOnly(t *testing.T) {
 	if got["db1"] != client.DeployInstalls || got["web1"] != client.DeployHeld || len(o.installs("web1")) != 0 || len(o.installs("db1")) != 1 {
 		t.Errorf("answers %v", got)
 	}
+	for _, d := range out.Devices {
+		if d.Name == "web1" && (d.Cause != "declined" || !strings.Contains(d.Why, "stays out of") || d.Next != "") {
+			t.Errorf("%+v", d)
+		}
+	}
 }
 
 func TestDeploy_ContentNeedsNoApprovalAndWaitsForTheTestDevices(t *testing.T) {
@@ -287,7 +292,7 @@ func TestDeploy_NeedsAnApproverOfTheTarget(t *testing.T) {
 		who auth.Actor
 		to  string
 		may bool
-	}{{o.viewer, "web", false}, {inWeb, "web", true}, {inWeb, "web1", true}, {inWeb, "root", false}, {inWeb, "db1", false}} {
+	}{{o.viewer, "web", false}, {o.viewer, "web1", false}, {inWeb, "web", true}, {inWeb, "web1", true}, {inWeb, "root", false}, {inWeb, "db1", false}} {
 		_, err := o.decide.Deploy(t.Context(), c.who, client.DeployRequest{Update: "ledger@1.0", To: []string{c.to}})
 		if (err == nil) != c.may {
 			t.Errorf("%s to %s: %v", c.who.Name, c.to, err)
@@ -307,6 +312,23 @@ func TestUndeploy_TakesNothingAwayAndGivesNothingMore(t *testing.T) {
 	}
 	if r := list.Items[0]; r.Total != 2 || r.Done != 1 || r.Pending != 1 || r.Blocked+r.Waiting != 0 || r.Group != "web" || r.By != "ada" || r.Refused != nil {
 		t.Errorf("%+v", r)
+	}
+	inWeb := auth.Actor{Name: "wes", Role: ledger.Approver, Scope: "web"}
+	all := o.deploy(client.DeployRequest{Update: "ledger@1.0", To: []string{"root"}}).Act.Act
+	if list, err := o.decide.Deployments(t.Context(), inWeb); err != nil || list.Total != 2 || list.Items[0].Total != 2 {
+		t.Errorf("seen from the group: %+v, %v", list, err)
+	}
+	if _, err := o.decide.Undeploy(t.Context(), inWeb, all); !errors.Is(err, fault.Forbidden) {
+		t.Errorf("an approver of a group ended what goes to all: %v", err)
+	}
+	o.publish(vended("ledger", "0.9", nil))
+	o.Has("db1", "ledger 0.9")
+	o.Offered("db1")
+	if list, err := o.decide.Deployments(t.Context(), o.admin); err != nil || list.Items[0].Total != 3 || list.Items[0].Done != 2 || list.Items[0].Pending != 1 {
+		t.Errorf("a device with another version does not lack the application: %+v, %v", list.Items[0], err)
+	}
+	if _, err := o.decide.Undeploy(t.Context(), o.admin, all); err != nil {
+		t.Fatal(err)
 	}
 	outside := auth.Actor{Name: "out", Role: ledger.Approver, Scope: "other"}
 	o.Group("other", fleet.Root)
