@@ -315,6 +315,63 @@ func TestN34_WhatIsExpiredRolledBackForgedOrOutOfReachChangesNothing(t *testing.
 	}
 }
 
+// TestFollow_AServerThatLagsBehindIsNoRollbackAndOneThatClaimsNewsAndServesOldIs moves a device from one server to another that
+// has an older copy of the feed.
+func TestFollow_AServerThatLagsBehindIsNoRollbackAndOneThatClaimsNewsAndServesOldIs(t *testing.T) {
+	b := newBench(t, nil).pinned()
+	named := func(timestamp int64) []wire.PlanFeed {
+		return []wire.PlanFeed{{ID: "acme", Root: wire.Digest(b.feed.Root()), Timestamp: timestamp}}
+	}
+	own := func() int64 { return b.find("acme").client.State().TimestampVersion }
+	look := func(problem string, timestamp int64) {
+		t.Helper()
+		for _, step := range []func(){func() { _, _ = b.Follow(t.Context(), named(timestamp)) }, func() { b.Refresh(t.Context()) }} {
+			step()
+			b.have(problem, "1.0", "2.0")
+		}
+	}
+	lagging, behind := b.feed.Save(), own()
+	b.add("2.0", packages[1])
+	b.feed.Publish()
+	_, err := b.Follow(t.Context(), named(behind+1))
+	b.must(err)
+	look("", own())
+	lagging()
+	look("", behind)
+	look("", own()) // a replica of the first server may answer what it serves
+	b.open()
+	look("", behind) // over a restart too
+	look("rolled_back", own()+1)
+	look("rolled_back", own()+1)
+	b.open()
+	look("rolled_back", own()+1)
+	look("", behind) // it does not claim that any more
+	b.copies.down = true
+	look("unreachable", own()+1)
+	look("", behind)
+}
+
+func TestFollow_WhatWasLostOrBrokeOffIsLookedAtAgainThoughTheServerNamesNothingNewer(t *testing.T) {
+	b := newBench(t, nil).pinned()
+	_, err := b.Follow(t.Context(), b.plan())
+	b.must(err)
+	plan := []wire.PlanFeed{{ID: "acme", Timestamp: b.find("acme").client.State().TimestampVersion}}
+	for _, lost := range []string{"tuf/targets.json", "verified.json", "document-*"} {
+		found, err := filepath.Glob(filepath.Join(b.path("acme"), lost))
+		if err != nil || len(found) == 0 {
+			t.Fatal(found, err)
+		}
+		for _, f := range found {
+			b.must(os.Remove(f))
+		}
+		b.open()
+		_, err = b.Follow(t.Context(), plan)
+		b.must(err)
+		b.Refresh(t.Context())
+		b.have("", "1.0")
+	}
+}
+
 func TestReleaseUnderAnotherReleasesNameIsNotUsed(t *testing.T) {
 	b := newBench(t, nil).pinned()
 	one := b.find("acme")

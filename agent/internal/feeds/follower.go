@@ -42,11 +42,19 @@ type follower struct {
 
 	mu       sync.Mutex
 	releases []feed.Release
-	verified time.Time // when the feed was last found in order
-	trouble  error     // what was wrong at the last look
-	lacking  string    // what of the verified state is not there or cannot be used, in words
-	leftOut  string    // packages that are not put before apt, in words
-	disputed string    // that the server names another root, in words
+	verified verified
+	named    int64  // the freshness statement that the last plan named; 0: none did since the start
+	wrong    error  // what was wrong at the last look
+	lacking  string // what of the verified state is not there or cannot be used, in words
+	leftOut  string // packages that are not put before apt, in words
+	disputed string // that the server names another root, in words
+}
+
+// verified is the state in which the feed was last found in order, and when.
+type verified struct {
+	At        time.Time `json:"at"`
+	Timestamp int64     `json:"timestamp"` // versions
+	Targets   int64     `json:"targets"`
 }
 
 // newFollower pins a root: it is the last that is written, so a feed with a pinned root is whole.
@@ -115,11 +123,29 @@ func (one *follower) leaveOut(refused map[string]string) {
 	}
 }
 
-// behind reports whether the server has something newer, or the last look went wrong.
-func (one *follower) behind(timestamp int64) bool {
+// behind notes which freshness statement a plan names, and reports whether there is something to look at: a newer one than the
+// device has, or what the last look found wrong.
+func (one *follower) behind(named int64) bool {
+	one.mu.Lock()
+	one.named = named
+	one.mu.Unlock()
+	return one.outdated() || one.trouble() != nil
+}
+
+// outdated reports whether the server says that it has something newer, or nobody knows. A server that is behind the device says
+// so in its plans: its older files are no attempt to roll the feed back, and need not be looked at.
+func (one *follower) outdated() bool {
 	one.mu.Lock()
 	defer one.mu.Unlock()
-	return timestamp > one.client.State().TimestampVersion || one.verified.IsZero() || one.trouble != nil
+	is, v := one.client.State(), one.verified
+	whole := !v.At.IsZero() && v.Timestamp == is.TimestampVersion && v.Targets == is.TargetsVersion
+	return !whole || one.named == 0 || one.named > v.Timestamp
+}
+
+func (one *follower) trouble() error {
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	return one.wrong
 }
 
 func (one *follower) known() []feed.Release {
@@ -132,25 +158,29 @@ func (one *follower) known() []feed.Release {
 // look goes on from there.
 const syncDeadline = 5 * time.Minute
 
-// sync follows the feed to its newest state and fetches its documents. The manifests are small; payloads are fetched
+// sync follows the feed to the newest state that the server names and fetches its documents. The manifests are small; payloads are fetched
 // when they are needed.
 func (one *follower) sync(ctx context.Context, src Source, now time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, syncDeadline)
 	defer cancel()
 	from := files{src, one.id}
-	err := one.client.Refresh(ctx, from, now)
+	var err error
+	looks := one.outdated()
+	if looks {
+		err = one.client.Refresh(ctx, from, now)
+	}
 	if err == nil {
 		err = one.fetchDocuments(ctx, from)
 	}
 	one.take() // also after a failure: what was verified before it counts
 	one.mu.Lock()
 	defer one.mu.Unlock()
-	one.trouble = err
-	if err != nil {
+	if one.wrong = err; err != nil || !looks {
 		return err
 	}
-	one.verified = now
-	b, err := json.Marshal(now.UTC())
+	is := one.client.State()
+	one.verified = verified{now.UTC(), is.TimestampVersion, is.TargetsVersion}
+	b, err := json.Marshal(one.verified)
 	if err == nil {
 		err = one.dir.Write(verifiedFile, b)
 	}
@@ -265,20 +295,20 @@ func (one *follower) health(now time.Time) wire.OriginHealth {
 	one.mu.Lock()
 	defer one.mu.Unlock()
 	state := one.client.State()
-	h := wire.OriginHealth{Origin: "feed:" + one.id, Label: one.id, Date: one.verified, Highest: one.verified}
-	if !one.verified.IsZero() {
+	h := wire.OriginHealth{Origin: "feed:" + one.id, Label: one.id, Date: one.verified.At, Highest: one.verified.At}
+	if !one.verified.At.IsZero() {
 		h.ExpiresAt = state.Expires
 	}
 	switch {
 	case one.disputed != "":
 		h.Problem, h.Detail = "bad_signature", one.disputed
-	case one.trouble != nil && problemOf(one.trouble) != "unreachable":
-		h.Problem, h.Detail = problemOf(one.trouble), sentence(one.trouble)
-	case !one.verified.IsZero() && !now.Before(state.Expires):
+	case one.wrong != nil && problemOf(one.wrong) != "unreachable":
+		h.Problem, h.Detail = problemOf(one.wrong), sentence(one.wrong)
+	case !one.verified.At.IsZero() && !now.Before(state.Expires):
 		h.Problem, h.Detail = "expired", "it was valid until "+state.Expires.UTC().Format(time.RFC3339)+"; what was verified last stays"
-	case one.trouble != nil:
-		h.Problem, h.Detail = "unreachable", sentence(one.trouble)
-	case one.verified.IsZero():
+	case one.wrong != nil:
+		h.Problem, h.Detail = "unreachable", sentence(one.wrong)
+	case one.verified.At.IsZero():
 		h.Problem, h.Detail = "unreachable", "it was not fetched yet"
 	default:
 		h.Detail = strings.Trim(one.lacking+"; "+one.leftOut, "; ")
