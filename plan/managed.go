@@ -160,13 +160,16 @@ func (c *computation) callIn() {
 		changed = false
 		for _, v := range slices.Clone(c.candidates) {
 			if v.Action != Install || v.update.Published == nil {
-				continue
+				continue // also what was superseded in this round
 			}
 			for _, req := range v.update.Published.Requires {
 				if c.met(v, req) == nil && c.call(v, req) {
 					changed = true
 				}
 			}
+		}
+		if changed {
+			c.chooseNewest() // an older release of what was called in may have been on its way
 		}
 	}
 }

@@ -297,6 +297,23 @@ func TestT3_PrerequisitesComeAlongOrAreNamed(t *testing.T) {
 	}
 }
 
+func TestT3_APrerequisiteThatIsCalledInTakesThePlaceOfAnOlderOneOnItsWay(t *testing.T) {
+	w := newWorld()
+	r := w.offered(w.publish("ledger", "2.0", func(u *catalog.Update) {
+		u.Published.Requires = []catalog.Requirement{{Application: "runtime", Version: "3.1"}}
+	}), "1.0")
+	older := w.offered(w.publish("runtime", "3.0", nil), "")
+	newer := w.offered(w.publish("runtime", "3.1", nil), "")
+	for _, u := range []catalog.Release{r, older, newer} {
+		w.decide(u, fleet.Root, approval.Approved)
+	}
+	w.deploys = []ledger.Deploy{{Act: 9, By: "ada", UpdateDeploy: ledger.UpdateDeploy{Update: older.ID(), Release: older, Scope: fleet.Root}}}
+	res := w.compute()
+	want(t, verdict(t, res, r), plan.Install, "")
+	want(t, verdict(t, res, newer), plan.Install, "")
+	want(t, verdict(t, res, older), plan.None, "")
+}
+
 func TestT3_PrerequisitesInACircleHold(t *testing.T) {
 	needs := func(app string) func(*catalog.Update) {
 		return func(u *catalog.Update) {
@@ -417,6 +434,18 @@ func TestPromise2_NoGateAgreementRecallOrDeclineIsPassedByAnInstall(t *testing.T
 					t.Fatalf("%s is in the plan without its prerequisite %+v", in.Release.PURL(), req)
 				}
 			}
+		}
+	})
+}
+
+func TestPlan_AtMostOneReleaseOfAnApplicationIsInstalled(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		seen := map[string]string{}
+		for _, in := range drawManaged(t).compute().Plan.Install {
+			if other := seen[in.Release.Name]; other != "" {
+				t.Fatalf("%s %s and %s", in.Release.Name, other, in.Release.Version)
+			}
+			seen[in.Release.Name] = in.Release.Version
 		}
 	})
 }
