@@ -35,6 +35,7 @@ func (p *program) launch(ctx context.Context, conf Config) error {
 		Again:   func() error { return syscall.Exec(self, os.Args, os.Environ()) },
 		Started: func() { tell(log, daemon.SdNotifyReady) }, // a version that hangs is the launcher's to end, and no failed start
 		Timing:  selfupdate.Timing{Probation: time.Duration(conf.Probation)}}
+	defer context.AfterFunc(ctx, func() { tell(log, daemon.SdNotifyStopping) })() // the unit ends with the launcher, not with a version
 	return l.Run(ctx)
 }
 

@@ -15,7 +15,6 @@ const hung = 45 * time.Minute
 // watchLoop tells systemd that the agent is ready and, as long as its loops move, alive (F18).
 func (a *Agent) watchLoop(ctx context.Context) {
 	tell(a.opt.Log, daemon.SdNotifyReady)
-	defer tell(a.opt.Log, daemon.SdNotifyStopping)
 	every, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || every <= 0 {
 		every = time.Hour

@@ -159,7 +159,7 @@ func TestN36_TheAgentKeepsItselfCurrentAsAUnitOfSystemd(t *testing.T) {
 	s.is(s.web1.Device, "assent-agent", "ActiveState", "active")
 	s.reboot()
 	m.runs("0.4.0")
-	s.assent("update", "approve", "acme-lib@1.1")
+	s.assent("update", "approve", "acme-lib@1.1", "--allow-superseded")
 	s.proven("web1", "acme-lib@1.1")
 	s.run("web1", "systemctl", "restart", "assent-agent")
 	s.until("the version runs again below its launcher", func() bool {
