@@ -2,5 +2,5 @@
 // that guard turned off and demands that a named test goes red. A guard whose test stays green without it
 // is not guarded.
 //
-// The source tree is never touched: the mutated file is put over the real one with `go test -overlay`.
+// The source tree is never touched: the mutated file is put over the real one with go's -overlay.
 package mutation
