@@ -53,7 +53,7 @@ func (c *component) runs(it catalog.Item) bool { return c.payload != "" && c.pay
 func (c *component) standDown(ctx context.Context) error {
 	p, err := c.tree.Program(ctx, ownName)
 	if err != nil {
-		return nil // there is none, or it is damaged: then it is not started either
+		return nil //nolint:nilerr // there is none, or it is damaged: then it is not started either
 	}
 	if bad, err := c.book.Bad(p.Payload); err != nil || bad == nil || p.Payload == c.payload {
 		return err

@@ -79,8 +79,7 @@ func (v Semantic) Compare(w Semantic) int {
 			return c
 		}
 	}
-	switch {
-	case len(v.pre) == 0 || len(w.pre) == 0:
+	if len(v.pre) == 0 || len(w.pre) == 0 {
 		return cmp.Compare(len(w.pre), len(v.pre)) // none is newest; both none are equal
 	}
 	for i := range min(len(v.pre), len(w.pre)) {

@@ -29,7 +29,7 @@ func (c *Client) Feed(ctx context.Context, feed, path string, offset int64) (bod
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := newStalling(cancel)
-	resp, err := c.askFeed(ctx, feed, path, offset)
+	resp, err := c.askFeed(ctx, feed, path, offset) //nolint:bodyclose // s closes it, here or by the caller
 	if err != nil {
 		s.stop()
 		return nil, 0, fmt.Errorf("read %s of feed %s: %w", path, feed, err)
@@ -85,11 +85,10 @@ func wholeSize(resp *http.Response, offset int64) (int64, error) {
 	if n, err := strconv.ParseInt(first, 10, 64); !ok || !dash || err != nil || n != offset {
 		return 0, fmt.Errorf("the server's answer does not begin at byte %d", offset)
 	}
-	n, err := strconv.ParseInt(total, 10, 64)
-	if err != nil || n < offset {
-		return -1, nil
+	if n, err := strconv.ParseInt(total, 10, 64); err == nil && n >= offset {
+		return n, nil
 	}
-	return n, nil
+	return -1, nil
 }
 
 var errStalled = errors.New("the server sent nothing for too long")

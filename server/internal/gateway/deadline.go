@@ -95,7 +95,7 @@ var never = time.Unix(1<<40, 0)
 
 // tighter reports whether the connection below would let a read last too long, or ends it although it has none.
 func (d *deadlines) tighter() bool {
-	if d.armed == never {
+	if d.armed.Equal(never) {
 		return true
 	}
 	return !d.want.IsZero() && (d.armed.IsZero() || d.want.Before(d.armed))

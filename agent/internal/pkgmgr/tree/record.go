@@ -83,7 +83,7 @@ func readLink(home *os.Root) (link, error) {
 	l := link{at: info.ModTime().UTC()}
 	target, err := home.Readlink(current)
 	if err != nil {
-		return l, nil // not a link at all
+		return l, nil //nolint:nilerr // it is no link at all
 	}
 	if dir, ok := strings.CutPrefix(target, versions+"/"); ok && filepath.IsLocal(dir) && !strings.Contains(dir, "/") {
 		l.dir = dir
