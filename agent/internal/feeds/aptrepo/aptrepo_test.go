@@ -2,8 +2,12 @@ package aptrepo
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -193,5 +197,39 @@ func TestOnlyTheAgentsOwnSourceOwnsAFeed(t *testing.T) {
 		if _, ok := Owns(c.file, c.uri, c.suite); ok != c.want {
 			t.Errorf("%+v: %v", c, ok)
 		}
+	}
+}
+
+// TestPurgeOfThePackageRemovesWhatRemoveDoes runs what the package does at a purge, in a root directory of the test's own.
+func TestPurgeOfThePackageRemovesWhatRemoveDoes(t *testing.T) {
+	script, err := os.ReadFile("../../../../packaging/assent-agent/postrm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	foreign := filepath.Join(root, "var/lib/apt/lists/deb.example_Release")
+	lists := filepath.Join(root, listsDir, listPrefix("acme")+"Release")
+	r := New("acme", []feed.Release{release(control)}, amd64)
+	if err := Write(root, []Repository{r}, now); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{foreign, lists} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, nil, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	moved := regexp.MustCompile(`(?m)(^|[ \t])/(etc|var|opt|run)/`).ReplaceAll(script, []byte("${1}"+root+"/$2/"))
+	for _, left := range []string{"remove", "purge"} {
+		if out, err := exec.Command("sh", "-c", string(moved), "postrm", left).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		for _, name := range []string{filepath.Join(root, SourceFile), filepath.Join(root, PinFile), filepath.Join(root, Dir), lists} {
+			if _, err := os.Stat(name); (left == "purge") != errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("after %s: %s: %v", left, name, err)
+			}
+		}
+	}
+	if _, err := os.Stat(foreign); err != nil {
+		t.Errorf("a list of others: %v", err)
 	}
 }
