@@ -11,63 +11,33 @@ import (
 // The tables of what is decided about feeds and what they publish.
 
 func feeds() table[string, ledger.Feed] {
-	return table[string, ledger.Feed]{
-		name:   "feeds",
-		of:     func(s *ledger.State) map[string]ledger.Feed { return s.Feeds },
-		id:     func(f ledger.Feed) string { return f.ID },
-		put:    `INSERT INTO feeds (id, body) VALUES :rows ON CONFLICT (id) DO UPDATE SET body = excluded.body`,
-		row:    func(id string, _ ledger.Feed) []any { return []any{key(id)} },
-		remove: `DELETE FROM feeds WHERE id IN (:rows)`,
-		key:    func(id string) []any { return []any{key(id)} },
-	}
+	return keyed("feeds", "id", text[string],
+		func(s *ledger.State) map[string]ledger.Feed { return s.Feeds },
+		func(f ledger.Feed) string { return f.ID })
 }
 
 func agreements() table[string, ledger.Acceptance] {
-	return table[string, ledger.Acceptance]{
-		name:   "agreements",
-		of:     func(s *ledger.State) map[string]ledger.Acceptance { return s.Agreements },
-		id:     func(a ledger.Acceptance) string { return a.Digest },
-		put:    `INSERT INTO agreements (digest, body) VALUES :rows ON CONFLICT (digest) DO UPDATE SET body = excluded.body`,
-		row:    func(digest string, _ ledger.Acceptance) []any { return []any{key(digest)} },
-		remove: `DELETE FROM agreements WHERE digest IN (:rows)`,
-		key:    func(digest string) []any { return []any{key(digest)} },
-	}
+	return keyed("agreements", "digest", text[string],
+		func(s *ledger.State) map[string]ledger.Acceptance { return s.Agreements },
+		func(a ledger.Acceptance) string { return a.Digest })
 }
 
 func deploys() table[int64, ledger.Deploy] {
-	return table[int64, ledger.Deploy]{
-		name:   "deploys",
-		of:     func(s *ledger.State) map[int64]ledger.Deploy { return s.Deploys },
-		id:     func(d ledger.Deploy) int64 { return d.Act },
-		put:    `INSERT INTO deploys (act, body) VALUES :rows ON CONFLICT (act) DO UPDATE SET body = excluded.body`,
-		row:    func(act int64, _ ledger.Deploy) []any { return []any{act} },
-		remove: `DELETE FROM deploys WHERE act IN (:rows)`,
-		key:    func(act int64) []any { return []any{act} },
-	}
+	return keyed("deploys", "act", number,
+		func(s *ledger.State) map[int64]ledger.Deploy { return s.Deploys },
+		func(d ledger.Deploy) int64 { return d.Act })
 }
 
 func packages() table[string, ledger.Package] {
-	return table[string, ledger.Package]{
-		name:   "packages",
-		of:     func(s *ledger.State) map[string]ledger.Package { return s.Packages },
-		id:     func(p ledger.Package) string { return p.ID },
-		put:    `INSERT INTO packages (id, body) VALUES :rows ON CONFLICT (id) DO UPDATE SET body = excluded.body`,
-		row:    func(id string, _ ledger.Package) []any { return []any{key(id)} },
-		remove: `DELETE FROM packages WHERE id IN (:rows)`,
-		key:    func(id string) []any { return []any{key(id)} },
-	}
+	return keyed("packages", "id", text[string],
+		func(s *ledger.State) map[string]ledger.Package { return s.Packages },
+		func(p ledger.Package) string { return p.ID })
 }
 
 func contents() table[catalog.UpdateID, ledger.Content] {
-	return table[catalog.UpdateID, ledger.Content]{
-		name:   "contents",
-		of:     func(s *ledger.State) map[catalog.UpdateID]ledger.Content { return s.Contents },
-		id:     func(c ledger.Content) catalog.UpdateID { return c.Update },
-		put:    `INSERT INTO contents (update_id, body) VALUES :rows ON CONFLICT (update_id) DO UPDATE SET body = excluded.body`,
-		row:    func(id catalog.UpdateID, _ ledger.Content) []any { return []any{key(string(id))} },
-		remove: `DELETE FROM contents WHERE update_id IN (:rows)`,
-		key:    func(id catalog.UpdateID) []any { return []any{key(string(id))} },
-	}
+	return keyed("contents", "update_id", text[catalog.UpdateID],
+		func(s *ledger.State) map[catalog.UpdateID]ledger.Content { return s.Contents },
+		func(c ledger.Content) catalog.UpdateID { return c.Update })
 }
 
 // putManaged is putState for the acts on feeds and what they publish.

@@ -62,18 +62,29 @@ func (tab table[K, V]) load(ctx context.Context, t tx, into *ledger.State) error
 	return nil
 }
 
+// keyed is a table with one key column whose rows have nothing besides it but their body.
+func keyed[K comparable, V any](name, column string, cell func(K) any, of func(*ledger.State) map[K]V, id func(V) K) table[K, V] {
+	return table[K, V]{
+		name:   name,
+		of:     of,
+		id:     id,
+		put:    `INSERT INTO ` + name + ` (` + column + `, body) VALUES :rows ON CONFLICT (` + column + `) DO UPDATE SET body = excluded.body`,
+		row:    func(k K, _ V) []any { return []any{cell(k)} },
+		remove: `DELETE FROM ` + name + ` WHERE ` + column + ` IN (:rows)`,
+		key:    func(k K) []any { return []any{cell(k)} },
+	}
+}
+
+func text[K ~string](k K) any { return key(string(k)) }
+
+func number(k int64) any { return k }
+
 // The tables of the state. They are functions because the package keeps no variables.
 
 func groups() table[fleet.GroupID, fleet.Group] {
-	return table[fleet.GroupID, fleet.Group]{
-		name:   "device_groups",
-		of:     func(s *ledger.State) map[fleet.GroupID]fleet.Group { return s.Groups },
-		id:     func(g fleet.Group) fleet.GroupID { return g.ID },
-		put:    `INSERT INTO device_groups (id, body) VALUES :rows ON CONFLICT (id) DO UPDATE SET body = excluded.body`,
-		row:    func(id fleet.GroupID, _ fleet.Group) []any { return []any{key(string(id))} },
-		remove: `DELETE FROM device_groups WHERE id IN (:rows)`,
-		key:    func(id fleet.GroupID) []any { return []any{key(string(id))} },
-	}
+	return keyed("device_groups", "id", text[fleet.GroupID],
+		func(s *ledger.State) map[fleet.GroupID]fleet.Group { return s.Groups },
+		func(g fleet.Group) fleet.GroupID { return g.ID })
 }
 
 func devices() table[fleet.DeviceID, fleet.Device] {
@@ -106,51 +117,28 @@ func decisions() table[ledger.DecisionKey, approval.Decision] {
 }
 
 func exceptions() table[int64, approval.Exception] {
-	return table[int64, approval.Exception]{
-		name:   "exceptions",
-		of:     func(s *ledger.State) map[int64]approval.Exception { return s.Exceptions },
-		id:     func(x approval.Exception) int64 { return x.Act },
-		put:    `INSERT INTO exceptions (act, body) VALUES :rows ON CONFLICT (act) DO UPDATE SET body = excluded.body`,
-		row:    func(act int64, _ approval.Exception) []any { return []any{act} },
-		remove: `DELETE FROM exceptions WHERE act IN (:rows)`,
-		key:    func(act int64) []any { return []any{act} },
-	}
+	return keyed("exceptions", "act", number,
+		func(s *ledger.State) map[int64]approval.Exception { return s.Exceptions },
+		func(x approval.Exception) int64 { return x.Act })
 }
 
 func rollbacks() table[int64, ledger.Rollback] {
-	return table[int64, ledger.Rollback]{
-		name:   "rollbacks",
-		of:     func(s *ledger.State) map[int64]ledger.Rollback { return s.Rollbacks },
-		id:     func(r ledger.Rollback) int64 { return r.Act },
-		put:    `INSERT INTO rollbacks (act, body) VALUES :rows ON CONFLICT (act) DO UPDATE SET body = excluded.body`,
-		row:    func(act int64, _ ledger.Rollback) []any { return []any{act} },
-		remove: `DELETE FROM rollbacks WHERE act IN (:rows)`,
-		key:    func(act int64) []any { return []any{act} },
-	}
+	return keyed("rollbacks", "act", number,
+		func(s *ledger.State) map[int64]ledger.Rollback { return s.Rollbacks },
+		func(r ledger.Rollback) int64 { return r.Act })
 }
 
 func tokens() table[string, ledger.Token] {
-	return table[string, ledger.Token]{
-		name:   "tokens",
-		of:     func(s *ledger.State) map[string]ledger.Token { return s.Tokens },
-		id:     func(t ledger.Token) string { return t.ID },
-		put:    `INSERT INTO tokens (id, body) VALUES :rows ON CONFLICT (id) DO UPDATE SET body = excluded.body`,
-		row:    func(id string, _ ledger.Token) []any { return []any{key(id)} },
-		remove: `DELETE FROM tokens WHERE id IN (:rows)`,
-		key:    func(id string) []any { return []any{key(id)} },
-	}
+	return keyed("tokens", "id", text[string],
+		func(s *ledger.State) map[string]ledger.Token { return s.Tokens },
+		func(t ledger.Token) string { return t.ID })
 }
 
+// operators: who is removed loses the accesses with it, by the table that refers to this one.
 func operators() table[string, ledger.Operator] {
-	return table[string, ledger.Operator]{
-		name:   "operators",
-		of:     func(s *ledger.State) map[string]ledger.Operator { return s.Operators },
-		id:     func(o ledger.Operator) string { return o.Name },
-		put:    `INSERT INTO operators (name, body) VALUES :rows ON CONFLICT (name) DO UPDATE SET body = excluded.body`,
-		row:    func(name string, _ ledger.Operator) []any { return []any{key(name)} },
-		remove: `DELETE FROM operators WHERE name IN (:rows)`, // with their accesses
-		key:    func(name string) []any { return []any{key(name)} },
-	}
+	return keyed("operators", "name", text[string],
+		func(s *ledger.State) map[string]ledger.Operator { return s.Operators },
+		func(o ledger.Operator) string { return o.Name })
 }
 
 func accesses() table[string, ledger.Access] {
