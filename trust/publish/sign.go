@@ -181,18 +181,24 @@ func (s *signing) completeRoot(now, next *rootMeta) error {
 	if now.Signed.Roles[string(Root)].Threshold == next.Signed.Roles[string(Root)].Threshold && slices.Equal(now.Signed.Roles[string(Root)].KeyIDs, next.Signed.Roles[string(Root)].KeyIDs) {
 		result.Missing = lacks(now, Root, next) // the same keys count once
 	}
-	if result.Missing > 0 {
-		if len(keys) == 0 {
-			return noKeys(Root, result.Missing)
-		}
-		s.out = append(s.out, result)
-		return s.writePending(Root, next)
+	return conclude(s, result, next, len(keys) > 0, next.Signed.Version, next.Signed.Expires)
+}
+
+// conclude writes a role that people sign one after the other, or keeps it for the next of them. result is what holds until it
+// is complete, and how many signatures are missing; helped says that any was added.
+func conclude[T metadata.Roles](s *signing, result Signed, next *metadata.Metadata[T], helped bool, version int64, expires time.Time) error {
+	if result.Missing > 0 && !helped {
+		return noKeys(result.Role, result.Missing)
 	}
-	if err := s.writeSigned(Root, next.Signed.Version, next); err != nil {
+	if result.Missing > 0 {
+		s.out = append(s.out, result)
+		return s.writePending(result.Role, next)
+	}
+	if err := s.writeSigned(result.Role, version, next); err != nil {
 		return err
 	}
-	s.out = append(s.out, Signed{Role: Root, Version: next.Signed.Version, Made: true, Expires: next.Signed.Expires})
-	return s.dropPending(Root)
+	s.out = append(s.out, Signed{Role: result.Role, Version: version, Made: true, Expires: expires})
+	return s.dropPending(result.Role)
 }
 
 // copyRoot is a root without its signatures.
@@ -241,18 +247,8 @@ func (s *signing) targets() error {
 	if err := sign(next, keys); err != nil {
 		return err
 	}
-	if result.Missing = lacks(s.cur.root, Targets, next); result.Missing > 0 {
-		if len(keys) == 0 {
-			return noKeys(Targets, result.Missing)
-		}
-		s.out = append(s.out, result)
-		return s.writePending(Targets, next)
-	}
-	if err := s.writeSigned(Targets, next.Signed.Version, next); err != nil {
-		return err
-	}
-	s.out = append(s.out, Signed{Role: Targets, Version: next.Signed.Version, Made: true, Expires: next.Signed.Expires})
-	return s.dropPending(Targets)
+	result.Missing = lacks(s.cur.root, Targets, next)
+	return conclude(s, result, next, len(keys) > 0, next.Signed.Version, next.Signed.Expires)
 }
 
 // nextTargets takes up what waits for signatures if it says the same as the draft, and else begins anew.
