@@ -3,7 +3,6 @@ package archive_test
 import (
 	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"io"
@@ -12,36 +11,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 
 	"assent/archive"
 	"assent/archive/archivetest"
 )
-
-func packed(t testing.TB, how string, b []byte) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	var w io.WriteCloser
-	var err error
-	switch how {
-	case "gz":
-		w = gzip.NewWriter(&out)
-	case "zst":
-		w, err = zstd.NewWriter(&out)
-	case "xz":
-		w, err = xz.NewWriter(&out)
-	default:
-		return b
-	}
-	if err == nil {
-		_, err = w.Write(b)
-	}
-	if err = errors.Join(err, w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
 
 func walk(t testing.TB, payload []byte, to archive.Sink) error {
 	t.Helper()
@@ -66,9 +40,9 @@ func sound() []archivetest.File {
 }
 
 func TestWalk_HandsOutParentsFirstInEveryCompression(t *testing.T) {
-	for _, how := range []string{"", "gz", "zst", "xz"} {
+	for _, how := range archivetest.Compressions() {
 		var got []string
-		err := walk(t, packed(t, how, archivetest.Pack(t, sound()...)), func(e archive.Entry, r io.Reader) error {
+		err := walk(t, archivetest.Compress(t, how, archivetest.Pack(t, sound()...)), func(e archive.Entry, r io.Reader) error {
 			b, err := io.ReadAll(r)
 			got = append(got, strings.Join([]string{e.Type, e.Name, e.Perm.String(), e.Target, e.Same, string(b)}, "|"))
 			return err
@@ -90,8 +64,8 @@ func TestN11_HostileArchivesAreRefused(t *testing.T) {
 
 func TestWalk_WhatIsCutOffIsRefused(t *testing.T) {
 	whole := archivetest.Pack(t, archivetest.File{Header: tar.Header{Name: "a", Mode: 0o644}, Body: strings.Repeat("x", 5000)})
-	for _, how := range []string{"", "gz", "zst", "xz"} {
-		b := packed(t, how, whole)
+	for _, how := range archivetest.Compressions() {
+		b := archivetest.Compress(t, how, whole)
 		if err := walk(t, b[:len(b)/2], nowhere); !refused(err) {
 			t.Errorf("%q: %v", how, err)
 		}
@@ -125,14 +99,14 @@ func TestWalk_LimitsAreKept(t *testing.T) {
 	if err := limit(archive.Limits{Bytes: 1}); !refused(err) {
 		t.Errorf("two bytes: %v", err)
 	}
-	bomb := packed(t, "zst", archivetest.Pack(t, archivetest.File{Header: tar.Header{Name: "zeros", Mode: 0o644}, Body: strings.Repeat("\x00", 65<<20)}))
+	bomb := archivetest.Compress(t, "zst", archivetest.Pack(t, archivetest.File{Header: tar.Header{Name: "zeros", Mode: 0o644}, Body: strings.Repeat("\x00", 65<<20)}))
 	if err := walk(t, bomb, nowhere); !refused(err) {
 		t.Errorf("%d bytes of a bomb: %v", len(bomb), err)
 	}
 }
 
 func TestWalkContent_WhatIsNoArchiveIsOneFile(t *testing.T) {
-	for name, b := range map[string][]byte{"text": []byte("hello"), "nothing": nil, "gzip of no tar": packed(t, "gz", []byte("hello")), "looks like xz": []byte("\xfd7zXZ\x00")} {
+	for name, b := range map[string][]byte{"text": []byte("hello"), "nothing": nil, "gzip of no tar": archivetest.Compress(t, "gz", []byte("hello")), "looks like xz": []byte("\xfd7zXZ\x00")} {
 		var got []byte
 		err := archive.WalkContent(t.Context(), bytes.NewReader(b), int64(len(b)), "app", archive.Limits{}, func(e archive.Entry, r io.Reader) (err error) {
 			if e.Name != "app" || e.Type != archive.File || e.Size != int64(len(b)) {
@@ -146,7 +120,7 @@ func TestWalkContent_WhatIsNoArchiveIsOneFile(t *testing.T) {
 		}
 	}
 	n := 0
-	b := packed(t, "gz", archivetest.Pack(t, sound()...))
+	b := archivetest.Compress(t, "gz", archivetest.Pack(t, sound()...))
 	err := archive.WalkContent(t.Context(), bytes.NewReader(b), int64(len(b)), "app", archive.Limits{}, func(archive.Entry, io.Reader) error { n++; return nil })
 	if err != nil || n != 4 {
 		t.Errorf("an archive: %d entries, %v", n, err)
@@ -205,8 +179,8 @@ func FuzzWalk(f *testing.F) {
 	for _, list := range archivetest.Hostile() {
 		f.Add(archivetest.Pack(f, list...), true)
 	}
-	for _, how := range []string{"", "gz", "zst", "xz"} {
-		f.Add(packed(f, how, archivetest.Pack(f, sound()...)), how != "xz")
+	for _, how := range archivetest.Compressions() {
+		f.Add(archivetest.Compress(f, how, archivetest.Pack(f, sound()...)), how != "xz")
 	}
 	f.Add(append(xzBlock(2, 0xc0), bytes.Repeat([]byte{0x80}, 100)...), true)
 	f.Add([]byte("\x28\xb5\x2f\xfd"), false)

@@ -5,9 +5,14 @@ package archivetest
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
+	"errors"
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
 )
 
 // File is an entry of an archive.
@@ -38,6 +43,34 @@ func Pack(t testing.TB, list ...File) []byte {
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// Compressions are what an archive can be compressed with; the first is nothing.
+func Compressions() []string { return []string{"", "gz", "zst", "xz"} }
+
+// Compress compresses bytes with one of Compressions.
+func Compress(t testing.TB, how string, b []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	var w io.WriteCloser
+	var err error
+	switch how {
+	case "gz":
+		w = gzip.NewWriter(&out)
+	case "zst":
+		w, err = zstd.NewWriter(&out)
+	case "xz":
+		w, err = xz.NewWriter(&out)
+	default:
+		return b
+	}
+	if err == nil {
+		_, err = w.Write(b)
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
 }
 
 // Entry is a File without content.

@@ -4,14 +4,9 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"errors"
-	"io"
 	"strings"
 	"testing"
-
-	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 
 	"assent/archive/archivetest"
 	"assent/catalog"
@@ -74,60 +69,10 @@ func itoa(n int) string {
 	return s
 }
 
-func archive(t *testing.T, entries ...tar.Header) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, h := range entries {
-		body := ""
-		if h.Typeflag == tar.TypeReg {
-			body = h.Uname
-			h.Uname, h.Size = "", int64(len(body))
-		}
-		if h.Mode == 0 {
-			h.Mode = 0o644
-		}
-		if err := w.WriteHeader(&h); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(w, body); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-func packed(t *testing.T, how string, b []byte) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	var w io.WriteCloser
-	var err error
-	switch how {
-	case "gz":
-		w = gzip.NewWriter(&out)
-	case "zst":
-		w, err = zstd.NewWriter(&out)
-	case "xz":
-		w, err = xz.NewWriter(&out)
-	default:
-		return b
-	}
-	if err == nil {
-		_, err = w.Write(b)
-	}
-	if err = errors.Join(err, w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
-
 func TestReadDeb_EveryCompressionOfTheControlArchive(t *testing.T) {
-	control := archive(t, tar.Header{Typeflag: tar.TypeReg, Name: "./control", Uname: "Package: ledger\nVersion: 1.0\nArchitecture: all\nEssential: yes\nDescription: books\n more of\n .\n them\n"})
-	for _, how := range []string{"", "gz", "zst", "xz"} {
-		got, err := payload.ReadDeb(bytes.NewReader(ar("debian-binary", "2.0\n", strings.TrimSuffix("control.tar."+how, "."), string(packed(t, how, control)))))
+	control := archivetest.Pack(t, archivetest.File{Header: tar.Header{Name: "./control", Mode: 0o644}, Body: "Package: ledger\nVersion: 1.0\nArchitecture: all\nEssential: yes\nDescription: books\n more of\n .\n them\n"})
+	for _, how := range archivetest.Compressions() {
+		got, err := payload.ReadDeb(bytes.NewReader(ar("debian-binary", "2.0\n", strings.TrimSuffix("control.tar."+how, "."), string(archivetest.Compress(t, how, control)))))
 		if err != nil || got.Summary != "books" || strings.Contains(got.Control, "Essential") {
 			t.Errorf("%q: %+v %v", how, got, err)
 		}
@@ -136,7 +81,7 @@ func TestReadDeb_EveryCompressionOfTheControlArchive(t *testing.T) {
 
 func TestReadDeb_WhatIsUnsoundIsRefused(t *testing.T) {
 	member := func(text string) []byte {
-		return ar("debian-binary", "2.0\n", "control.tar", string(archive(t, tar.Header{Typeflag: tar.TypeReg, Name: "control", Uname: text})))
+		return ar("debian-binary", "2.0\n", "control.tar", string(archivetest.Pack(t, archivetest.File{Header: tar.Header{Name: "control", Mode: 0o644}, Body: text})))
 	}
 	for name, b := range map[string][]byte{
 		"empty":              nil,
@@ -157,11 +102,11 @@ func TestReadDeb_WhatIsUnsoundIsRefused(t *testing.T) {
 }
 
 func TestCheckTree_AcceptsTreesInEveryCompression(t *testing.T) {
-	b := archive(t, tar.Header{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755}, tar.Header{Typeflag: tar.TypeReg, Name: "./bin/ledger", Uname: "#!", Mode: 0o755},
-		tar.Header{Typeflag: tar.TypeDir, Name: "bin/", Mode: 0o755}, tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/l", Linkname: "../lib/x"},
-		tar.Header{Typeflag: tar.TypeLink, Name: "bin/again", Linkname: "bin/ledger"})
-	for _, how := range []string{"", "gz", "zst", "xz"} {
-		p := packed(t, how, b)
+	b := archivetest.Pack(t, archivetest.Entry("./", tar.TypeDir, "", 0o755),
+		archivetest.File{Header: tar.Header{Name: "./bin/ledger", Mode: 0o755}, Body: "#!"}, archivetest.Entry("bin/", tar.TypeDir, "", 0o755),
+		archivetest.Entry("bin/l", tar.TypeSymlink, "../lib/x", 0o777), archivetest.Entry("bin/again", tar.TypeLink, "bin/ledger", 0o644))
+	for _, how := range archivetest.Compressions() {
+		p := archivetest.Compress(t, how, b)
 		if err := payload.CheckTree(t.Context(), bytes.NewReader(p), int64(len(p))); err != nil {
 			t.Errorf("%q: %v", how, err)
 		}
@@ -181,14 +126,14 @@ func TestCheckTree_WhatDevicesWouldRefuseIsRefused(t *testing.T) {
 }
 
 func TestCheckTree_ABombIsRefused(t *testing.T) {
-	b := packed(t, "zst", archive(t, tar.Header{Typeflag: tar.TypeReg, Name: "zeros", Uname: strings.Repeat("\x00", 65<<20)}))
+	b := archivetest.Compress(t, "zst", archivetest.Pack(t, archivetest.File{Header: tar.Header{Name: "zeros", Mode: 0o644}, Body: strings.Repeat("\x00", 65<<20)}))
 	if err := payload.CheckTree(t.Context(), bytes.NewReader(b), int64(len(b))); !errors.Is(err, fault.Invalid) {
 		t.Errorf("%d bytes: %v", len(b), err)
 	}
 }
 
 func TestCheckTree_ACompressionThatAsksForMuchMemoryIsRefused(t *testing.T) {
-	b := packed(t, "xz", archive(t, tar.Header{Typeflag: tar.TypeReg, Name: "a", Uname: "x"}))
+	b := archivetest.Compress(t, "xz", archivetest.Pack(t, archivetest.File{Header: tar.Header{Name: "a", Mode: 0o644}, Body: "x"}))
 	at := bytes.Index(b[12:], []byte{0x21, 1}) + 12
 	b[at+2] = 37 // 1.5 GiB
 	if err := payload.CheckTree(t.Context(), bytes.NewReader(b), int64(len(b))); err == nil || !strings.Contains(err.Error(), "memory") {
