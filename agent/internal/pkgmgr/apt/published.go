@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"path/filepath"
@@ -169,19 +168,7 @@ func (a *Apt) hadFile(s catalog.Software) string {
 
 // readHad reads all records.
 func (a *Apt) readHad() ([]had, error) {
-	files, err := filepath.Glob(filepath.Join(a.cfg.StateDir, "apt", "had", hadPattern))
-	if err != nil {
-		return nil, err
-	}
-	var out []had
-	for _, f := range files {
-		var h had
-		if err := readJSON(f, &h); err != nil {
-			return nil, fmt.Errorf("read what was there before: %w", err)
-		}
-		out = append(out, h)
-	}
-	return out, nil
+	return readRecords[had](filepath.Join(a.cfg.StateDir, "apt", "had", hadPattern))
 }
 
 // lastItems are the packages whose files are kept.

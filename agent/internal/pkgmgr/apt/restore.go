@@ -168,20 +168,9 @@ func (a *Apt) keep(dir, name string) {
 
 // pasts reads all records.
 func (a *Apt) pasts() ([]past, error) {
-	files, err := filepath.Glob(a.pastFile("*"))
-	if err != nil {
-		return nil, err
-	}
-	var out []past
-	for _, f := range files {
-		var p past
-		if err := readJSON(f, &p); err != nil {
-			return nil, fmt.Errorf("read what was there before: %w", err)
-		}
-		out = append(out, p)
-	}
+	out, err := readRecords[past](a.pastFile("*"))
 	slices.SortFunc(out, func(x, y past) int { return cmp.Compare(x.Update, y.Update) })
-	return out, nil
+	return out, err
 }
 
 // restorable lists the previous versions that are not there any more and how their files can be had: wire.Available.Restore.

@@ -168,3 +168,20 @@ func readJSON(path string, v any) error {
 	}
 	return nil
 }
+
+// readRecords reads all files of a pattern, which say what was there before: one that cannot be read is an error.
+func readRecords[T any](pattern string) ([]T, error) {
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		return nil, err
+	}
+	var out []T
+	for _, f := range files {
+		var record T
+		if err := readJSON(f, &record); err != nil {
+			return nil, fmt.Errorf("read what was there before: %w", err)
+		}
+		out = append(out, record)
+	}
+	return out, nil
+}
