@@ -167,4 +167,3 @@ func TestN36_TheAgentKeepsItselfCurrentAsAUnitOfSystemd(t *testing.T) {
 	})
 	s.purge()
 }
-

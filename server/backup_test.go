@@ -253,6 +253,7 @@ func dropTriggers(t *testing.T, db *sql.DB) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer rows.Close()
 	var names []string
 	for rows.Next() {
 		var name string
@@ -261,7 +262,7 @@ func dropTriggers(t *testing.T, db *sql.DB) {
 		}
 		names = append(names, name)
 	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range names {

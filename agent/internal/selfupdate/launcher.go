@@ -177,8 +177,7 @@ func (l Launcher) supervise(ctx context.Context, p Program) error {
 			return nil
 		}
 		started := time.Now()
-		over := t.run(ctx)
-		if over || ctx.Err() != nil {
+		if t.run(ctx) {
 			return nil
 		}
 		if !t.next && time.Since(started) > maxPause {
@@ -204,15 +203,12 @@ func (t *trial) begin() bool {
 		return false
 	}
 	t.p.Starts++
-	ok := t.note(func(s *state) {
+	t.note(func(s *state) { // on a full disk it starts all the same: no agent at all would be worse
 		if s.Next != nil && s.Next.SHA256 == t.p.SHA256 {
 			s.Next.Starts = t.p.Starts
 		}
 	})
-	if !ok {
-		time.Sleep(t.Timing.Pause)
-	}
-	return ok
+	return true
 }
 
 // run runs one process of a version to its end. over says that the version is not to be started again now.

@@ -5,8 +5,8 @@
 //
 // It guarantees: only a file that belongs to the agent alone and has the digest that was offered is started; a version
 // counts as good only after it had an answer from the server within its deadline and did not crash again and again
-// afterwards; one that does not prove itself is ended, never started again, and the one before it runs; every start is
-// written down before it happens, so that a version that takes the machine down with it cannot loop either; nothing older
+// afterwards; one that does not prove itself is ended, never started again, and the one before it runs; every start on
+// probation is written down before it happens, as long as anything can be written, so that a version that takes the machine down with it cannot loop either; nothing older
 // than the installed program is ever started. What the launcher reads and writes is small and its format is tolerant: a
 // launcher works with versions that are newer than itself.
 //
