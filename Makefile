@@ -7,7 +7,7 @@ export CGO_ENABLED := 0
 VERSION := $(shell cat VERSION)$(shell git describe --always --dirty=.dirty --exclude "*" 2>/dev/null | sed "s/^/+g/")
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help setup build demo demo-stop test check lint fuzz rules bench packages clean
+.PHONY: help setup assets build demo demo-stop test check lint fuzz rules bench packages clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -15,7 +15,10 @@ help: ## say what there is
 setup: ## install the Debian packages that tests and demo need
 	@scripts/setup.sh
 
-build: ## build the three programs and the lab into bin/, and a newer server for the story of its upgrade
+assets: ## fetch the console's style sheet, icons and scripts by their lock file, if they are not there
+	@server/internal/web/assets/build.sh
+
+build: assets ## build the three programs and the lab into bin/, and a newer server for the story of its upgrade
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/... ./lab/cmd/... ./e2e/cmd/...
 	go build -trimpath -ldflags '-s -w -X main.version=0.2.0' -o bin/next/ ./cmd/assentd
 

@@ -4,7 +4,7 @@
 #
 #   packaging/build.sh VERSION OUTDIR
 #
-# Needs Go. nfpm is built from its own module (packaging/tools), so that its dependencies are not ours.
+# Needs Go, and npm for the console's files. nfpm is built from its own module (packaging/tools), so that its dependencies are not ours.
 set -eu
 
 [ $# -eq 2 ] || { echo "usage: $0 VERSION OUTDIR" >&2; exit 2; }
@@ -31,6 +31,7 @@ trap 'rm -rf "$stage"' EXIT INT TERM
 # nfpm runs here, whatever is being built for.
 (cd "$root/packaging/tools" && GOARCH='' GOOS='' go build -o "$stage/nfpm" github.com/goreleaser/nfpm/v2/cmd/nfpm)
 
+"$root/server/internal/web/assets/build.sh"
 for program in assentd assent-agent assent; do
 	(cd "$root" && go build -trimpath -ldflags "-s -w -X main.version=$version" -o "$stage/bin/$program" "./cmd/$program")
 done

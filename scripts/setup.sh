@@ -2,7 +2,9 @@
 # Installs what building, testing and the demo need on Debian, and nothing that is there already.
 # Safe to run twice. Needs root and Go (see go.mod for the version).
 set -euo pipefail
-packages=(mmdebstrap bubblewrap gnupg apt-utils iproute2 util-linux e2fsprogs postgresql rpm)
+packages=(mmdebstrap bubblewrap gnupg apt-utils iproute2 util-linux e2fsprogs postgresql rpm chromium)
+# npm fetches the console's style sheet, icons and scripts; one that came another way will do.
+command -v npm >/dev/null || packages+=(nodejs npm)
 
 if [ "$(id -u)" != 0 ]; then
 	echo "setup: devices are real namespaces and overlays: run this as root" >&2

@@ -19,9 +19,10 @@ import (
 	"assent/server/internal/auth"
 )
 
-// face is what people reach: the API, and beside it what operations need.
+// face is what people reach: the console and the API, and beside them what operations need.
 type face struct {
 	api      http.Handler
+	web      http.Handler
 	auth     *auth.Service
 	registry *prometheus.Registry
 	ping     func(context.Context) error // is the database there?
@@ -38,6 +39,7 @@ func (f face) handler() http.Handler {
 	mux.HandleFunc("GET /readyz", f.readyz)
 	mux.HandleFunc("GET /metrics", f.metrics)
 	mux.Handle("/api/", f.api)
+	mux.Handle("/", f.web)
 	if f.pprof && f.local {
 		mux.HandleFunc("GET /debug/pprof/", f.onlyLocal(pprof.Index))
 		mux.HandleFunc("GET /debug/pprof/profile", f.onlyLocal(pprof.Profile))

@@ -7,6 +7,8 @@ import (
 	"net"
 	"path/filepath"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"assent/fleet"
 	"assent/ledger"
 	"assent/server/internal/api"
@@ -15,6 +17,7 @@ import (
 	"assent/server/internal/decide"
 	"assent/server/internal/packages"
 	"assent/server/internal/roster"
+	"assent/server/internal/web"
 	"assent/wire"
 )
 
@@ -50,9 +53,22 @@ func (r *running) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.face = face{api: handler, auth: who, registry: r.registry, ping: r.db.Ping, ready: r.started.Load,
+	console, err := web.New(web.Config{Accounts: who, Book: auth.IndexBook{Index: r.index}, Decide: decisions, Roster: people, Audit: book, Changes: r.index,
+		Feeds: r.mirror, Packages: kits, Secure: r.tls != nil, Log: r.Log, Observe: watch.observe, Violation: violations(r.registry), Version: r.Version})
+	if err != nil {
+		return err
+	}
+	r.face = face{api: handler, web: console, auth: who, registry: r.registry, ping: r.db.Ping, ready: r.started.Load,
 		local: loopback(r.people.Addr().String()), pprof: r.Pprof, log: r.Log}
 	return r.openGateway(ctx, people)
+}
+
+// violations counts what browsers blocked on pages of the console.
+func violations(reg *prometheus.Registry) func() {
+	reports := prometheus.NewCounter(prometheus.CounterOpts{Name: "assent_console_csp_reports_total",
+		Help: "Reports of browsers that a page of the console broke its Content-Security-Policy; anything above zero is worth a look."})
+	reg.MustRegister(reports) // a new registry for each start: the name is free
+	return reports.Inc
 }
 
 // forDevices is where devices find this server.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 	"assent/server/internal/planner"
 	"assent/server/internal/roster"
 	"assent/server/internal/store"
+	"assent/server/internal/web"
 )
 
 // Org is the installation's id in every World.
@@ -32,7 +34,7 @@ const Org = "acme"
 
 // World is a running server.
 type World struct {
-	URL     string // of the API, on loopback
+	URL     string // of the API and the console, on loopback
 	Key     string // the ledger's verifier key
 	Handler http.Handler
 	// Packages is the directory of the agent's Debian packages on the server.
@@ -41,6 +43,8 @@ type World struct {
 	t     testing.TB
 	index *index.Index
 	auth  *auth.Service
+
+	violations atomic.Int64
 }
 
 // New starts a server with an empty installation. It ends with the test.
@@ -66,7 +70,7 @@ func New(t testing.TB) *World {
 	return w
 }
 
-// api builds the services and the API over them.
+// api builds the services, and the API and the console over them.
 func (w *World) api(db *store.DB, plans *planner.Planner, key ed25519.PrivateKey) http.Handler {
 	w.t.Helper()
 	signer, err := ledger.NewSigner(Org, key)
@@ -83,10 +87,19 @@ func (w *World) api(db *store.DB, plans *planner.Planner, key ed25519.PrivateKey
 	feeds := w.mirror()
 	kits, err := packages.New(packages.Config{Book: updates, Files: feeds, Tokens: people, Dir: w.Packages, Server: "https://assent.test:8443"})
 	w.must(err)
-	h, err := api.New(api.Config{Auth: w.auth, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Log: slog.New(slog.DiscardHandler), Version: "test"})
+	face, err := api.New(api.Config{Auth: w.auth, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Log: slog.New(slog.DiscardHandler), Version: "test"})
 	w.must(err)
-	return h
+	console, err := web.New(web.Config{Accounts: w.auth, Book: auth.IndexBook{Index: w.index}, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits,
+		Violation: func() { w.violations.Add(1) }, Version: "test"})
+	w.must(err)
+	mux := http.NewServeMux()
+	mux.Handle("/api/", face)
+	mux.Handle("/", console)
+	return mux
 }
+
+// Violations is how often browsers reported that a page of the console broke its Content-Security-Policy.
+func (w *World) Violations() int64 { return w.violations.Load() }
 
 func (w *World) must(err error) {
 	w.t.Helper()

@@ -1,0 +1,212 @@
+package web
+
+import (
+	"cmp"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"assent/client"
+	"assent/fault"
+	"assent/installation"
+)
+
+// overviewRoutes are the part of the table about the first page.
+func (s *server) overviewRoutes() []Route {
+	return []Route{
+		page(Viewer, http.MethodGet, "/{$}", "overview", s.overview),
+		fragment(Viewer, http.MethodGet, "/overview/coverage", "coverage", s.coverage),
+	}
+}
+
+// overviewView says what needs the administrator, each with a count and the list behind it.
+type overviewView struct {
+	Group      string
+	Now        time.Time
+	Attention  []string
+	Decisions  []tally // what waits for a decision
+	Trouble    []tally // what went wrong, or is held up
+	Fleet      []tally
+	Causes     []tally // of blocked installs
+	Compliance complianceView
+	Ledger     int64
+	Version    string
+	First      bool // there is no device yet
+	MayEnrol   bool
+}
+
+// tally is a number that opens the list behind it. Grave ones are shown in their tone when they are not zero.
+type tally struct {
+	Label, Tone, Icon, Href string
+	N                       int
+	Unknown                 bool // not to be had now; Note says why
+	Note                    string
+}
+
+// complianceView is the figure with what it is made of: the risk that was accepted stands beside it and never
+// improves it (A4).
+type complianceView struct {
+	Known                     bool // somebody decided on something that applies
+	Percent                   string
+	Installed, Approved, Risk int
+	Missing                   int // approved, and not there yet
+	Decided                   int
+}
+
+func complianceOf(c client.Compliance) complianceView {
+	out := complianceView{Installed: c.Installed, Approved: c.Approved, Risk: c.Risk, Missing: c.Approved - c.Installed, Decided: c.Approved + c.Risk}
+	share, ok := c.Share()
+	out.Known, out.Percent = ok, percent(share)
+	return out
+}
+
+func (s *server) overview(v *Visit) (overviewView, error) {
+	v.Title = "Overview"
+	who := v.Within(v.Group().ID)
+	status, err := s.Decide.Status(v.Context(), who)
+	if err != nil {
+		return overviewView{}, err
+	}
+	view := overviewView{Group: v.Group().Name, Now: status.Now, Attention: status.Attention, Compliance: complianceOf(status.Compliance),
+		Ledger: status.Ledger, Version: status.Version, MayEnrol: v.May(Administrator), Causes: causes(status.Blocked)}
+	view.First = sum(status.Devices, "active", "quarantined", "retired") == 0
+	view.Fleet = fleetTallies(status)
+	view.Trouble = troubleTallies(status)
+	view.Decisions, err = s.decisionTallies(v, status)
+	return view, err
+}
+
+// decisionTallies counts what waits for a decision. Each number is the total of the very list that it opens.
+func (s *server) decisionTallies(v *Visit, status client.Status) ([]tally, error) {
+	undecided := []struct {
+		label, tone, query string
+	}{
+		{"Critical", "red", "severity=critical"}, {"High", "orange", "severity=high"}, {"Medium", "azure", "severity=medium"},
+		{"Low or unrated", "secondary", "severity=low&severity=unrated"},
+	}
+	var out []tally
+	for _, u := range undecided {
+		t, err := s.countUpdates(v, "Undecided: "+strings.ToLower(u.label), u.tone, "shield", u.query+"&status=undefined&needed=true&superseded=false")
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, t)
+	}
+	for _, more := range []struct{ label, tone, icon, query string }{
+		{"Security, undecided", "red", "shield-x", "security=true&status=undefined&needed=true&superseded=false"},
+		{"Recalled", "red", "alert-triangle", "revoked=true"},
+		{"Wait for a newer server", "orange", "clock", "gated=true"},
+	} {
+		t, err := s.countUpdates(v, more.label, more.tone, more.icon, more.query)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, t)
+	}
+	return append(out, tally{Label: "Approved, but grown since", Tone: "orange", Icon: "refresh", N: status.Updates["changed"], Href: "/updates?status=approved"}), nil
+}
+
+// countUpdates asks the list for its total.
+func (s *server) countUpdates(v *Visit, label, tone, icon, query string) (tally, error) {
+	q, err := url.ParseQuery(query)
+	if err != nil {
+		return tally{}, err
+	}
+	f, err := updateFilter(q)
+	if err != nil {
+		return tally{}, err
+	}
+	f.Group = string(v.Group().ID)
+	list, err := s.Decide.List(v.Context(), v.Who(), f, client.Page{Limit: 1})
+	if err != nil {
+		return tally{}, err
+	}
+	return tally{Label: label, Tone: tone, Icon: icon, N: list.Total, Href: "/updates?" + query}, nil
+}
+
+func troubleTallies(status client.Status) []tally {
+	queue := func(states ...installation.State) int {
+		n := 0
+		for _, state := range states {
+			n += status.Queue[string(state)]
+		}
+		return n
+	}
+	return []tally{
+		{Label: "Failed", Tone: "red", Icon: "x", N: queue(installation.Failed, installation.RemoveFailed), Href: "/queue?state=failed"},
+		{Label: "Blocked", Tone: "red", Icon: "ban", N: queue(installation.Blocked), Href: "/queue?state=blocked"},
+		{Label: "Overdue", Tone: "orange", Icon: "clock", N: status.Queue["overdue"], Href: "/queue"},
+		{Label: "Under way", Tone: "azure", Icon: "list-check", N: queue(installation.Assigned, installation.Downloading, installation.Downloaded, installation.Installing, installation.Removing), Href: "/queue"},
+	}
+}
+
+func fleetTallies(status client.Status) []tally {
+	d := status.Devices
+	return []tally{
+		{Label: "Devices", Tone: "secondary", Icon: "devices", N: d["active"], Href: "/devices?state=active"},
+		{Label: "Connected now", Tone: "green", Icon: "check", N: d["connected"], Href: "/devices?sort=-connected"},
+		{Label: "Silent for long", Tone: "orange", Icon: "clock", N: d["silent"], Href: "/devices?sort=last_seen"},
+		{Label: "Quarantined", Tone: "red", Icon: "alert-triangle", N: d["quarantined"], Href: "/devices?state=quarantined"},
+		{Label: "Need a restart", Tone: "orange", Icon: "refresh", N: d["restart"], Href: "/devices?sort=-restart"},
+	}
+}
+
+// causes are the causes of blocked installs, the most frequent first.
+func causes(blocked map[string]int) []tally {
+	out := mapped(slices.Sorted(maps.Keys(blocked)), func(cause string) tally {
+		return tally{Label: words(cause), Tone: "red", N: blocked[cause], Href: "/queue?state=blocked"}
+	})
+	slices.SortStableFunc(out, func(a, b tally) int { return cmp.Compare(b.N, a.N) })
+	return out
+}
+
+func sum(counts map[string]int, keys ...string) int {
+	n := 0
+	for _, key := range keys {
+		n += counts[key]
+	}
+	return n
+}
+
+// maxCoverage bounds how many groups the coverage shows: each costs a look at all its devices.
+const maxCoverage = 24
+
+// coverageView is the compliance of each group.
+type coverageView struct {
+	Groups []coverageRow
+	More   int // groups that are not shown
+}
+
+type coverageRow struct {
+	Name    string
+	Href    string
+	Depth   int
+	Devices int
+	complianceView
+}
+
+// coverage is the compliance of the group that the person looks from and of those right below it.
+func (s *server) coverage(v *Visit) (coverageView, error) {
+	view := coverageView{}
+	for _, g := range v.Groups() {
+		if g.ID != v.Group().ID && g.Parent != v.Group().ID {
+			continue
+		}
+		if len(view.Groups) == maxCoverage {
+			view.More++
+			continue
+		}
+		status, err := s.Decide.Status(v.Context(), v.Within(g.ID))
+		if err != nil {
+			return view, err
+		}
+		view.Groups = append(view.Groups, coverageRow{Name: g.Name, Href: "/?group=" + url.QueryEscape(string(g.ID)), Devices: g.Below, complianceView: complianceOf(status.Compliance)})
+	}
+	if len(view.Groups) == 0 {
+		return view, fault.New(fault.NotFound, "group_unknown", "There is no such group.").On("group")
+	}
+	return view, nil
+}

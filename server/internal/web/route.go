@@ -1,0 +1,134 @@
+package web
+
+import (
+	"net/http"
+
+	"assent/ledger"
+	"assent/server/internal/auth"
+)
+
+// Need says what a person must hold for a route. Whether the role counts for the objects at hand is then checked
+// by the service. The zero value is no policy: New refuses it.
+type Need uint8
+
+// The policies.
+const (
+	Public Need = iota + 1
+	Viewer
+	Approver
+	Administrator
+	ViewerOfAll        // a viewer whose role counts in the root group: what shows the whole installation
+	AdministratorOfAll // an administrator whose role counts in the root group
+)
+
+// meaning is what a policy asks for: a role, and whether it must count in the root group.
+type meaning struct {
+	role ledger.Role
+	all  bool
+}
+
+func (n Need) meaning() (meaning, bool) {
+	switch n {
+	case Public:
+		return meaning{}, true
+	case Viewer:
+		return meaning{role: ledger.Viewer}, true
+	case Approver:
+		return meaning{role: ledger.Approver}, true
+	case Administrator:
+		return meaning{role: ledger.Administrator}, true
+	case ViewerOfAll:
+		return meaning{role: ledger.Viewer, all: true}, true
+	case AdministratorOfAll:
+		return meaning{role: ledger.Administrator, all: true}, true
+	}
+	return meaning{}, false
+}
+
+func (n Need) valid() bool { _, ok := n.meaning(); return ok }
+
+// admits refuses an actor who may not ask for the route.
+func (n Need) admits(a auth.Actor) error {
+	need, ok := n.meaning()
+	switch {
+	case ok && n == Public, ok && !need.all && a.Has(need.role):
+		return nil
+	}
+	return a.CanAll(need.role)
+}
+
+// Route is one line of the table: data, so that tests can call every route with every role.
+type Route struct {
+	Need    Need
+	Method  string
+	Pattern string // as of http.ServeMux, without the method
+	Name    string // of the template; empty for what is no page
+
+	bare   bool // the template stands alone, without the layout around it: a fragment
+	raw    bool // the body is not a form
+	sample any  // the zero value of the template's view
+	serve  func(*server, http.ResponseWriter, *Visit) error
+}
+
+// page makes a line of the table that shows the template templates/NAME.html with the view V that the handler
+// returns, inside the layout. A page that answers a form (POST) shows what would happen or what is wrong; an act
+// that succeeded redirects instead (see act).
+func page[V any](need Need, method, pattern, name string, handle func(*Visit) (V, error)) Route {
+	var zero V
+	r := Route{Need: need, Method: method, Pattern: pattern, Name: name, sample: zero}
+	r.serve = func(s *server, w http.ResponseWriter, v *Visit) error {
+		view, err := handle(v)
+		if err != nil {
+			return err
+		}
+		return s.show(w, v, name, view, http.StatusOK)
+	}
+	return r
+}
+
+// fragment is a page without the layout: a piece that script puts into a page.
+func fragment[V any](need Need, method, pattern, name string, handle func(*Visit) (V, error)) Route {
+	var zero V
+	r := Route{Need: need, Method: method, Pattern: pattern, Name: name, sample: zero, bare: true}
+	r.serve = func(s *server, w http.ResponseWriter, v *Visit) error {
+		view, err := handle(v)
+		if err != nil {
+			return err
+		}
+		return s.showBare(w, v.Request, name, view)
+	}
+	return r
+}
+
+// act makes a line of the table that does something and then sends the browser to the address it returns
+// (303 See Other), which must be a path of this console. What it did is told there by v.Toast.
+func act(need Need, pattern string, handle func(*Visit) (to string, err error)) Route {
+	return Route{Need: need, Method: http.MethodPost, Pattern: pattern, serve: func(_ *server, w http.ResponseWriter, v *Visit) error {
+		to, err := handle(v)
+		if err != nil {
+			return err
+		}
+		for _, c := range v.cookies {
+			http.SetCookie(w, c)
+		}
+		redirect(w, v.Request, local(to))
+		return nil
+	}}
+}
+
+// answer makes a line of the table whose handler writes its answer itself: files, exports, event streams. It
+// must not have written anything when it returns an error.
+func answer(need Need, method, pattern string, handle func(http.ResponseWriter, *Visit) error) Route {
+	return Route{Need: need, Method: method, Pattern: pattern, serve: func(_ *server, w http.ResponseWriter, v *Visit) error { return handle(w, v) }}
+}
+
+// redirect sends the browser on, also when htmx asks.
+func redirect(w http.ResponseWriter, r *http.Request, to string) {
+	if r.Header.Get("HX-Request") != "" {
+		w.Header().Set("HX-Redirect", to)
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	w.Header().Set("Location", to)
+	w.WriteHeader(http.StatusSeeOther)
+}

@@ -1,0 +1,27 @@
+package web
+
+import (
+	"net/http"
+	"slices"
+)
+
+// routes is the whole console: one line for each thing that can be asked, with what the person must hold. Each
+// subject's lines stand beside its pages.
+func (s *server) routes() []Route {
+	return slices.Concat(s.ownRoutes(), s.overviewRoutes(), s.accountRoutes(), s.searchRoutes(), s.deviceRoutes())
+}
+
+// ownRoutes are what every page needs.
+func (s *server) ownRoutes() []Route {
+	report := answer(Public, http.MethodPost, "/csp-report", s.violation)
+	report.raw = true
+	return []Route{
+		answer(Public, http.MethodGet, "/static/{hash}/{file...}", s.file),
+		report,
+		page(Public, http.MethodGet, "/sign-in", "sign-in", s.signInPage),
+		answer(Public, http.MethodPost, "/sign-in", s.signIn),
+		act(Viewer, "/sign-out", s.signOut),
+		act(Public, "/theme", s.setTheme),
+		act(Viewer, "/scope", s.setScope),
+	}
+}

@@ -1,0 +1,174 @@
+package web
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"assent/client"
+	"assent/ledger"
+	"assent/server/internal/auth"
+)
+
+// The services behind the pages, one small interface for each subject. All methods are safe for concurrent use,
+// check that who may see or do it to the objects at hand, and return a *fault.Error for what the person can act on.
+// Acts are durable when they return nil. The REST API stands on the very same services.
+
+// Accounts lets people in; *auth.Service is one.
+type Accounts interface {
+	// Authenticate says whose access token stands in "Bearer TOKEN", sent from the remote address.
+	Authenticate(authorization, remote string) (auth.Session, error)
+	// SignIn exchanges the text of a one-time token for an access token.
+	SignIn(ctx context.Context, text, note, remote string, life time.Duration) (auth.Session, string, error)
+}
+
+// Book says what an access token is worth at this moment; auth.IndexBook is one.
+type Book interface {
+	Access(id string) (ledger.Access, ledger.Operator, bool)
+}
+
+// Decide is everything about updates.
+type Decide interface {
+	Updates
+	Decisions
+	Exceptions
+	Agreements
+	Deployments
+	Standing
+}
+
+// Updates lists and shows updates as seen from a group.
+type Updates interface {
+	List(ctx context.Context, who auth.Actor, f client.Filter, p client.Page) (client.List[client.UpdateRow], error)
+	Get(ctx context.Context, who auth.Actor, ref, group string) (client.UpdateDetail, error)
+}
+
+// Decisions are acts on updates.
+type Decisions interface {
+	Decide(ctx context.Context, who auth.Actor, d client.Decide) (client.Outcome, error)
+	Rollback(ctx context.Context, who auth.Actor, r client.RollbackRequest) (client.RollbackOutcome, error)
+}
+
+// Exceptions let updates pass declines (A3).
+type Exceptions interface {
+	Exceptions(ctx context.Context, who auth.Actor) (client.List[client.ExceptionRow], error)
+	Except(ctx context.Context, who auth.Actor, e client.ExceptionRequest) (client.Act, error)
+	Unexcept(ctx context.Context, who auth.Actor, id int64) (client.Act, error)
+}
+
+// Agreements are the licences that must be accepted before updates may install (A7).
+type Agreements interface {
+	Agreements(ctx context.Context, who auth.Actor, update string) (client.List[client.AgreementRow], error)
+	AgreementText(ctx context.Context, who auth.Actor, update, sha256 string) (client.AgreementText, error)
+	Accepted(ctx context.Context, who auth.Actor) (client.List[client.AgreementRow], error)
+	Accept(ctx context.Context, who auth.Actor, r client.AcceptRequest) (client.Act, error)
+	Withdraw(ctx context.Context, who auth.Actor, r client.WithdrawRequest) (client.Act, error)
+}
+
+// Deployments put applications on devices that lack them.
+type Deployments interface {
+	Deploy(ctx context.Context, who auth.Actor, r client.DeployRequest) (client.DeployOutcome, error)
+	Deployments(ctx context.Context, who auth.Actor) (client.List[client.DeployRow], error)
+	Undeploy(ctx context.Context, who auth.Actor, act int64) (client.Act, error)
+}
+
+// Standing says where things stand.
+type Standing interface {
+	Why(ctx context.Context, who auth.Actor, device, update string) (client.Why, error)
+	Queue(ctx context.Context, who auth.Actor, q client.QueueQuery, p client.Page) (client.List[client.QueueRow], error)
+	Status(ctx context.Context, who auth.Actor) (client.Status, error)
+}
+
+// Roster is everything about devices, groups and people.
+type Roster interface {
+	Devices
+	Groups
+	Tokens
+	Operators
+	Accesses
+}
+
+// Devices lists, shows and changes devices.
+type Devices interface {
+	Devices(ctx context.Context, who auth.Actor, q client.DeviceQuery, p client.Page) (client.List[client.DeviceRow], error)
+	Device(ctx context.Context, who auth.Actor, ref string) (client.DeviceDetail, error)
+	ChangeDevices(ctx context.Context, who auth.Actor, c client.DeviceChange) (client.Act, error)
+	RefreshDevices(ctx context.Context, who auth.Actor, r client.RefreshRequest) (client.Refreshed, error)
+}
+
+// Groups is the device tree. Groups lists the actor's part of it, parents before children.
+type Groups interface {
+	Groups(ctx context.Context, who auth.Actor) (client.List[client.GroupRow], error)
+	CreateGroup(ctx context.Context, who auth.Actor, g client.GroupRequest) (client.GroupRow, error)
+	ChangeGroup(ctx context.Context, who auth.Actor, ref string, g client.GroupRequest) (client.GroupRow, error)
+	DeleteGroup(ctx context.Context, who auth.Actor, ref string) (client.Act, error)
+}
+
+// Tokens are enrolment tokens.
+type Tokens interface {
+	Tokens(ctx context.Context, who auth.Actor) (client.List[client.TokenRow], error)
+	CreateToken(ctx context.Context, who auth.Actor, t client.TokenRequest) (client.TokenRow, error)
+	RevokeToken(ctx context.Context, who auth.Actor, id string) (client.Act, error)
+}
+
+// Operators are the people and programs that may use Assent.
+type Operators interface {
+	Operators(ctx context.Context, who auth.Actor) (client.List[client.OperatorRow], error)
+	SetOperator(ctx context.Context, who auth.Actor, o client.OperatorRequest) (client.OperatorRow, error)
+	RemoveOperator(ctx context.Context, who auth.Actor, name string) (client.Act, error)
+}
+
+// Accesses are access tokens. Operators see and make their own; administrators those of the operators below them.
+type Accesses interface {
+	Accesses(ctx context.Context, who auth.Actor) (client.List[client.AccessRow], error)
+	CreateAccess(ctx context.Context, who auth.Actor, a client.AccessRequest) (client.AccessRow, error)
+	RevokeAccess(ctx context.Context, who auth.Actor, id string) (client.Act, error)
+}
+
+// Audit is what happened: decisions and what devices reported.
+type Audit interface {
+	Ledger
+	Events
+}
+
+// Events are what devices reported and is not a state.
+type Events interface {
+	Events(ctx context.Context, who auth.Actor, q client.EventQuery) (client.List[client.Event], error)
+}
+
+// Ledger reads the ledger.
+type Ledger interface {
+	Entries(ctx context.Context, q client.LedgerQuery) (client.List[client.LedgerRow], error)
+	Checkpoint(ctx context.Context) (client.Checkpoint, error)
+	// Export writes everything up to now. It stops with the error of live, which it asks now and then: a person
+	// whose access ends must not read on.
+	Export(ctx context.Context, w io.Writer, live func() error) error
+}
+
+// Changes tells when decisions or facts changed.
+type Changes interface {
+	// Seq is the number of the last change.
+	Seq() uint64
+	// WaitChange returns the number of the last change once it is higher than seen, or ctx's error.
+	WaitChange(ctx context.Context, seen uint64) (uint64, error)
+}
+
+// Feeds are the subscribed feeds of managed applications.
+type Feeds interface {
+	Feeds(ctx context.Context, who auth.Actor) (client.List[client.FeedRow], error)
+	Feed(ctx context.Context, who auth.Actor, name string) (client.FeedRow, error)
+	// Subscribe verifies the feed first, which takes as long as the feed's server does.
+	Subscribe(ctx context.Context, who auth.Actor, r client.FeedRequest) (client.FeedAct, error)
+	Unsubscribe(ctx context.Context, who auth.Actor, name string) (client.Act, error)
+	Refresh(ctx context.Context, who auth.Actor, name string, r client.FeedRefresh) (client.FeedRow, error)
+}
+
+// Packages are installation packages.
+type Packages interface {
+	Packages(ctx context.Context, who auth.Actor) (client.List[client.PackageRow], error)
+	Package(ctx context.Context, who auth.Actor, ref string) (client.PackageRow, error)
+	CreatePackage(ctx context.Context, who auth.Actor, r client.PackageRequest) (client.PackageRow, error)
+	DeletePackage(ctx context.Context, who auth.Actor, ref string) (client.Act, error)
+	// Download builds the file of a package. The caller closes Body.
+	Download(ctx context.Context, who auth.Actor, ref string, r client.PackageDownload) (client.Download, error)
+}
