@@ -260,7 +260,7 @@ func mergeOrigins(scanned, refreshed []wire.OriginHealth) []wire.OriginHealth {
 		if r.Problem == "" && !strings.HasPrefix(r.Origin, "feed:") {
 			continue
 		}
-		i := slices.IndexFunc(out, func(o wire.OriginHealth) bool { return o.Site == r.Site && o.Suite == r.Suite })
+		i := slices.IndexFunc(out, func(o wire.OriginHealth) bool { return o.Name() == r.Name() })
 		switch {
 		case i < 0:
 			out = append(out, r)
@@ -336,7 +336,7 @@ func judge(health []wire.OriginHealth, err error) (good bool, problem error) {
 	var bad []string
 	for _, o := range health {
 		if o.Problem != "" {
-			bad = append(bad, fmt.Sprintf("%s %s: %s", o.Site, o.Suite, o.Problem))
+			bad = append(bad, o.Name()+": "+o.Problem)
 		}
 	}
 	if len(bad) > 0 {
@@ -345,10 +345,11 @@ func judge(health []wire.OriginHealth, err error) (good bool, problem error) {
 	return len(bad) < max(len(health), 1), problem
 }
 
-// rollbackEvents reports sources that went back in time, once per date seen there (F7, N01).
+// rollbackEvents reports package sources that went back in time, once per date seen there (F7, N01). Feeds tell of theirs
+// themselves.
 func (a *Agent) rollbackEvents(health []wire.OriginHealth) {
 	for _, o := range health {
-		if o.Problem != "rolled_back" {
+		if o.Problem != "rolled_back" || strings.HasPrefix(o.Origin, "feed:") {
 			continue
 		}
 		key := o.Site + " " + o.Suite + " " + o.Date.String() + " " + o.Highest.String()

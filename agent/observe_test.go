@@ -91,6 +91,14 @@ func TestN01_RolledBackSourceIsReportedOnce(t *testing.T) {
 	})
 }
 
+func TestEachFeedSaysHowItIsForItself(t *testing.T) {
+	both := []wire.OriginHealth{{Origin: "feed:acme", Problem: "expired"}, {Origin: "feed:best", Problem: "tampered"}}
+	got := mergeOrigins([]wire.OriginHealth{{Site: "repo.test", Suite: "stable"}}, both)
+	if len(got) != 3 || got[1] != both[0] || got[2] != both[1] {
+		t.Errorf("%+v", got)
+	}
+}
+
 // slowCloser needs a while for its closures.
 type slowCloser struct{ *simManager }
 

@@ -110,7 +110,7 @@ func (a *app) showDevice(p *printer, d client.DeviceDetail) {
 		"Restart for", strings.Join(d.Facts.Restart, ", "), "Package manager", d.Facts.ManagerHealth)
 	for _, o := range d.Facts.Origins {
 		if o.Problem != "" {
-			p.raw(p.paint(warn, "Source "+clean(o.Site+" "+o.Suite+": "+o.Problem+" "+o.Detail)) + "\n")
+			p.raw(p.paint(warn, "Source "+clean(o.Name()+": "+o.Problem+" "+o.Detail)) + "\n")
 		}
 	}
 	for _, f := range d.Facts.Posture {

@@ -59,7 +59,12 @@ func open(t *testing.T, devices ...string) *stage.Stage {
 // openWith is open for devices with limits.
 func openWith(t *testing.T, devices ...stage.DeviceSpec) *stage.Stage {
 	t.Helper()
-	s := raise(t, devices...)
+	return begun(t, raise(t, devices...))
+}
+
+// begun starts a stage's server and signs in.
+func begun(t *testing.T, s *stage.Stage) *stage.Stage {
+	t.Helper()
 	if err := s.Server.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +77,13 @@ func openWith(t *testing.T, devices ...stage.DeviceSpec) *stage.Stage {
 // raise sets up a stage whose server is not started yet.
 func raise(t *testing.T, devices ...stage.DeviceSpec) *stage.Stage {
 	t.Helper()
-	cfg := stage.Config{Name: strings.ToLower("e2e-" + t.Name()[len("Test"):min(len(t.Name()), 20)]), Bin: bin, Acme: true}
+	return raiseFrom(t, bin, devices...)
+}
+
+// raiseFrom is raise with the programs of another folder.
+func raiseFrom(t *testing.T, programs string, devices ...stage.DeviceSpec) *stage.Stage {
+	t.Helper()
+	cfg := stage.Config{Name: strings.ToLower("e2e-" + t.Name()[len("Test"):min(len(t.Name()), 20)]), Bin: programs, Acme: true}
 	cfg.Name = strings.NewReplacer("_", "-", "/", "-").Replace(cfg.Name)
 	cfg.Devices = devices
 	s, err := stage.Open(t.Context(), cfg)

@@ -13,6 +13,7 @@ package wire
 
 import (
 	"cmp"
+	"strings"
 	"time"
 
 	"assent/catalog"
@@ -159,6 +160,14 @@ type OriginHealth struct {
 	ExpiresAt time.Time `json:"expires_at"` // Valid-Until; zero when it has none
 	Problem   string    `json:"problem"`    // "", "expired", "rolled_back", "unreachable", "bad_signature", "tampered"
 	Detail    string    `json:"detail"`
+}
+
+// Name tells the source from others: its site and suite, or "feed NAME".
+func (o OriginHealth) Name() string {
+	if id, ok := strings.CutPrefix(o.Origin, "feed:"); ok {
+		return "feed " + id
+	}
+	return strings.TrimSpace(o.Site + " " + o.Suite)
 }
 
 // Package is one installed package.

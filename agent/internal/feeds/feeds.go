@@ -39,7 +39,7 @@ type Source interface {
 
 // The events, as wire.Report.Event spells them.
 const (
-	EventRefused     = "feed_refused"      // a feed that this device's settings do not admit
+	EventRefused     = "feed_refused"      // a feed that this device's settings do not admit, or what the server has of one
 	EventRootRefused = "feed_root_refused" // another root for a feed that is pinned
 )
 
@@ -171,7 +171,7 @@ func (f *Feeds) Refresh(ctx context.Context) []wire.OriginHealth {
 	f.turn.Lock()
 	defer f.turn.Unlock()
 	for _, one := range f.followed() {
-		if err := one.sync(ctx, f.cfg.Source, f.cfg.Now()); err != nil {
+		if err := f.sync(ctx, one); err != nil {
 			f.cfg.Log.Warn("a feed was not brought up to date", "feed", one.id, "error", err)
 		}
 	}
@@ -179,6 +179,19 @@ func (f *Feeds) Refresh(ctx context.Context) []wire.OriginHealth {
 		f.cfg.Log.Warn("feeds were not put before apt", "error", err)
 	}
 	return f.Health()
+}
+
+// sync brings a feed up to date, and tells of a copy that only an attacker, or a publisher in trouble, brings about.
+func (f *Feeds) sync(ctx context.Context, one *follower) error {
+	err := one.sync(ctx, f.cfg.Source, f.cfg.Now())
+	if err == nil {
+		return nil
+	}
+	switch problemOf(err) {
+	case "rolled_back", "tampered", "bad_signature":
+		f.tell(Event{Kind: EventRefused, Feed: one.id, Detail: fmt.Sprintf("What the server has of the feed %s is refused: %s", one.id, sentence(err))})
+	}
+	return err
 }
 
 // tell passes an event on, once.

@@ -219,8 +219,8 @@ func TestFollow_APinnedRootIsChangedByTheFeedsOwnKeysOnly(t *testing.T) {
 	if err := b.Pin([]wire.FeedRoot{{ID: "acme", Root: evil.Root()}}); !errors.Is(err, ErrRoot) {
 		t.Errorf("pin: %v", err)
 	}
-	if len(b.events) != 1 || b.events[0].Kind != EventRootRefused || b.events[0].Feed != "acme" {
-		t.Errorf("events %+v, want one", b.events)
+	if len(b.events) != 2 || b.events[0].Kind != EventRootRefused || b.events[0].Feed != "acme" || b.events[1].Kind != EventRefused {
+		t.Errorf("events %+v, want one of the root and one of what is signed by others", b.events)
 	}
 	b.open()
 	b.have("", "1.0", "2.0")
@@ -307,6 +307,10 @@ func TestN34_WhatIsExpiredRolledBackForgedOrOutOfReachChangesNothing(t *testing.
 			b.have(c.problem, "1.0")
 			if b.Stamp() != stamp {
 				t.Error("the releases count as others")
+			}
+			b.Refresh(t.Context())
+			if attack := c.problem != "unreachable" && c.problem != "expired"; len(b.events) > 1 || attack != (len(b.events) == 1 && b.events[0].Kind == EventRefused) {
+				t.Errorf("events %+v", b.events)
 			}
 			b.open()
 			b.Refresh(t.Context())

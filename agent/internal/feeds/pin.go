@@ -105,7 +105,7 @@ func (f *Feeds) Follow(ctx context.Context, plan []wire.PlanFeed) (changed bool,
 		if one == nil || !one.behind(p.Timestamp) {
 			continue
 		}
-		if err := one.sync(ctx, f.cfg.Source, f.cfg.Now()); err != nil {
+		if err := f.sync(ctx, one); err != nil {
 			errs = append(errs, fmt.Errorf("follow feed %s: %w", p.ID, err))
 		}
 	}

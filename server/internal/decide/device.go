@@ -72,7 +72,7 @@ func Problem(d index.Device) string {
 	}
 	for _, o := range d.Facts.Origins {
 		if o.Problem != "" {
-			return fmt.Sprintf("package source %s: %s", strings.TrimSpace(o.Site+" "+o.Suite), strings.ReplaceAll(o.Problem, "_", " "))
+			return fmt.Sprintf("package source %s: %s", o.Name(), strings.ReplaceAll(o.Problem, "_", " "))
 		}
 	}
 	return ""

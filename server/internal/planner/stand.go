@@ -122,5 +122,8 @@ func fact(s Stand, d index.Device, u index.Update, there bool) Stand {
 	if f.State == s.State {
 		return s
 	}
+	if s.State != installation.Installed {
+		f.Proof = nil // it proves something else, such as that the update was taken off
+	}
 	return f
 }
