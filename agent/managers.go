@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"assent/agent/internal/feeds"
 	"assent/agent/internal/feeds/aptrepo"
 	"assent/agent/internal/pkgmgr/apt"
+	"assent/agent/internal/pkgmgr/dnf"
 	"assent/agent/internal/pkgmgr/multi"
 	"assent/agent/internal/pkgmgr/tree"
 	"assent/agent/internal/probe"
@@ -42,20 +44,40 @@ func (p *program) managers(log *slog.Logger, policy FeedPolicy, event func(feeds
 	}
 	run := command.New(self)
 	m := &managers{source: &source{}, root: p.root}
-	m.feeds, err = feeds.Open(feeds.Config{StateDir: p.state, Root: p.root, Source: m.source, Command: run, Platform: p.platform,
+	rpms := usesRPM(p.root)
+	debs := run
+	if rpms {
+		debs = nil // nothing is put before apt
+	}
+	m.feeds, err = feeds.Open(feeds.Config{StateDir: p.state, Root: p.root, Source: m.source, Command: debs, Platform: p.platform,
 		EnrolmentOnly: policy == EnrolmentFeeds, Event: event, Now: time.Now, Log: log})
 	aptConf := apt.Config{Root: p.root, Command: run, StateDir: p.state, Log: log, Now: time.Now}
+	dnfConf := dnf.Config{Root: p.root, Command: run, StateDir: p.state, Payloads: noFeeds{}, Platform: p.platform, Log: log, Now: time.Now}
 	treeConf := tree.Config{Root: p.root, StateDir: p.state, Payloads: noFeeds{}, Platform: p.platform, Now: time.Now, Log: log,
 		Own: tree.Own{Name: ownName, Version: semantic(p.build.Version), Arch: p.platform().Arch}}
 	var health multi.Feeds
 	if err == nil {
-		aptConf.Feeds, treeConf.Payloads, health = m.feeds, m.feeds, m.feeds
+		aptConf.Feeds, dnfConf.Payloads, treeConf.Payloads, health = m.feeds, m.feeds, m.feeds, m.feeds
 	} else {
 		err = fmt.Errorf("the feeds of this device cannot be followed: %w", err)
 	}
 	m.tree = tree.New(treeConf)
-	m.Manager = multi.New(apt.New(aptConf), m.tree, health)
+	var native multi.Native = apt.New(aptConf)
+	if rpms {
+		native = dnf.New(dnfConf)
+	}
+	m.Manager = multi.New(native, m.tree, health)
 	return m, err
+}
+
+// usesRPM reports whether the device's own package manager is dnf 4 and not apt. Where both are there, dpkg's database says
+// what the device is made of.
+func usesRPM(root string) bool {
+	there := func(name string) bool {
+		_, err := os.Stat(filepath.Join(root, name))
+		return err == nil
+	}
+	return there("usr/bin/dnf-3") && there("usr/bin/rpm") && !there("var/lib/dpkg/status")
 }
 
 // manager is managers for a command that is over at once.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -187,7 +188,7 @@ func (a *Agent) block(h *held, orders []order, why func(order) *pkgmgr.Refusal) 
 func explain(p wire.Plan, o order, r *pkgmgr.Refusal) (cause installation.Cause, detail string, needs []string) {
 	cause, detail = r.Cause, clip(r.Detail, 1000)
 	var denied, ordered []string
-	ecosystem := "deb"
+	ecosystem := cmp.Or(o.Release.Ecosystem, catalog.Deb.Ecosystem())
 	if o.side() {
 		ecosystem = catalog.Generic
 	}

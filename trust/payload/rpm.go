@@ -233,22 +233,3 @@ func (h rpmHeader) control() (string, error) {
 	}
 	return b.String(), nil
 }
-
-// Platform is dpkg's name of the package's architecture, as feeds and facts spell it; empty if it fits all.
-func (p RPM) Platform() string {
-	switch p.Arch {
-	case "noarch":
-		return ""
-	case "x86_64":
-		return "amd64"
-	case "aarch64":
-		return "arm64"
-	case "i386", "i486", "i586", "i686":
-		return "i386"
-	case "armv7hl":
-		return "armhf"
-	case "ppc64le":
-		return "ppc64el"
-	}
-	return p.Arch
-}

@@ -31,6 +31,8 @@ const (
 	Dpkg       Tool = "dpkg"
 	DpkgQuery  Tool = "dpkg-query"
 	DpkgDeb    Tool = "dpkg-deb"
+	DNF        Tool = "dnf"
+	RPM        Tool = "rpm"
 	Systemctl  Tool = "systemctl"
 	SystemdRun Tool = "systemd-run"
 )
@@ -44,6 +46,8 @@ func paths() map[Tool]string {
 		Dpkg:       "/usr/bin/dpkg",
 		DpkgQuery:  "/usr/bin/dpkg-query",
 		DpkgDeb:    "/usr/bin/dpkg-deb",
+		DNF:        "/usr/bin/dnf-3", // dnf 4; where dnf is version 5 there is no such name
+		RPM:        "/usr/bin/rpm",
 		Systemctl:  "/usr/bin/systemctl",
 		SystemdRun: "/usr/bin/systemd-run",
 	}

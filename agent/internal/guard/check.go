@@ -17,7 +17,8 @@ type File struct {
 	SHA256        string
 	Source        string // source package, from the file's control data; empty where it was not needed or not readable
 	SourceVersion string
-	Err           error // the file could not be read: what cannot be read is not let in
+	Ecosystem     string // of the package, by which versions are ordered; empty: "deb"
+	Err           error  // the file could not be read: what cannot be read is not let in
 }
 
 // Code says why a file or step is not let in.
@@ -213,7 +214,7 @@ func (r rules) denies(key itemKey, file File) (wire.PlanDeny, bool) {
 		return wire.PlanDeny{}, false
 	}
 	for _, d := range r.deny {
-		if d.Software.Name == file.Source && reaches(d, file.SourceVersion) {
+		if d.Software.Name == file.Source && reaches(d, cmp.Or(file.Ecosystem, "deb"), file.SourceVersion) {
 			return d, true
 		}
 	}
@@ -221,8 +222,8 @@ func (r rules) denies(key itemKey, file File) (wire.PlanDeny, bool) {
 }
 
 // reaches reports whether a decline covers a source version. What cannot be compared is covered: unknown holds.
-func reaches(d wire.PlanDeny, version string) bool {
-	from, err := pkgver.Compare("deb", version, d.Version)
+func reaches(d wire.PlanDeny, ecosystem, version string) bool {
+	from, err := pkgver.Compare(ecosystem, version, d.Version)
 	if err != nil {
 		return true
 	}
@@ -232,6 +233,6 @@ func reaches(d wire.PlanDeny, version string) bool {
 	if d.Through == "" {
 		return true
 	}
-	through, err := pkgver.Compare("deb", version, d.Through)
+	through, err := pkgver.Compare(ecosystem, version, d.Through)
 	return err != nil || through <= 0
 }

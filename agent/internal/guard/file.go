@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"assent/agent/internal/command"
+	"assent/catalog"
+	"assent/trust/payload"
 	"assent/wire"
 )
 
@@ -49,7 +52,7 @@ func readFile(ctx context.Context, r rules, l Line, run *command.Runner) File {
 	f := File{SHA256: sum, Err: err}
 	content := itemContent{itemKey{l.Name, l.NewArch, l.NewVersion}, sum}
 	if err == nil && len(r.deny) > 0 && !r.ordered[content] && !r.allowed[content] {
-		f.Source, f.SourceVersion, f.Err = source(ctx, run, l.Path)
+		f.Source, f.SourceVersion, f.Ecosystem, f.Err = source(ctx, run, l.Path)
 	}
 	return f
 }
@@ -70,8 +73,26 @@ func digest(path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// source reads a package file's source name and version.
-func source(ctx context.Context, run *command.Runner, path string) (name, version string, err error) {
+// source reads a package file's source name and version, and which kind of package it is.
+func source(ctx context.Context, run *command.Runner, path string) (name, version, ecosystem string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", "", "", fmt.Errorf("source of a package: %w", err)
+	}
+	defer f.Close()
+	head := bufio.NewReader(f)
+	if format, _, err := payload.Detect(head); err != nil || format != catalog.RPM {
+		name, version, err = debSource(ctx, run, path)
+		return name, version, catalog.Deb.Ecosystem(), err
+	}
+	p, err := payload.ReadRPM(head)
+	if err != nil {
+		return "", "", "", fmt.Errorf("source of %s: %w", path, err)
+	}
+	return p.Source, p.SourceVersion, catalog.RPM.Ecosystem(), nil
+}
+
+func debSource(ctx context.Context, run *command.Runner, path string) (name, version string, err error) {
 	res, err := run.Run(ctx, command.Call{Tool: command.DpkgDeb, Deadline: time.Minute, Limit: 64 << 10,
 		Args: []string{"-f", "--", path, "Package", "Version", "Source"}})
 	if err == nil && res.Code != 0 {

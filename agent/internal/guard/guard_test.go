@@ -165,7 +165,7 @@ func TestA4_ReachOfADeclineByVersion(t *testing.T) {
 	} {
 		d := denyOpenssl()
 		d.Later, d.Through = c.later, c.through
-		if got := reaches(d, c.version); got != c.want {
+		if got := reaches(d, "deb", c.version); got != c.want {
 			t.Errorf("later %v through %q: %s reached %v, want %v", c.later, c.through, c.version, got, c.want)
 		}
 	}
