@@ -106,7 +106,7 @@ func own(u index.Update) []catalog.Item {
 
 // runsOn reports whether a file fits a platform. The architecture of a tree is its platform in words.
 func runsOn(it catalog.Item, p catalog.Platform) bool {
-	if it.Arch == "all" || it.Arch == p.Arch {
+	if arch := catalog.DpkgArch(it.Arch); arch == "all" || arch == p.Arch {
 		return true
 	}
 	if !it.Format.Side() {
@@ -128,6 +128,6 @@ func platform(d index.Device) (catalog.Platform, bool) {
 func fits(d index.Device, u index.Update) (fit, known bool) {
 	p, known := platform(d)
 	return known && slices.ContainsFunc(own(u), func(it catalog.Item) bool {
-		return runsOn(it, p) || slices.ContainsFunc(d.Facts.Foreign, func(arch string) bool { return !it.Format.Side() && it.Arch == arch })
+		return runsOn(it, p) || slices.ContainsFunc(d.Facts.Foreign, func(arch string) bool { return !it.Format.Side() && catalog.DpkgArch(it.Arch) == arch })
 	}), known
 }

@@ -15,12 +15,11 @@ import (
 
 // Caps on what one document may bring. What is over a cap is left out and reported.
 const (
-	maxOffers       = 20_000
-	maxItems        = 5_000 // items of one offer, changes of one closure
-	maxListed       = 1_000 // origins, findings, users and the like
-	maxText         = 300   // characters of a text that is shown
-	maxProblems     = 20    // problems that are named one by one
-	ecosystemDebian = "deb"
+	maxOffers   = 20_000
+	maxItems    = 5_000 // items of one offer, changes of one closure
+	maxListed   = 1_000 // origins, findings, users and the like
+	maxText     = 300   // characters of a text that is shown
+	maxProblems = 20    // problems that are named one by one
 )
 
 // form is what a name may consist of. Names are checked by hand and not by regular expressions: an
@@ -28,15 +27,25 @@ const (
 type form struct {
 	most  int
 	extra string // characters besides a-z and 0-9, not at the beginning
+	upper bool   // A-Z too
 }
 
-// The forms of names.
+// The forms of names. Debian's are in lower case; those of RPM packages need not be, and their architectures have an
+// underscore ("x86_64").
 var (
-	packageName  = form{255, "+.-"}
-	sourceName   = packageName
-	architecture = form{32, "-"}
-	publisher    = form{64, ".-"}
+	debName      = form{most: 255, extra: "+.-"}
+	rpmName      = form{most: 255, extra: "+.-_", upper: true}
+	architecture = form{most: 32, extra: "-_"}
+	publisher    = form{most: 64, extra: ".-"}
 )
+
+// packageName is the form of the names of packages in an ecosystem, and of the sources that they are built from.
+func packageName(ecosystem string) form {
+	if ecosystem == catalog.RPM.Ecosystem() {
+		return rpmName
+	}
+	return debName
+}
 
 // fits reports whether s has the form.
 func (f form) fits(s string) bool {
@@ -45,7 +54,7 @@ func (f form) fits(s string) bool {
 	}
 	for i := range len(s) {
 		c := s[i]
-		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || i > 0 && strings.IndexByte(f.extra, c) >= 0 {
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || f.upper && c >= 'A' && c <= 'Z' || i > 0 && strings.IndexByte(f.extra, c) >= 0 {
 			continue
 		}
 		return false
@@ -140,15 +149,15 @@ func (c *checker) texts(list []string, what string) []string {
 }
 
 func (c *checker) inventory(inv *wire.Inventory) {
-	if inv.Ecosystem != ecosystemDebian {
+	if !native(inv.Ecosystem) {
 		c.problem("it reports packages of the unknown ecosystem %q", inv.Ecosystem)
 		inv.Packages = nil
 		return
 	}
 	inv.Packages = slices.DeleteFunc(capped(c, inv.Packages, wire.MaxPackages, "installed packages"), func(p wire.Package) bool {
 		eco := p.In(inv.Ecosystem)
-		return c.bad(wrongEcosystem(eco), wrong("package", p.Name, packageName), wrong("architecture", p.Arch, architecture), wrongVersion(eco, p.Version),
-			wrong("source package", p.Source, sourceName), wrongVersion(eco, p.SourceVersion))
+		return c.bad(wrongEcosystem(eco), wrong("package", p.Name, packageName(eco)), wrong("architecture", p.Arch, architecture), wrongVersion(eco, p.Version),
+			wrong("source package", p.Source, packageName(eco)), wrongVersion(eco, p.SourceVersion))
 	})
 	for i := range inv.Packages {
 		p := &inv.Packages[i]
@@ -177,9 +186,14 @@ func wrong(what, s string, f form) string {
 	return fmt.Sprintf("it reports the %s %q, which is not a valid name", what, clip(s))
 }
 
+// native reports whether an ecosystem is that of a device's own package manager.
+func native(ecosystem string) bool {
+	return ecosystem == catalog.Deb.Ecosystem() || ecosystem == catalog.RPM.Ecosystem()
+}
+
 // wrongEcosystem knows the device's own package manager and what a feed installs beside it.
 func wrongEcosystem(s string) string {
-	if s == ecosystemDebian || s == catalog.Generic {
+	if native(s) || s == catalog.Generic {
 		return ""
 	}
 	return fmt.Sprintf("it reports something of the unknown ecosystem %q", clip(s))
@@ -208,7 +222,7 @@ func wrongSize(n int64) string {
 }
 
 func (c *checker) available(a *wire.Available) {
-	if a.Ecosystem != ecosystemDebian {
+	if !native(a.Ecosystem) {
 		c.problem("it reports updates of the unknown ecosystem %q", a.Ecosystem)
 		a.Updates, a.Restore = nil, nil
 		return
@@ -221,13 +235,13 @@ func (c *checker) available(a *wire.Available) {
 			return true
 		}
 		seen[release] = true
-		return c.bad(wrongEcosystem(release.Ecosystem), wrong("publisher", o.Namespace, publisher), wrong("source package", o.Name, sourceName), wrongVersion(release.Ecosystem, o.Version))
+		return c.bad(wrongEcosystem(release.Ecosystem), wrong("publisher", o.Namespace, publisher), wrong("source package", o.Name, packageName(release.Ecosystem)), wrongVersion(release.Ecosystem, o.Version))
 	})
 	for i := range a.Updates {
 		c.offer(&a.Updates[i], a.Updates[i].In(a.Ecosystem).Ecosystem)
 	}
 	a.Restore = slices.DeleteFunc(capped(c, a.Restore, wire.MaxPackages, "previous versions"), func(r wire.RestoreItem) bool {
-		return c.bad(wrong("package", r.Name, packageName), wrong("architecture", r.Arch, architecture),
+		return c.bad(wrong("package", r.Name, packageName(a.Ecosystem)), wrong("architecture", r.Arch, architecture),
 			wrongDigest(r.SHA256), wrongSize(r.Size), tooLong(string(r.Update)), tooLong(r.Version), tooLong(r.Current), tooLong(r.From), tooLong(r.Release))
 	})
 }
@@ -245,7 +259,7 @@ func (c *checker) offer(o *wire.Offer, ecosystem string) {
 	before := len(c.problems) + c.more
 	o.Problem = text(o.Problem)
 	o.Items = slices.DeleteFunc(capped(c, o.Items, maxItems, "files of one update"), func(it wire.OfferItem) bool {
-		return c.bad(wrong("package", it.Name, packageName), wrong("architecture", it.Arch, architecture), wrongVersion(ecosystem, it.Item.Version),
+		return c.bad(wrong("package", it.Name, packageName(ecosystem)), wrong("architecture", it.Arch, architecture), wrongVersion(ecosystem, it.Item.Version),
 			wrongDigest(it.SHA256), wrongSize(it.Size), tooLong(it.Installed))
 	})
 	for i := range o.Items {
@@ -268,9 +282,9 @@ func (c *checker) offer(o *wire.Offer, ecosystem string) {
 }
 
 func wrongChange(ecosystem string, ch wire.Change) string {
-	faults := []string{wrong("package", ch.Name, packageName), wrong("architecture", ch.Arch, architecture), wrongDigest(ch.SHA256), wrongSize(ch.Size)}
+	faults := []string{wrong("package", ch.Name, packageName(ecosystem)), wrong("architecture", ch.Arch, architecture), wrongDigest(ch.SHA256), wrongSize(ch.Size)}
 	if ch.Op != wire.OpRemove {
-		faults = append(faults, wrongVersion(ecosystem, ch.Version), wrong("source package", ch.Source, sourceName), wrongVersion(ecosystem, ch.SrcVer), wrong("publisher", ch.Space, publisher))
+		faults = append(faults, wrongVersion(ecosystem, ch.Version), wrong("source package", ch.Source, packageName(ecosystem)), wrongVersion(ecosystem, ch.SrcVer), wrong("publisher", ch.Space, publisher))
 	}
 	if ch.From != "" {
 		faults = append(faults, wrongVersion(ecosystem, ch.From))
