@@ -28,6 +28,7 @@ func (a *app) feedAdd() *cobra.Command {
 		Long: `Add one release to the draft; sign and publish it afterwards. The files are its payloads:
 
   .deb files      say their name, version and architecture themselves: several of one source package are one release
+  .rpm files      likewise, for devices with dnf
   archives        (tar, also .gz, .zst, .xz) are trees that devices install side by side; give --application and --version
   any other file  is content (--class content), switched as a whole
 
@@ -80,7 +81,7 @@ type given struct {
 	size   int64
 	sha256 string
 	format catalog.Format // empty: none that is known
-	deb    payload.Deb
+	pkg    payload.Deb    // what a package says of itself, an RPM package too
 }
 
 // inspect reads the files once, whole, and says what they are.
@@ -119,11 +120,15 @@ func inspectFile(ctx context.Context, name string, progress publish.Progress) (g
 	}
 	switch g.format {
 	case catalog.RPM:
-		return g, fault.New(fault.Invalid, "payload_rpm", "%s is an RPM package; feeds cannot carry these yet, for Assent does not order their versions.", name).On("files")
-	case catalog.Deb:
-		if g.deb, err = payload.ReadDeb(head); err != nil {
-			return g, named(name, err)
+		var p payload.RPM
+		if p, err = payload.ReadRPM(head); err == nil {
+			g.pkg = payload.Deb(p)
 		}
+	case catalog.Deb:
+		g.pkg, err = payload.ReadDeb(head)
+	}
+	if err != nil {
+		return g, named(name, err)
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return g, fmt.Errorf("read %s: %w", name, err)

@@ -40,7 +40,7 @@ func (d *description) register(c *cobra.Command) {
 	f.StringVar(&d.summary, "summary", "", "one line about it")
 	f.StringVar(&d.class, "class", "", "managed, component or content; managed by default")
 	f.StringVar(&d.kind, "kind", "", "full, patch or data; full by default, data for content")
-	f.StringVar(&d.payload, "payload", "", "deb, tar or content; what the files are by default")
+	f.StringVar(&d.payload, "payload", "", "deb, rpm, tar or content; what the files are by default")
 	f.StringVar(&d.severity, "severity", "", "critical, high, medium, low or unrated")
 	f.StringVar(&d.restart, "restart", "none", "what must be restarted: none, service or device")
 	f.StringVar(&d.minServer, "min-server-version", "", "the oldest server that may approve it")
@@ -59,7 +59,7 @@ func (d *description) register(c *cobra.Command) {
 	f.StringVar(&d.fixed, "not-removable", "", "cannot be taken back, and why")
 	f.StringVar(&d.probe, "probe", "", "health check: unit:NAME, process:PATH, tcp:PORT, http:PORT/PATH[=STATUS] or file:PATH=SHA256")
 	f.IntVar(&d.patience, "probe-timeout", 0, "seconds for all attempts of the probe; 30 by default")
-	for flag, values := range map[string][]string{"class": {"managed", "component", "content"}, "kind": {"full", "patch", "data"}, "payload": {"deb", "tar", "content"},
+	for flag, values := range map[string][]string{"class": {"managed", "component", "content"}, "kind": {"full", "patch", "data"}, "payload": {"deb", "rpm", "tar", "content"},
 		"severity": {"critical", "high", "medium", "low", "unrated"}, "restart": {"none", "service", "device"}, "probe": {"unit:", "process:", "tcp:", "http:", "file:"}} {
 		_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 	}
@@ -163,21 +163,24 @@ func (d *description) guess(m *feed.Manifest, files []given) error {
 			return usage("%s is no %s payload", clean(f.name), clean(string(m.Payload)))
 		}
 	}
-	if m.Payload == catalog.Deb {
-		return guessDeb(m, files)
+	if isPackage(m.Payload) {
+		return guessPackages(m, files)
 	}
 	if m.Application == "" || m.Version == "" {
-		return usage("give --application and --version; only Debian packages say them themselves")
+		return usage("give --application and --version; only packages say them themselves")
 	}
 	return nil
 }
 
-// guessDeb takes name and version from the source package, which must be the same for all files.
-func guessDeb(m *feed.Manifest, files []given) error {
-	first := files[0].deb
+// isPackage reports whether files in a format say their name, version and architecture themselves.
+func isPackage(f catalog.Format) bool { return f == catalog.Deb || f == catalog.RPM }
+
+// guessPackages takes name and version from the source package, which must be the same for all files.
+func guessPackages(m *feed.Manifest, files []given) error {
+	first := files[0].pkg
 	for _, f := range files {
-		if f.deb.Source != first.Source || f.deb.SourceVersion != first.SourceVersion {
-			return usage("%s is of %s %s and %s of %s %s; a release has the packages of one source package", clean(files[0].name), clean(first.Source), clean(first.SourceVersion), clean(f.name), clean(f.deb.Source), clean(f.deb.SourceVersion))
+		if f.pkg.Source != first.Source || f.pkg.SourceVersion != first.SourceVersion {
+			return usage("%s is of %s %s and %s of %s %s; a release has the packages of one source package", clean(files[0].name), clean(first.Source), clean(first.SourceVersion), clean(f.name), clean(f.pkg.Source), clean(f.pkg.SourceVersion))
 		}
 	}
 	if m.Application == "" {
@@ -202,8 +205,8 @@ func (d *description) items(m feed.Manifest, files []given) ([]feed.Item, error)
 	var out []feed.Item
 	for i, f := range files {
 		p := catalog.Platform{OS: "linux"}
-		if m.Payload == catalog.Deb && f.deb.Arch != "all" {
-			p.Arch = f.deb.Arch
+		if arch := catalog.DpkgArch(f.pkg.Arch); arch != "all" {
+			p.Arch = arch
 		}
 		if len(d.platforms) > 0 {
 			var err error
@@ -212,8 +215,8 @@ func (d *description) items(m feed.Manifest, files []given) ([]feed.Item, error)
 			}
 		}
 		it := feed.Item{Name: m.Application, Arch: p.String(), Version: m.Version, Size: f.size, SHA256: f.sha256, Platform: p}
-		if m.Payload == catalog.Deb {
-			it.Name, it.Arch, it.Version, it.Control = f.deb.Package, f.deb.Arch, f.deb.Version, f.deb.Control
+		if isPackage(m.Payload) {
+			it.Name, it.Arch, it.Version, it.Control = f.pkg.Package, f.pkg.Arch, f.pkg.Version, f.pkg.Control
 		}
 		if i > 0 && m.Payload.Side() && slices.ContainsFunc(out, func(o feed.Item) bool { return o.Arch == it.Arch }) {
 			return nil, usage("two files are for the platform %s; say which is for which with --platform for each", clean(it.Arch))

@@ -1,0 +1,190 @@
+package e2e
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"assent/e2e/stage"
+	"assent/lab"
+)
+
+// rpmFleet is a stage with a vendor and devices whose packages are RPM packages.
+type rpmFleet struct {
+	*script
+	vendor  *stage.Vendor
+	devices map[string]*lab.Device
+}
+
+// rpmDevices opens a stage without Debian devices and enrols devices with dnf.
+func rpmDevices(t *testing.T, names ...string) *rpmFleet {
+	t.Helper()
+	s := &rpmFleet{script: &script{openWith(t), t}, devices: map[string]*lab.Device{}}
+	base, err := lab.Base(t.Context(), lab.RPMBase())
+	s.try(err)
+	golden, err := s.Lab.NewDevice(t.Context(), lab.DeviceSpec{Name: "golden-rpm", Base: base})
+	s.try(err)
+	s.try(golden.BecomeRPM(t.Context()))
+	s.try(golden.Install(filepath.Join(bin, "assent-agent"), "/usr/bin/assent-agent"))
+	s.try(golden.WriteFile("/etc/assent-agent/config.json", []byte(`{"scan": "1s"}`), 0o644))
+	layer, err := golden.Freeze(t.Context())
+	s.try(err)
+	for _, name := range names {
+		d, err := s.Lab.NewDevice(t.Context(), lab.DeviceSpec{Name: name, Base: base, Layers: []string{layer}})
+		s.try(err)
+		s.devices[name] = d
+		t.Cleanup(func() {
+			if text, err := d.Process("agent").Log(); t.Failed() && err == nil {
+				t.Logf("%s agent:\n%s", name, text[max(0, len(text)-6000):])
+			}
+		})
+		s.enrolRPM(d)
+	}
+	s.vendor, err = s.NewVendor("acme")
+	s.try(err)
+	s.assent("feed", "init", s.vendor.Dir, "--name", s.vendor.Name)
+	return s
+}
+
+func (s *rpmFleet) enrolRPM(d *lab.Device) {
+	s.t.Helper()
+	var token struct{ Text string }
+	s.try(json.Unmarshal([]byte(s.assent("token", "create", "--group", "All devices", "--uses", "1", "--json")), &token))
+	_, err := d.Output(s.t.Context(), "assent-agent", "enrol", "--server", "https://10.77.0.1:8443", "--token", token.Text)
+	s.try(err)
+	_, err = d.StartProcess(s.t.Context(), lab.ProcessSpec{Name: "agent", Argv: []string{"/usr/bin/assent-agent", "run"}, AtBoot: true})
+	s.try(err)
+}
+
+// ledgerRPM is a release of the vendor's application.
+func ledgerRPM(version string) lab.RPM {
+	return lab.RPM{Name: "ledger", Version: version, Summary: "Acme's ledger", Conffiles: []string{"/etc/ledger.conf"},
+		Files: map[string]string{"/usr/share/ledger/version": version + "\n", "/etc/ledger.conf": "currency=EUR\n"},
+		Post:  "mkdir -p /var/lib/ledger; [ -e /var/lib/ledger/books ] || echo opened > /var/lib/ledger/books"}
+}
+
+// build makes a package and returns its file.
+func (s *rpmFleet) build(p lab.RPM) string {
+	s.t.Helper()
+	b, err := lab.BuildRPM(s.t.Context(), p)
+	s.try(err)
+	file, err := s.vendor.File(p.Name+"-"+p.Version+"-1.noarch.rpm", b)
+	s.try(err)
+	return file
+}
+
+// publish adds releases, each of one package, to the feed and has the server look.
+func (s *rpmFleet) publish(packages ...lab.RPM) {
+	s.t.Helper()
+	for _, p := range packages {
+		s.assent("feed", "add", s.vendor.Dir, s.build(p))
+	}
+	s.try(s.vendor.Publish(s.t.Context()))
+}
+
+// rpm is the versions of a package in a device's rpm database.
+func (s *rpmFleet) rpm(device, name string) string {
+	s.t.Helper()
+	out, _, code, err := s.devices[device].Run(s.t.Context(), "rpm", "-q", "--qf", "%{VERSION}\n", name)
+	s.try(err)
+	if code != 0 {
+		return ""
+	}
+	return strings.Join(strings.Fields(out), " ")
+}
+
+// hasRPM waits until a device has exactly these versions of a package.
+func (s *rpmFleet) hasRPM(device, name, versions string) {
+	s.t.Helper()
+	s.until(device+" has "+name+" "+versions, func() bool { return s.rpm(device, name) == versions })
+}
+
+// offered waits until the devices say that they could take an application that they lack.
+func (s *rpmFleet) offered(ref string) {
+	s.t.Helper()
+	s.until("the devices say that they could take "+ref, func() bool {
+		for name := range s.devices {
+			a, err := s.CLI(s.t.Context(), "why", name, ref)
+			if err != nil || !strings.Contains(a.Stdout, "package deploy") {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// onDevice runs a command on a device, whatever it ends with.
+func (s *rpmFleet) onDevice(device string, argv ...string) (output string, code int) {
+	s.t.Helper()
+	out, errs, code, err := s.devices[device].Run(s.t.Context(), argv...)
+	s.try(err)
+	return out + errs, code
+}
+
+func TestRPM_FeedComesUpdatesGoesBackAndGoes(t *testing.T) {
+	s := rpmDevices(t, "rpm1", "rpm2")
+	s.publish(ledgerRPM("1.0"))
+	s.assent("feed", "subscribe", "acme", s.vendor.URL, "--root", s.vendor.Root())
+	s.until("the release is in the list", func() bool {
+		return strings.Contains(s.assent("update", "list", "--view", "seamless"), "ledger")
+	})
+	s.assent("update", "approve", "ledger@1.0-1")
+	s.assent("package", "create", "--update", "ledger@1.0-1", "--name", "Ledger")
+	s.offered("ledger@1.0-1")
+	s.assent("package", "deploy", "Ledger", "--to", "All devices")
+	s.hasRPM("rpm1", "ledger", "1.0")
+	s.proven("rpm1", "ledger@1.0-1")
+	s.onDevice("rpm1", "sh", "-c", "echo 'Monday: 12 EUR' >> /var/lib/ledger/books; echo currency=CHF > /etc/ledger.conf")
+
+	s.publish(ledgerRPM("1.1"), ledgerRPM("2.0"))
+	s.assent("feed", "refresh", "acme", "--wait")
+	s.assent("update", "approve", "ledger@1.1-1", "--allow-superseded", "--wait")
+	s.hasRPM("rpm1", "ledger", "1.1")
+	s.assent("update", "approve", "ledger@2.0-1", "--wait")
+	s.hasRPM("rpm1", "ledger", "2.0")
+	s.proven("rpm2", "ledger@2.0-1")
+
+	// Declined: it goes back, with its data and configuration.
+	s.assent("update", "decline", "ledger@2.0-1", "--reason", "adds up wrongly")
+	s.hasRPM("rpm1", "ledger", "1.1")
+	s.hasRPM("rpm2", "ledger", "1.1")
+	s.becomes("rpm1", "ledger@2.0-1", "removed")
+	if out, _ := s.onDevice("rpm1", "cat", "/var/lib/ledger/books", "/etc/ledger.conf"); !strings.Contains(out, "Monday: 12 EUR") || !strings.Contains(out, "currency=CHF") {
+		t.Errorf("data or configuration were lost: %s", out)
+	}
+
+	// By hand through dnf it is refused, under whatever name the file has; other files pass.
+	two, one := s.build(ledgerRPM("2.0")), s.build(lab.RPM{Name: "mine", Version: "3", Files: map[string]string{"/usr/share/mine/x": "x\n"}})
+	s.try(s.devices["rpm1"].Install(two, "/root/harmless.rpm"))
+	s.try(s.devices["rpm1"].Install(one, "/root/mine.rpm"))
+	dnf := func(args ...string) (string, int) {
+		return s.onDevice("rpm1", append([]string{"dnf", "-y", "--disablerepo=*"}, args...)...)
+	}
+	out, code := dnf("install", "/root/harmless.rpm")
+	if code == 0 || !strings.Contains(out, "ledger 2.0-1 (noarch) was declined") || s.rpm("rpm1", "ledger") != "1.1" {
+		t.Errorf("dnf installed what was declined (exit code %d): %s", code, out)
+	}
+	if out, code := dnf("install", "/root/mine.rpm"); code != 0 || s.rpm("rpm1", "mine") != "3" {
+		t.Errorf("dnf could not install somebody else's package (exit code %d): %s", code, out)
+	}
+	s.tells("guard_refused", "ledger", "2.0-1", "declined")
+
+	// rpm by itself asks nobody; it is seen, and goes back again.
+	if out, code := s.onDevice("rpm2", "true"); code != 0 {
+		t.Fatal(out)
+	}
+	s.try(s.devices["rpm2"].Install(two, "/root/two.rpm"))
+	s.onDevice("rpm2", "rpm", "-U", "/root/two.rpm")
+	s.hasRPM("rpm2", "ledger", "1.1")
+
+	// All releases declined: it goes, for there was nothing before it.
+	s.assent("update", "decline", "ledger@1.1-1", "--reason", "the shop is closed")
+	s.hasRPM("rpm1", "ledger", "1.0")
+	s.assent("update", "decline", "ledger@1.0-1", "--reason", "the shop is closed")
+	s.hasRPM("rpm1", "ledger", "")
+	s.hasRPM("rpm2", "ledger", "")
+	if out, _ := s.onDevice("rpm1", "cat", "/var/lib/ledger/books"); !strings.Contains(out, "Monday: 12 EUR") {
+		t.Errorf("the application's data went with it: %s", out)
+	}
+}
