@@ -127,12 +127,6 @@ func (s *script) goes(device, pkg, version string) {
 	s.until(strings.TrimSpace(device+" goes to "+pkg+" "+version), func() bool { return s.version(device, pkg) == version })
 }
 
-// why is what `assent why` says of an update on a device.
-func (s *script) why(device, update string) string {
-	s.t.Helper()
-	return s.assent("why", device, update)
-}
-
 // explains waits until `assent why` says all of these.
 func (s *script) explains(device, update string, words ...string) {
 	s.t.Helper()

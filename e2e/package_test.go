@@ -101,7 +101,9 @@ func (s *shop) at(t *testing.T) *shop {
 func (s *shop) deployed() {
 	s.assent("update", "approve", "acme-ledger@1.0", "acme-books@2.0", "--reason", "bought")
 	s.assent("package", "create", "--update", "acme-ledger@1.0", "--name", "Acme Ledger")
-	var o struct{ Devices []struct{ Answer, Why string } }
+	var o struct {
+		Devices []struct{ Answer, Why string }
+	}
 	s.until("the device says that it could take it", func() bool {
 		s.ask(&o, "package", "deploy", "Acme Ledger", "--to", "All devices", "--dry-run")
 		return len(o.Devices) == 1 && o.Devices[0].Answer == "install"
@@ -111,7 +113,9 @@ func (s *shop) deployed() {
 	s.proven("web1", "acme-ledger@1.0")
 	s.has("web1", "acme-ledger", "1.0")
 	s.has("web1", "acme-books", "2.0") // its prerequisite came along
-	var list struct{ Items []struct{ Act, Done, Pending int } }
+	var list struct {
+		Items []struct{ Act, Done, Pending int }
+	}
 	s.until("the deployment is done", func() bool {
 		s.ask(&list, "package", "deployments")
 		return len(list.Items) == 1 && list.Items[0].Done == 1 && list.Items[0].Pending == 0
@@ -185,7 +189,9 @@ func (s *shop) enrols() {
 	}
 	s.try(s.Device("new1").StartAgent(s.t.Context()))
 	s.until("the machine is a device of its group", func() bool {
-		var list struct{ Items []struct{ Name, Group string } }
+		var list struct {
+			Items []struct{ Name, Group string }
+		}
 		s.ask(&list, "device", "list", "--group", "Web")
 		return len(list.Items) == 1 && list.Items[0].Name == "new1"
 	})
