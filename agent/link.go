@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"assent/agent/internal/identity"
@@ -127,9 +128,7 @@ func (a *Agent) checkIn() (wire.CheckIn, error) {
 	defer a.mu.Unlock()
 	m := wire.CheckIn{Capability: wire.Capability, BootID: a.opt.Device.BootID(), Run: a.run, Sequence: n, Digests: map[wire.Kind]string{},
 		Counter: a.floor.Counter, Wait: int(a.opt.Timing.Poll / time.Second), Progress: a.progress}
-	for kind, digest := range a.docs {
-		m.Digests[kind] = digest
-	}
+	maps.Copy(m.Digests, a.docs)
 	if a.held != nil && a.clock().Before(a.held.body.Expires) {
 		m.Plan = a.held.body.Plan // an expired plan is none: the server has to sign it anew
 	}

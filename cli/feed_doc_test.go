@@ -33,7 +33,8 @@ func TestManual_TheCommandsOfFeedsAreRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	script := "env ASSENT_SERVER=http://127.0.0.1:1\nexec dpkg-deb --root-owner-group -b deb ledger_2.0.0_amd64.deb\nexec tar -C tree --zstd -cf ledgerd-1.4.0.tar.zst .\n"
+	var script strings.Builder
+	script.WriteString("env ASSENT_SERVER=http://127.0.0.1:1\nexec dpkg-deb --root-owner-group -b deb ledger_2.0.0_amd64.deb\nexec tar -C tree --zstd -cf ledgerd-1.4.0.tar.zst .\n")
 	commands, inside := 0, false
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSpace(line)
@@ -42,15 +43,15 @@ func TestManual_TheCommandsOfFeedsAreRun(t *testing.T) {
 			inside = line == "```sh"
 		case inside && line != "":
 			commands++
-			script += "exec " + line + "\n"
+			script.WriteString("exec " + line + "\n")
 		}
 	}
 	if commands < 10 {
 		t.Fatalf("only %d commands found: this test looks at nothing", commands)
 	}
-	script += "exec assent feed verify www --root acme/metadata/1.root.json\nstdout 'recalled'\n"
+	script.WriteString("exec assent feed verify www --root acme/metadata/1.root.json\nstdout 'recalled'\n")
 	name := filepath.Join(t.TempDir(), "feeds.txtar")
-	if err := os.WriteFile(name, []byte(script+vendor), 0o600); err != nil {
+	if err := os.WriteFile(name, []byte(script.String()+vendor), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{Files: []string{name}})

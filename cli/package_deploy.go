@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,7 +72,7 @@ func showDeploy(p *printer, o client.DeployOutcome) {
 			why = strings.TrimPrefix(why+"; not connected now", "; ")
 		}
 		t.add(toned(d.Name, strong), text(d.Group), answerOf(d, o.DryRun), text(d.Version), text(size(d.Download)), text(why))
-		if d.Next != "" && !contains(next, d.Next) {
+		if d.Next != "" && !slices.Contains(next, d.Next) {
 			next = append(next, d.Next)
 		}
 	}
@@ -94,15 +95,6 @@ func showDeploy(p *printer, o client.DeployOutcome) {
 	for _, line := range next {
 		p.line("What it waits for: %s", line)
 	}
-}
-
-func contains(list []string, s string) bool {
-	for _, o := range list {
-		if o == s {
-			return true
-		}
-	}
-	return false
 }
 
 func answerOf(d client.DeployDevice, dry bool) cell {

@@ -40,7 +40,7 @@ func ParseSemantic(text string) (Semantic, error) {
 
 // identifiers reports whether s is one or more dot-separated identifiers.
 func identifiers(s string) bool {
-	for _, part := range strings.Split(s, ".") {
+	for part := range strings.SplitSeq(s, ".") {
 		if part == "" {
 			return false
 		}

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"strings"
@@ -40,9 +41,7 @@ func filled(t *testing.T, name string, fields map[string]any) map[string]any {
 	if err := json.Unmarshal(recorded(t, name), &m); err != nil {
 		t.Fatal(err)
 	}
-	for k, v := range fields {
-		m[k] = v
-	}
+	maps.Copy(m, fields)
 	return m
 }
 

@@ -229,7 +229,7 @@ func (s *Server) all(sig syscall.Signal) ([]int, error) {
 		return nil, fmt.Errorf("find the processes of PostgreSQL: %w", err)
 	}
 	pids := []int{first}
-	for _, child := range strings.Fields(string(children)) {
+	for child := range strings.FieldsSeq(string(children)) {
 		n, err := strconv.Atoi(child)
 		if err != nil {
 			return nil, fmt.Errorf("find the processes of PostgreSQL: %w", err)
