@@ -49,9 +49,11 @@
     if (e.key === "ArrowDown" || e.key === "ArrowUp") {
       e.preventDefault();
       if (hits.length) mark((at + (e.key === "ArrowDown" ? 1 : -1) + hits.length) % hits.length);
-    } else if (e.key === "Enter" && at >= 0) {
+    } else if (e.key === "Enter" && hits.length) {
+      const asked = palette.querySelector("input").value.trim();
+      if (at < 0 && palette.querySelector("[data-for]")?.dataset.for !== asked) return; // not answered yet: search instead
       e.preventDefault();
-      hits[at].click();
+      hits[Math.max(at, 0)].click();
     }
   });
 
