@@ -35,13 +35,16 @@
   };
   const open = () => {
     if (!palette || palette.open) return;
+    leaving = false;
     palette.showModal();
     const input = palette.querySelector("input");
     input.select();
     window.htmx?.trigger(input, "palette-open");
   };
 
-  // The palette: arrows move, Enter follows.
+  // The palette: arrows move, Enter follows; the same Enter must not search as well.
+  let leaving = false;
+  palette?.addEventListener("submit", (e) => { if (leaving) e.preventDefault(); });
   palette?.addEventListener("keydown", (e) => {
     const hits = [...palette.querySelectorAll("[data-hit]")];
     const at = hits.indexOf(palette.querySelector("[data-hit].at"));
@@ -53,6 +56,7 @@
       const asked = palette.querySelector("input").value.trim();
       if (at < 0 && palette.querySelector("[data-for]")?.dataset.for !== asked) return; // not answered yet: search instead
       e.preventDefault();
+      leaving = true;
       hits[Math.max(at, 0)].click();
     }
   });
