@@ -134,7 +134,7 @@ func (t *rows) flush() error {
 var (
 	duplicateLine = regexp.MustCompile(`^(\S+) is a duplicate with (\S+)$`)
 	scriptletLine = regexp.MustCompile(`(?m)^(?:warning|error): %([a-z]+)\(([^()\s]+)\) scriptlet failed\b`)
-	keptLine      = regexp.MustCompile(`(?m)^warning: (/\S+) (?:created|saved) as (/\S+\.rpm(?:new|save|orig))$`)
+	keptLine      = regexp.MustCompile(`(?m)^warning: (/\S+) created as /\S+\.rpmnew$`)
 )
 
 // parseDuplicates reads `dnf check --duplicates`: pairs of packages.

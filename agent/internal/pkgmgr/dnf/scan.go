@@ -37,7 +37,7 @@ func (d *Dnf) Scan(ctx context.Context) (*pkgmgr.Snapshot, error) {
 	}
 	db := d.read
 	s := &pkgmgr.Snapshot{Inventory: d.inventory(db, known), Health: pkgmgr.Health{Broken: db.Broken},
-		Available: wire.Available{Ecosystem: Ecosystem, Updates: d.offers(db), Restore: d.restorable(db, earlier)}}
+		Available: wire.Available{Ecosystem: Ecosystem, Updates: d.offers(db, known), Restore: d.restorable(db, earlier)}}
 	if db.Odd > 0 {
 		s.Posture = append(s.Posture, wire.Finding{Code: "package_unreadable", Detail: fmt.Sprintf("%d packages of rpm's database could not be read", db.Odd)})
 	}
@@ -104,7 +104,7 @@ func (db database) status(known contents, p installed) string {
 }
 
 // offers lists for each application that is installed its newer releases, and for the others the newest few.
-func (d *Dnf) offers(db database) []wire.Offer {
+func (d *Dnf) offers(db database, known contents) []wire.Offer {
 	byApp := map[catalog.Software][]feed.Release{}
 	for _, r := range d.cfg.Payloads.Releases() {
 		if r.Ecosystem == Ecosystem {
@@ -120,7 +120,7 @@ func (d *Dnf) offers(db database) []wire.Offer {
 		})
 		n, sound := 0, 0
 		for _, r := range releases {
-			o, ok := offer(db, r, device, there, n == 0)
+			o, ok := offer(db, known, r, device, there, n == 0)
 			if !ok || n >= maxOffers || !there && sound >= freshOffers {
 				continue
 			}
@@ -136,8 +136,9 @@ func (d *Dnf) offers(db database) []wire.Offer {
 	return out
 }
 
-// offer is a release as an offer; false if there is nothing in it that is newer than what is there.
-func offer(db database, r feed.Release, device catalog.Platform, there, newest bool) (wire.Offer, bool) {
+// offer is a release as an offer; false if there is nothing in it that is newer than what is there, or could replace a damaged
+// copy of the same.
+func offer(db database, known contents, r feed.Release, device catalog.Platform, there, newest bool) (wire.Offer, bool) {
 	m := r.Manifest
 	id, _ := catalog.FeedOf(r.Namespace)
 	o := wire.Offer{Namespace: r.Namespace, Name: r.Name, Version: r.Version, New: !there, Fresh: !there}
@@ -150,7 +151,7 @@ func offer(db database, r feed.Release, device catalog.Platform, there, newest b
 		if p, ok := db.newest(it.Name); ok {
 			item.Installed = p.Version
 			c, err := pkgver.Compare(Ecosystem, it.Version, p.Version)
-			ahead = ahead || err != nil || c > 0
+			ahead = ahead || err != nil || c > 0 || c == 0 && db.status(known, p) != whole // it can be installed anew
 		}
 		o.Items = append(o.Items, item)
 	}
