@@ -50,10 +50,13 @@ func (s *server) export(w http.ResponseWriter, v *Visit, list func(*Visit, clien
 		}
 		p.Cursor = t.Next
 		if err == nil {
+			err = s.live(v)
+		}
+		if err == nil {
 			t, err = list(v, p)
 		}
 		if err != nil {
-			s.Log.Error("an export was cut off", "route", v.Request.Pattern, slog.Any("error", err))
+			s.Log.Warn("an export was cut off", "route", v.Request.Pattern, slog.Any("error", err))
 			panic(http.ErrAbortHandler)
 		}
 	}

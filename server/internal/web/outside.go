@@ -46,7 +46,7 @@ func (s *server) observed(next http.Handler) http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Content-Security-Policy", policy)
 		h.Set("Reporting-Endpoints", `csp="/csp-report"`)
-		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		defer func() {
@@ -140,7 +140,7 @@ func (s *server) refuse(w http.ResponseWriter, v *Visit, err error) {
 		e = fault.New(fault.Unavailable, "timeout", "The server took too long; try again.").Because(err)
 	}
 	if e.Code == errSignedIn.Code && v.Request.Method == http.MethodGet {
-		redirect(w, v.Request, "/sign-in?next="+url.QueryEscape(v.Request.URL.RequestURI()))
+		s.welcome(w, v)
 		return
 	}
 	status := statusOf(e)
@@ -155,6 +155,27 @@ func (s *server) refuse(w http.ResponseWriter, v *Visit, err error) {
 	}
 }
 
+// continueView is the page that leads on to another one by itself.
+type continueView struct{ To string }
+
+// welcome leads a person without a session to where they sign in. Who followed a link of another site, a mail or a
+// ticket, may well have one: browsers send a SameSite=Strict cookie only when a page of ours asks, so one does.
+func (s *server) welcome(w http.ResponseWriter, v *Visit) {
+	to := v.Request.URL.RequestURI()
+	if v.Request.Header.Get("Sec-Fetch-Site") == "cross-site" && v.Request.Header.Get("Sec-Fetch-Mode") == "navigate" {
+		w.Header().Set("Refresh", "0; url="+local(to))
+		v.Title = "One moment"
+		if err := s.show(w, v, "continue", continueView{local(to)}, http.StatusOK); err != nil {
+			s.Log.Error("the page that leads on failed", slog.Any("error", err))
+		}
+		return
+	}
+	if v.Request.Header.Get("HX-Request") != "" {
+		to = back(v.Request) // the page, not the piece of it that was asked for
+	}
+	redirect(w, v.Request, "/sign-in?next="+url.QueryEscape(to))
+}
+
 func statusOf(e *fault.Error) int {
 	switch e.Code {
 	case auth.ErrLimited.Code:
@@ -165,14 +186,14 @@ func statusOf(e *fault.Error) int {
 	return e.Kind.Status()
 }
 
-// back is the page that a request came from, if it was one of ours; "" otherwise. Our own pages send no referrer
-// (Referrer-Policy), so it is htmx that tells.
+// back is the page that a request came from, if it was one of ours; "" otherwise.
 func back(r *http.Request) string {
-	u, err := url.Parse(r.Header.Get("HX-Current-URL"))
-	if err != nil || u.Host != r.Host {
-		return ""
+	for _, name := range []string{"HX-Current-URL", "Referer"} {
+		if u, err := url.Parse(r.Header.Get(name)); err == nil && u.Host != "" && u.Host == r.Host {
+			return local(u.RequestURI())
+		}
 	}
-	return local(u.RequestURI())
+	return ""
 }
 
 // nowhere answers what no route matches: 405 if the address is known for the other method, else 404.

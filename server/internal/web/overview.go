@@ -26,7 +26,7 @@ func (s *server) overviewRoutes() []Route {
 type overviewView struct {
 	Group      string
 	Now        time.Time
-	Attention  []string
+	Attention  []notice
 	Decisions  []tally // what waits for a decision
 	Trouble    []tally // what went wrong, or is held up
 	Fleet      []tally
@@ -38,12 +38,41 @@ type overviewView struct {
 	MayEnrol   bool
 }
 
+// notice is a sentence that asks for attention, with the list behind it where there is one.
+type notice struct{ Text, Href string }
+
+// notices are the sentences of the status. They name commands of the CLI; here the list itself is the way on.
+func notices(sentences []string) []notice {
+	return mapped(sentences, func(text string) notice {
+		at := strings.Index(text, "; see `assent ")
+		if at < 0 {
+			return notice{Text: text}
+		}
+		command, _, _ := strings.Cut(text[at+len("; see `assent "):], "`")
+		if href := listOf(strings.Fields(command)); href != "" {
+			return notice{text[:at] + ".", href}
+		}
+		return notice{Text: text}
+	})
+}
+
+// listOf is the page of what a command of the CLI lists; "" if there is none.
+func listOf(command []string) string {
+	pages := map[string]string{"queue list": "/queue", "event list": "/events", "update agreements": "/updates?status=approved"}
+	if len(command) < 2 {
+		return ""
+	}
+	href := pages[command[0]+" "+command[1]]
+	if href != "" && len(command) == 4 && strings.HasPrefix(command[2], "--") {
+		href += "?" + url.QueryEscape(strings.TrimPrefix(command[2], "--")) + "=" + url.QueryEscape(command[3])
+	}
+	return href
+}
+
 // tally is a number that opens the list behind it. Grave ones are shown in their tone when they are not zero.
 type tally struct {
 	Label, Tone, Icon, Href string
 	N                       int
-	Unknown                 bool // not to be had now; Note says why
-	Note                    string
 }
 
 // complianceView is the figure with what it is made of: the risk that was accepted stands beside it and never
@@ -70,13 +99,34 @@ func (s *server) overview(v *Visit) (overviewView, error) {
 	if err != nil {
 		return overviewView{}, err
 	}
-	view := overviewView{Group: v.Group().Name, Now: status.Now, Attention: status.Attention, Compliance: complianceOf(status.Compliance),
+	view := overviewView{Group: v.Group().Name, Now: status.Now, Attention: notices(status.Attention), Compliance: complianceOf(status.Compliance),
 		Ledger: status.Ledger, Version: status.Version, MayEnrol: v.May(Administrator), Causes: causes(status.Blocked)}
 	view.First = sum(status.Devices, "active", "quarantined", "retired") == 0
 	view.Fleet = fleetTallies(status)
 	view.Trouble = troubleTallies(status)
-	view.Decisions, err = s.decisionTallies(v, status)
-	return view, err
+	if view.Decisions, err = s.decisionTallies(v, status); err != nil {
+		return view, err
+	}
+	return view, s.addFeeds(v, &view)
+}
+
+// addFeeds counts the feeds that something is wrong with, for those who may see feeds.
+func (s *server) addFeeds(v *Visit, view *overviewView) error {
+	if !v.May(AdministratorOfAll) {
+		return nil
+	}
+	feeds, err := s.Feeds.Feeds(v.Context(), v.Who())
+	if err != nil {
+		return err
+	}
+	t := tally{Label: "Feeds in trouble", Tone: "orange", Icon: "rss", Href: "/feeds"}
+	for _, f := range feeds.Items {
+		if f.Error != nil || len(f.Alarms) > 0 || !f.Expires.IsZero() && f.Expires.Before(view.Now) {
+			t.N++
+		}
+	}
+	view.Trouble = append(view.Trouble, t)
+	return nil
 }
 
 // decisionTallies counts what waits for a decision. Each number is the total of the very list that it opens.
@@ -190,6 +240,7 @@ type coverageRow struct {
 
 // coverage is the compliance of the group that the person looks from and of those right below it.
 func (s *server) coverage(v *Visit) (coverageView, error) {
+	v.Title = "Coverage by group"
 	view := coverageView{}
 	for _, g := range v.Groups() {
 		if g.ID != v.Group().ID && g.Parent != v.Group().ID {

@@ -31,7 +31,7 @@ func loadViews(a *assets, routes []Route) (*views, error) {
 		return nil, fmt.Errorf("web: read the templates: %w", err)
 	}
 	out := &views{byName: map[string]*template.Template{}, assets: a}
-	names := []string{"problem"}
+	names := []string{"problem", "continue"}
 	for _, r := range routes {
 		if r.Name != "" {
 			names = append(names, r.Name)

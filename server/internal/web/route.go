@@ -86,7 +86,7 @@ func page[V any](need Need, method, pattern, name string, handle func(*Visit) (V
 	return r
 }
 
-// fragment is a page without the layout: a piece that script puts into a page.
+// fragment is a piece that script puts into a page. To whoever asks for it without script it is a page of its own.
 func fragment[V any](need Need, method, pattern, name string, handle func(*Visit) (V, error)) Route {
 	var zero V
 	r := Route{Need: need, Method: method, Pattern: pattern, Name: name, sample: zero, bare: true}
@@ -94,6 +94,9 @@ func fragment[V any](need Need, method, pattern, name string, handle func(*Visit
 		view, err := handle(v)
 		if err != nil {
 			return err
+		}
+		if v.Request.Header.Get("HX-Request") == "" {
+			return s.show(w, v, name, view, http.StatusOK)
 		}
 		return s.showBare(w, v.Request, name, view)
 	}

@@ -40,7 +40,10 @@ func (s *server) searchPage(v *Visit) (searchView, error) {
 }
 
 // palette is the search of Ctrl-K.
-func (s *server) palette(v *Visit) (searchView, error) { return s.find(v) }
+func (s *server) palette(v *Visit) (searchView, error) {
+	v.Title = "Search"
+	return s.find(v)
+}
 
 // find looks for pages, updates, devices and groups by words.
 func (s *server) find(v *Visit) (searchView, error) {

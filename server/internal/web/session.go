@@ -178,25 +178,45 @@ func (s *sessions) end(one *session) {
 	delete(s.all, one.key)
 }
 
-// find returns the session of a cookie's value and who it belongs to now: an access token or an operator that is
-// gone, or whose time is over, ends the session; a changed role or scope counts from this request on.
+// find returns the session of a cookie's value and who it belongs to now, and notes that it was used.
 func (s *sessions) find(secret string) (*session, auth.Session, bool) {
-	now := s.now()
+	one, who, ok := s.check(sha256.Sum256([]byte(secret)))
+	if ok {
+		one.mu.Lock()
+		one.seen = s.now()
+		one.mu.Unlock()
+	}
+	return one, who, ok
+}
+
+// check looks a session up: an access token or an operator that is gone, or whose time is over, ends it; a changed
+// role or scope counts from this moment on.
+func (s *sessions) check(key [sha256.Size]byte) (*session, auth.Session, bool) {
 	s.mu.Lock()
-	one := s.all[sha256.Sum256([]byte(secret))]
+	one := s.all[key]
 	s.mu.Unlock()
 	if one == nil {
 		return nil, auth.Session{}, false
 	}
+	now := s.now()
 	access, operator, known := s.book.Access(one.access)
 	if !one.alive(now) || !known || access.OneTime || operator.Name != one.owner || !now.Before(access.Expires) {
 		s.end(one)
 		return nil, auth.Session{}, false
 	}
-	one.mu.Lock()
-	one.seen = now
-	one.mu.Unlock()
 	return one, auth.Session{Actor: auth.Actor{Name: operator.Name, Role: operator.Role, Scope: operator.Scope}, Access: access.ID, Expires: access.Expires}, true
+}
+
+// live refuses a visit whose session ended, or whose person's role or scope changed, since it began: what answers
+// for long (exports, event streams) asks it before it goes on (N24).
+func (s *server) live(v *Visit) error {
+	if v.session == nil {
+		return errSignedIn
+	}
+	if _, who, ok := s.sessions.check(v.session.key); !ok || who.Actor != v.Session.Actor {
+		return errSignedIn
+	}
+	return nil
 }
 
 // printable is a text from outside that may stand in a list: without control characters, and not long.

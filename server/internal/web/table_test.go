@@ -1,10 +1,13 @@
 package web
 
 import (
+	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -23,7 +26,13 @@ func TestN23_NoCellOfAnExportIsAFormula(t *testing.T) {
 func at(target string) *Visit { return &Visit{Request: httptest.NewRequest("GET", target, nil)} }
 
 func TestExport_HoldsEveryPageAndHarmlessTexts(t *testing.T) {
-	s := &server{}
+	book, who := newBook()
+	s := &server{sessions: newSessions(book, time.Now), Config: Config{Log: slog.New(slog.DiscardHandler)}}
+	signedIn := func(target string) *Visit {
+		v := at(target)
+		v.session, v.Session, _ = s.sessions.find(s.sessions.start(who, false, v.Request))
+		return v
+	}
 	list := func(v *Visit, p client.Page) (Table, error) {
 		t := Table{ID: "t", Many: "odd things", Columns: []Column{{Key: "a", Label: "Name"}, {Key: "n", Label: "Count", Number: true}}}
 		for range 2 {
@@ -35,7 +44,7 @@ func TestExport_HoldsEveryPageAndHarmlessTexts(t *testing.T) {
 		return t.finish(v)
 	}
 	rec := httptest.NewRecorder()
-	if err := s.export(rec, at("/t.csv?cursor=zzz"), list, "csv"); err != nil {
+	if err := s.export(rec, signedIn("/t.csv?cursor=zzz"), list, "csv"); err != nil {
 		t.Fatal(err)
 	}
 	want := "Name,Count\n\"'=x\"\",\",-3\n\"'=x\"\",\",-3\n\"'=x\"\",c\",-3\n\"'=x\"\",c\",-3\n\"'=x\"\",cc\",-3\n\"'=x\"\",cc\",-3\n"
@@ -46,9 +55,30 @@ func TestExport_HoldsEveryPageAndHarmlessTexts(t *testing.T) {
 		t.Error(rec.Header())
 	}
 	rec = httptest.NewRecorder()
-	if err := s.export(rec, at("/t.json"), list, "json"); err != nil || strings.Count(rec.Body.String(), `"name":"=x`) != 6 {
+	if err := s.export(rec, signedIn("/t.json"), list, "json"); err != nil || strings.Count(rec.Body.String(), `"name":"=x`) != 6 {
 		t.Errorf("%v: %s", err, rec.Body)
 	}
+}
+
+// TestN24_AnExportEndsWhenAccessDoes: an answer that is on its way does not outlive the access of who asked.
+func TestN24_AnExportEndsWhenAccessDoes(t *testing.T) {
+	book, who := newBook()
+	s := &server{sessions: newSessions(book, time.Now), Config: Config{Log: slog.New(slog.DiscardHandler)}}
+	v := at("/t.csv")
+	v.session, v.Session, _ = s.sessions.find(s.sessions.start(who, false, v.Request))
+	pages := 0
+	list := func(v *Visit, p client.Page) (Table, error) {
+		if pages++; pages == 3 {
+			book.operator.Role = "viewer"
+		}
+		return Table{ID: "t", Columns: []Column{{}}, Rows: []Row{{Cells: []Cell{{}}}}, Next: "more"}.finish(v)
+	}
+	defer func() {
+		if p := recover(); p != http.ErrAbortHandler || pages != 3 {
+			t.Errorf("the export ended with %v after %d pages", p, pages)
+		}
+	}()
+	_ = s.export(httptest.NewRecorder(), v, list, "csv")
 }
 
 func TestTable_SaysAllInItsAddress(t *testing.T) {
@@ -105,5 +135,14 @@ func TestPercent_NeverRoundsUpToAll(t *testing.T) {
 	}
 	if grouped("1234567") != "1,234,567" || grouped("-1000") != "-1,000" || grouped("12") != "12" {
 		t.Error("grouped")
+	}
+}
+
+func TestNotices_LeadToTheListInsteadOfNamingACommand(t *testing.T) {
+	got := notices([]string{"2 installs failed; see `assent queue list --state failed`.", "The device x refused its plan; see `assent event list --event plan_refused`.",
+		"Look at `that`.", "Odd; see `assent nothing`."})
+	want := []notice{{"2 installs failed.", "/queue?state=failed"}, {"The device x refused its plan.", "/events?event=plan_refused"}, {Text: "Look at `that`."}, {Text: "Odd; see `assent nothing`."}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
 	}
 }

@@ -88,7 +88,7 @@ func pages(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	s := &server{}
-	routes := append(s.routes(), Route{Need: Public, Name: "problem", sample: problem{}})
+	routes := append(s.routes(), Route{Need: Public, Name: "problem", sample: problem{}}, Route{Need: Public, Name: "continue", sample: continueView{}})
 	s.views, err = loadViews(a, routes)
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func TestN26_EveryTemplateRendersItsViewAndKeepsHostileTextsHarmless(t *testing.
 }
 
 func TestEveryTemplateFileBelongsToARoute(t *testing.T) {
-	used := map[string]bool{"layout": true, "problem": true}
+	used := map[string]bool{"layout": true, "problem": true, "continue": true}
 	for _, r := range (&server{}).routes() {
 		used[r.Name] = true
 	}
