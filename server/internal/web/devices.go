@@ -13,7 +13,13 @@ import (
 func (s *server) deviceRoutes() []Route {
 	return slices.Concat([]Route{
 		page(Viewer, http.MethodGet, "/devices", "devices", s.devicesPage),
-	}, s.exports(Viewer, "/devices", s.deviceTable))
+		page(Approver, http.MethodPost, "/devices/confirm", "devices_confirm", s.confirmDevices),
+		act(Administrator, "/devices/change", s.changeDevices),
+		act(Approver, "/devices/refresh", s.refreshDevices),
+		page(Viewer, http.MethodGet, "/devices/{device}", "device_show", s.devicePage),
+		fragment(Viewer, http.MethodGet, "/devices/{device}/live", "device_live", s.deviceLive),
+		page(Viewer, http.MethodGet, "/devices/{device}/updates", "device_updates", s.deviceUpdatesPage),
+	}, s.exports(Viewer, "/devices", s.deviceTable), s.exports(Viewer, "/devices/{device}/updates", s.deviceUpdatesTable), s.whyRoutes())
 }
 
 // devicesView is the list of devices.
@@ -29,10 +35,14 @@ func (s *server) devicesPage(v *Visit) (devicesView, error) {
 	return devicesView{t}, err
 }
 
+// deviceQuery reads the filter of a list of devices from an address's query.
+func deviceQuery(q url.Values, group string) client.DeviceQuery {
+	return client.DeviceQuery{Group: group, Search: q.Get("search"), State: fleet.DeviceState(q.Get("state"))}
+}
+
 // deviceTable is one page of the list of devices, as the address asks for it.
 func (s *server) deviceTable(v *Visit, p client.Page) (Table, error) {
-	q := client.DeviceQuery{Group: string(v.Group().ID), Search: v.Query().Get("search"), State: fleet.DeviceState(v.Query().Get("state"))}
-	list, err := s.Roster.Devices(v.Context(), v.Who(), q, p)
+	list, err := s.Roster.Devices(v.Context(), v.Who(), deviceQuery(v.Query(), string(v.Group().ID)), p)
 	if err != nil {
 		return Table{}, err
 	}
@@ -43,9 +53,16 @@ func (s *server) deviceTable(v *Visit, p client.Page) (Table, error) {
 			{Key: "last_seen", Label: "Last seen", Sorts: true, Wide: true},
 			{Key: "pending", Label: "Pending", Sorts: true, Number: true, Wide: true}, {Key: "planned", Label: "Planned", Sorts: true, Number: true},
 			{Key: "blocked", Label: "Blocked", Sorts: true, Number: true}, {Key: "failed", Label: "Failed", Sorts: true, Number: true},
-			{Key: "problem", Label: "Problem", Sorts: true, Wide: true},
+			{Key: "problem", Label: "Problem", Sorts: true, Wide: true}, {Key: "restart", Label: "Restart", Sorts: true, Extra: true},
+			{Key: "last_useful", Label: "Last useful", Sorts: true, Extra: true}, {Key: "reason", Label: "Reason", Extra: true},
 			{Key: "arch", Label: "Architecture", Sorts: true, Extra: true}, {Key: "agent", Label: "Agent", Sorts: true, Extra: true}, {Key: "id", Label: "Id", Sorts: true, Extra: true}},
-		Empty: Empty{Text: "No device is enrolled here yet. Make an enrolment token and run the line that it shows on the device.", Link: &Link{"Enrol a device", "/enrol"}}}
+		Empty: Empty{Text: "No device is enrolled here yet."}}
+	if v.May(Administrator) {
+		t.Empty = Empty{Text: "No device is enrolled here yet. Make an enrolment token and run the line that it shows on the device.", Link: &Link{"Enrol a device", "/enrol"}}
+	}
+	if buttons := deviceButtons(v); len(buttons) > 0 {
+		t.Select = &Selection{Action: "/devices/confirm", All: true, Buttons: buttons}
+	}
 	for _, d := range list.Items {
 		t.Rows = append(t.Rows, deviceRow(d))
 	}
@@ -53,15 +70,22 @@ func (s *server) deviceTable(v *Visit, p client.Page) (Table, error) {
 }
 
 func deviceRow(d client.DeviceRow) Row {
-	href := "/devices/" + url.PathEscape(string(d.ID))
-	state := badge(string(d.State))
-	if d.State == fleet.Active && d.Connected {
-		state = badge("connected")
-	}
+	href := deviceHref(d.ID)
 	restart := ""
 	if d.Restart {
 		restart = "needs a restart"
 	}
-	return Row{ID: string(d.ID), Label: d.Name, Href: href, Value: d, Cells: []Cell{linked(d.Name, href).with(restart), state, plain(d.Group), plain(d.OS), moment(d.LastSeen),
-		number(d.Pending), number(d.Planned), number(d.Blocked), number(d.Failed), plain(d.Problem), plain(d.Arch), plain(d.Agent), plain(string(d.ID))}}
+	return Row{ID: string(d.ID), Label: d.Name, Href: href, Value: d, Cells: []Cell{linked(d.Name, href).with(restart), badge(deviceState(d)), plain(d.Group).to(groupHref(d.GroupID)), plain(d.OS), moment(d.LastSeen),
+		number(d.Pending), number(d.Planned), number(d.Blocked), number(d.Failed), plain(d.Problem), plain(restart), moment(d.LastUseful), plain(d.Reason),
+		plain(d.Arch), plain(d.Agent), plain(string(d.ID))}}
+}
+
+func deviceHref(id fleet.DeviceID) string { return "/devices/" + url.PathEscape(string(id)) }
+
+// deviceState is the word for how a device stands: "connected" for an active one that is there now.
+func deviceState(d client.DeviceRow) string {
+	if d.State == fleet.Active && d.Connected {
+		return "connected"
+	}
+	return string(d.State)
 }

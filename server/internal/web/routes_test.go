@@ -111,7 +111,7 @@ const (
 
 // table has a row for each line of the route table; {device}, {update} and the like stand for those of the site.
 func table() []row {
-	return []row{
+	return slices.Concat(fleetRows(), []row{
 		{"GET", "/static/x/console.css", anybody, "", 200},
 		{"POST", "/csp-report", anybody, "{}", 204},
 		{"GET", "/sign-in", anybody, "", 200},
@@ -129,7 +129,7 @@ func table() []row {
 		{"GET", "/devices", readers, "", 200},
 		{"GET", "/devices.csv", readers, "", 200},
 		{"GET", "/devices.json", readers, "", 200},
-	}
+	})
 }
 
 // TestF2_EveryRouteAnswersEveryRoleAndNobodyWithTheExactStatus calls each route without a session and as each role,

@@ -85,6 +85,7 @@
   // Small things.
   const small = (within) => {
     all("[data-submit-on-change]", within).forEach((e) => { e.onchange = () => e.form.requestSubmit(); });
+    all("[data-copy]", within).forEach((b) => { b.hidden = !navigator.clipboard; b.onclick = () => navigator.clipboard.writeText(document.getElementById(b.dataset.copy).textContent).then(() => say("Copied.", "success")); });
     all("[data-theme-toggle]", within).forEach((b) => { if (document.documentElement.dataset.bsTheme === "dark") { b.value = "light"; b.title = "Light"; b.setAttribute("aria-label", "Light theme"); } });
   };
   document.addEventListener("click", (e) => {

@@ -1,0 +1,122 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"assent/client"
+	"assent/fault"
+	"assent/ledger"
+)
+
+// operatorRoutes are the part of the table about the people and programs that may use Assent.
+func (s *server) operatorRoutes() []Route {
+	return []Route{
+		page(AdministratorOfAll, http.MethodGet, "/operators", "operators", s.operatorsPage),
+		page(AdministratorOfAll, http.MethodGet, "/operators/edit", "operators_edit", s.operatorPage), // ?name=
+		act(AdministratorOfAll, "/operators/set", s.setOperator),
+		act(AdministratorOfAll, "/operators/remove", s.removeOperator),
+	}
+}
+
+func operatorHref(name string) string {
+	return "/operators/edit?" + url.Values{"name": {name}}.Encode() // a name may be "..", which a path cannot have
+}
+
+func roles() []Option {
+	return []Option{{string(ledger.Viewer), "viewer: sees"}, {string(ledger.Approver), "approver: also approves and declines"},
+		{string(ledger.Administrator), "administrator: also changes devices, groups and operators"}}
+}
+
+// operatorsView is the list of operators and the form for another one.
+type operatorsView struct {
+	Table  Table
+	Roles  []Option
+	Groups []client.GroupRow
+}
+
+func (s *server) operatorsPage(v *Visit) (operatorsView, error) {
+	v.Title = "Operators and tokens"
+	list, err := s.Roster.Operators(v.Context(), v.Who())
+	if err != nil {
+		return operatorsView{}, err
+	}
+	p, err := paging(v)
+	if err != nil {
+		return operatorsView{}, err
+	}
+	rows, next, err := slicePage(list.Items, p)
+	if err != nil {
+		return operatorsView{}, err
+	}
+	t := Table{ID: "operators", One: "operator", Many: "operators", Total: len(list.Items), Next: next,
+		Columns: []Column{{Key: "name", Label: "Name"}, {Key: "role", Label: "Role"}, {Key: "scope", Label: "In the group"}, {Key: "tokens", Label: "Access tokens", Number: true}},
+		Rows: mapped(rows, func(o client.OperatorRow) Row {
+			href := operatorHref(o.Name)
+			return Row{ID: o.Name, Label: o.Name, Href: href, Value: o, Cells: []Cell{linked(o.Name, href), plain(string(o.Role)), plain(o.ScopeName).to(groupHref(o.Scope)), number(o.Accesses)}}
+		})}
+	t, err = t.finish(v)
+	return operatorsView{Table: t, Roles: roles(), Groups: v.Groups()}, err
+}
+
+// operatorView is one operator with the forms that change them.
+type operatorView struct {
+	client.OperatorRow
+	Roles  []Option
+	Groups []client.GroupRow
+	Self   bool
+}
+
+func (s *server) operatorPage(v *Visit) (operatorView, error) {
+	o, err := s.operator(v, v.Query().Get("name"))
+	if err != nil {
+		return operatorView{}, err
+	}
+	v.Title, v.Crumbs = o.Name, []Crumb{{"Operators and tokens", "/operators"}}
+	return operatorView{OperatorRow: o, Roles: roles(), Groups: v.Groups(), Self: o.Name == v.Who().Name}, nil
+}
+
+func (s *server) operator(v *Visit, name string) (client.OperatorRow, error) {
+	list, err := s.Roster.Operators(v.Context(), v.Who())
+	for _, o := range list.Items {
+		if o.Name == name {
+			return o, nil
+		}
+	}
+	if err != nil {
+		return client.OperatorRow{}, err
+	}
+	return client.OperatorRow{}, fault.New(fault.NotFound, "operator_unknown", "There is no operator %.80q.", name).On("name")
+}
+
+// setOperator adds or changes an operator. The form for another one says so, so that it does not change one who
+// is there already.
+func (s *server) setOperator(v *Visit) (string, error) {
+	name := v.Form("name")
+	old, err := s.operator(v, name)
+	if fresh := v.Form("fresh") != ""; fresh && err == nil {
+		return "", fault.New(fault.Conflict, "operator_exists", "There is an operator %q already.", old.Name).On("name")
+	} else if !fresh && err != nil {
+		return "", err
+	}
+	o, err := s.Roster.SetOperator(v.Context(), v.Who(), client.OperatorRequest{Name: name, Role: ledger.Role(v.Form("role")), Scope: v.Form("scope")})
+	if err != nil {
+		return "", err
+	}
+	v.Toast(Toast{Tone: "success", Text: fmt.Sprintf("%s is %s in %s.", o.Name, o.Role, o.ScopeName)})
+	return operatorHref(o.Name), nil
+}
+
+// removeOperator removes an operator with all access tokens, which cannot be undone: it must be said twice.
+func (s *server) removeOperator(v *Visit) (string, error) {
+	if v.Form("sure") != "yes" {
+		return "", fault.New(fault.Invalid, "not_confirmed", "Tick that you mean it: the operator's access tokens end too.").On("sure")
+	}
+	done, err := s.Roster.RemoveOperator(v.Context(), v.Who(), v.Form("name"))
+	if err != nil {
+		return "", err
+	}
+	v.Toast(Toast{Tone: "success", Text: fmt.Sprintf("Removed %s with all access.", v.Form("name")), Link: actLink(v, done.Act)})
+	return "/operators", nil
+}
