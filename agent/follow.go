@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"assent/agent/internal/feeds"
@@ -20,6 +21,8 @@ type Feeds interface {
 	Follow(ctx context.Context, feeds []wire.PlanFeed) (changed bool, err error)
 	// Following reports whether the device follows any feed.
 	Following() bool
+	// Health says how each feed that the device follows is, as of the last look at it.
+	Health() []wire.OriginHealth
 }
 
 // followLimit ends a look at feeds that hang: it must not keep the package manager from what was approved (F18).
@@ -92,10 +95,24 @@ func (a *Agent) follow(ctx context.Context, feeds []wire.PlanFeed) (bool, error)
 	a.yields(yield)
 	defer a.yields(nil)
 	changed, err := a.opt.Feeds.Follow(ctx, slices.Clone(feeds))
+	a.noteHealth(a.opt.Feeds.Health())
 	if err != nil && errors.Is(context.Cause(ctx), errOrders) {
 		err = errOrders
 	}
 	return changed, err
+}
+
+// noteHealth has the device say how its feeds are now, not how they were at the last refresh.
+func (a *Agent) noteHealth(feeds []wire.OriginHealth) {
+	a.mu.Lock()
+	others := slices.DeleteFunc(slices.Clone(a.origins), func(o wire.OriginHealth) bool { return strings.HasPrefix(o.Origin, "feed:") })
+	now := slices.Concat(others, feeds)
+	changed := !slices.Equal(now, a.origins)
+	a.origins = now
+	a.mu.Unlock()
+	if changed {
+		a.publish()
+	}
 }
 
 // noteFeed journals what a feed refused.

@@ -47,6 +47,12 @@ func (f *simFeeds) Follow(ctx context.Context, feeds []wire.PlanFeed) (bool, err
 	return news, err
 }
 
+func (f *simFeeds) Health() []wire.OriginHealth {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.health
+}
+
 func (f *simFeeds) Following() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -104,8 +110,13 @@ func TestFeedsOfThePlanAreFollowedOnceAndTheirNewsAreOffered(t *testing.T) {
 			f.news = true
 			f.found = func() { side.change(func(w *simWorld) { w.Pool = []simFile{treeFile("app", "2")} }) }
 		})
+		f.set(func() { f.health = []wire.OriginHealth{{Origin: "feed:acme", Problem: "expired"}} })
 		b.s.set(wire.Plan{Feeds: acme(2)})
 		b.pass(10 * time.Second) // at once, not with the next scan
+		var facts wire.Facts
+		if err := json.Unmarshal(b.s.document(wire.KindFacts), &facts); err != nil || len(facts.Origins) != 1 || facts.Origins[0].Problem != "expired" {
+			t.Errorf("how the feed is was not told: %+v, %v", facts.Origins, err)
+		}
 		var av wire.Available
 		if err := json.Unmarshal(b.s.document(wire.KindAvailable), &av); err != nil {
 			t.Fatal(err)
