@@ -165,5 +165,6 @@ func (s *server) deviceLive(v *Visit) (liveView, error) {
 	if err != nil {
 		return liveView{}, err
 	}
+	v.Title, v.Crumbs = "What it does", []Crumb{{"Devices", "/devices"}, {d.Name, deviceHref(d.ID)}}
 	return liveOf(d, n), nil
 }
