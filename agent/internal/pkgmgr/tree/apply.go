@@ -318,7 +318,10 @@ func (t *Tree) recover(k key) error {
 	if r, err = t.sweep(home, r); err != nil {
 		return err
 	}
-	return t.orphans(home, r)
+	if err := t.orphans(home, r); err != nil || r.Current != nil {
+		return err
+	}
+	return t.vacate(k) // taking it off may have been cut short before this
 }
 
 // orphans deletes trees that Assent unpacked and never recorded: those with a list of files that no version has. What
