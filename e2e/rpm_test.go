@@ -267,4 +267,24 @@ func TestRPM_FaultsAreToldAndNeverCalledSuccess(t *testing.T) {
 	})
 	s.hasRPM("rpm1", "slow", "2.0")
 	s.proven("rpm1", "slow@2.0-1")
+
+	// rpm by itself asks nobody; how it came is told (V4).
+	s.publish(slow("2.1"))
+	s.try(s.devices["rpm1"].Install(s.build(slow("2.1")), "/root/slow.rpm"))
+	s.onDevice("rpm1", "rpm", "-U", "/root/slow.rpm")
+	s.assent("feed", "refresh", "acme", "--wait")
+	s.until("what came by hand is told as such", func() bool { return s.on("rpm1", "slow@2.1-1").How == "by hand" })
+
+	// A device that leaves gives dnf back.
+	s.assent("update", "decline", "slow@2.0-1", "--reason", "too slow")
+	if out, code := s.onDevice("rpm1", "sh", "-c", "ls /usr/lib/python3/dist-packages/dnf-plugins"); code != 0 || !strings.Contains(out, "assent_guard.py") {
+		t.Errorf("the guard is not there: %s", out)
+	}
+	s.try(s.devices["rpm1"].Process("agent").Stop(t.Context()))
+	if out, code := s.onDevice("rpm1", "assent-agent", "leave", "--yes"); code != 0 {
+		t.Fatal(out)
+	}
+	if out, _ := s.onDevice("rpm1", "find", "/usr/lib/python3/dist-packages/dnf-plugins", "/var/lib/assent", "-name", "*assent*", "-o", "-name", "*.rpm"); strings.Contains(out, ".rpm\n") || strings.Contains(out, "assent_guard") {
+		t.Errorf("left behind: %s", out)
+	}
 }
