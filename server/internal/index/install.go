@@ -231,7 +231,10 @@ func (x *Index) factRows(rec *device) []store.InstallRow {
 		if !ok {
 			continue
 		}
-		to := established(row.State, e.has.Contains(rec.number), e.needs.Contains(rec.number), rec.restartPending())
+		to := row.State
+		if there := e.has.Contains(rec.number); there || !e.brought.Contains(rec.number) || !underWay(row.State) {
+			to = established(row.State, there, e.needs.Contains(rec.number), rec.restartPending())
+		}
 		if e.half.Contains(rec.number) {
 			to = halfEstablished(row.State)
 		}
@@ -257,6 +260,16 @@ func halfEstablished(from installation.State) installation.State {
 }
 
 func (d *device) restartPending() bool { return d.facts != nil && len(d.facts.facts.Restart) > 0 }
+
+// underWay reports whether a state is one of an application on its way to a device that lacks it: that nothing of
+// it is there yet says nothing then (a deployment).
+func underWay(s installation.State) bool {
+	switch s {
+	case installation.Assigned, installation.Downloading, installation.Downloaded, installation.Failed, installation.Blocked, installation.ResultUnknown:
+		return true
+	}
+	return false
+}
 
 // established is the state that a scan establishes from another one (V1): what is there is installed,
 // what is neither there nor offered does not apply. A removal that is under way or failed still shows
