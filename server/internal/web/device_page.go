@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -35,7 +36,8 @@ type sourceView struct {
 // deviceUpdateView is a line of the list of what is to be done.
 type deviceUpdateView struct {
 	client.DeviceUpdate
-	Href, Why string
+	Href, Why  string
+	Word, Tone string // of the verdict
 }
 
 // shownUpdates is how many of its updates a device's page shows.
@@ -53,7 +55,7 @@ func (s *server) devicePage(v *Visit) (deviceView, error) {
 	view.Sources = mapped(d.Facts.Origins, sourceOf)
 	for _, u := range sortedUpdates(d.Updates, "") {
 		if u.Verdict != plan.None && len(view.Updates) < shownUpdates {
-			view.Updates = append(view.Updates, deviceUpdateView{u, updateHref(string(u.Update)), whyHref(u)})
+			view.Updates = append(view.Updates, deviceUpdateView{u, updateHref(string(u.Update)), whyHref(u), verdictWord(u.Verdict), verdictTone(u.Verdict)})
 		}
 	}
 	return view, nil
@@ -100,13 +102,14 @@ func sourceOf(o wire.OriginHealth) sourceView {
 	return out
 }
 
-// verdictTallies counts a device's updates by verdict, each number with the list behind it.
+// verdictTallies counts what nobody decided on, and a device's updates by verdict: each number with the list behind it.
 func verdictTallies(d client.DeviceDetail, here string) []tally {
 	n := map[plan.Action]int{}
 	for _, u := range d.Updates {
 		n[u.Verdict]++
 	}
-	out := make([]tally, 0, 4)
+	undecided := "/updates?" + url.Values{"device": {string(d.ID)}, "status": {"undefined"}}.Encode()
+	out := []tally{{Label: "Undecided", Tone: "orange", N: d.Pending, Href: undecided}}
 	for _, a := range verdicts() {
 		out = append(out, tally{Label: verdictWord(a), Tone: verdictTone(a), N: n[a], Href: here + "/updates?verdict=" + string(a)})
 	}

@@ -69,7 +69,7 @@ func (s *server) ledgerTable(v *Visit, p client.Page) (Table, error) {
 	}
 	t := Table{ID: "ledger", One: "entry", Many: "entries", Total: list.Total, Next: list.Next, Search: "the exact name of who did it", Export: true,
 		Filters: []Filter{{Key: "kind", Label: "Kind", Options: mapped(kinds(), func(k ledger.Kind) Option { return Option{string(k), string(k)} })}},
-		Columns: []Column{{Key: "act", Label: "Act", Number: true}, {Key: "at", Label: "When"}, {Key: "by", Label: "By"}, {Key: "what", Label: "What"}, {Key: "kind", Label: "Kind", Wide: true}},
+		Columns: []Column{{Key: "act", Label: "Act", Number: true}, {Key: "at", Label: "When"}, {Key: "by", Label: "By"}, {Key: "what", Label: "What"}, {Key: "kind", Label: "Kind", Extra: true}},
 		Empty:   Empty{Text: "The ledger is empty."}}
 	t.Rows = mapped(list.Items, ledgerRow)
 	return t.finish(v)
