@@ -5,8 +5,12 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"assent/content/dir"
+	"assent/fleet"
+	"assent/ledger"
+	"assent/server/internal/auth"
 	"assent/server/internal/mirror"
 )
 
@@ -30,4 +34,18 @@ func (w *World) mirror() *mirror.Mirror {
 		_ = root.Close()
 	})
 	return m
+}
+
+// AwaitFeed waits until the server has looked at a feed, with its releases listed and its files here.
+func (w *World) AwaitFeed(name string) {
+	w.t.Helper()
+	for range 1000 {
+		row, err := w.feeds.Feed(w.t.Context(), auth.Actor{Name: "test", Role: ledger.Administrator, Scope: fleet.Root}, name)
+		w.must(err)
+		if !row.LastSuccess.IsZero() && row.Releases > 0 && !row.Fetching && row.FilesHere == row.Files {
+			return
+		}
+		time.Sleep(5 * time.Millisecond) // there is no signal for it: people look again, too
+	}
+	w.t.Fatalf("the feed %s does not come", name)
 }

@@ -22,6 +22,7 @@ import (
 	"assent/server/internal/auth"
 	"assent/server/internal/decide"
 	"assent/server/internal/index"
+	"assent/server/internal/mirror"
 	"assent/server/internal/packages"
 	"assent/server/internal/planner"
 	"assent/server/internal/roster"
@@ -43,6 +44,7 @@ type World struct {
 	t     testing.TB
 	index *index.Index
 	auth  *auth.Service
+	feeds *mirror.Mirror
 
 	violations atomic.Int64
 }
@@ -79,12 +81,13 @@ func (w *World) api(db *store.DB, plans *planner.Planner, key ed25519.PrivateKey
 	w.must(err)
 	read, err := audit.New(audit.Config{Store: db, Fleet: audit.IndexFleet{Index: w.index}, Signer: signer, Key: w.Key})
 	w.must(err)
-	updates, err := decide.New(decide.Config{Index: w.index, Planner: plans, Version: "test", Engine: db.Engine()})
+	feeds := w.mirror()
+	w.feeds = feeds
+	updates, err := decide.New(decide.Config{Index: w.index, Planner: plans, Version: "test", Engine: db.Engine(), Texts: feeds})
 	w.must(err)
 	people, err := roster.New(roster.Config{Index: w.index, Reader: updates, Events: read, CA: []byte("no real certificate"), Server: "https://assent.test:8443",
 		Refresh: func([]fleet.DeviceID) {}}) // there is no gateway to pass it on
 	w.must(err)
-	feeds := w.mirror()
 	kits, err := packages.New(packages.Config{Book: updates, Files: feeds, Tokens: people, Dir: w.Packages, Server: "https://assent.test:8443"})
 	w.must(err)
 	face, err := api.New(api.Config{Auth: w.auth, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Log: slog.New(slog.DiscardHandler), Version: "test"})

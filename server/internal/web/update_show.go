@@ -15,6 +15,7 @@ import (
 	"assent/client"
 	"assent/fleet"
 	"assent/installation"
+	"assent/ledger"
 )
 
 // updateShowRoutes are the part of the table about one update.
@@ -74,8 +75,8 @@ func (s *server) updateShow(v *Visit) (updateShowView, error) {
 		return updateShowView{}, err
 	}
 	v.Title, v.Crumbs = u.Name+" "+u.Version, []Crumb{{"Updates", "/updates"}}
-	view := updateShowView{UpdateDetail: u, Group: v.Group().Name, MayAct: v.May(Approver), MayAccept: v.Who().CanAll("approver") == nil, Groups: v.Groups(), CanBack: u.Installed > 0}
-	view.CanPack = view.MayAct && v.Who().CanAll("approver") == nil && u.Published != nil && u.Class != catalog.Content
+	view := updateShowView{UpdateDetail: u, Group: v.Group().Name, MayAct: v.May(Approver), MayAccept: v.Who().CanAll(ledger.Approver) == nil, Groups: v.Groups(), CanBack: u.Installed > 0}
+	view.CanPack = view.MayAct && v.Who().CanAll(ledger.Approver) == nil && u.Published != nil && u.Class != catalog.Content
 	flags, tone := updateFlags(u.UpdateRow)
 	for _, text := range flags {
 		view.Flags = append(view.Flags, updateFlag{text, tone})
