@@ -134,8 +134,11 @@ func (r *running) openStore(ctx context.Context) error {
 // terminal, so the log names only the file.
 func (r *running) greet(text string) {
 	r.Log.Info("made the first administrator; the sign-in works once, within 24 hours", "operator", firstOperator, "file", r.Data+"/"+signInFile)
-	fmt.Fprintf(r.Out, "Assent is ready for its first administrator. Sign in once, within 24 hours:\n\n  %s\n\n", r.login(text))
+	fmt.Fprintf(r.Out, "Assent is ready for its first administrator. Sign in once, within 24 hours, on the command line or in a browser:\n\n  %s\n  %s\n\n", r.login(text), r.signInLink(text))
 }
+
+// signInLink is the page of the console that uses a sign-in. Browsers send what stands behind the # to nobody.
+func (r *running) signInLink(text string) string { return r.apiURL(r.Listen) + "/sign-in#" + text }
 
 // login is the command line that uses a sign-in.
 func (r *running) login(text string) string {

@@ -128,7 +128,7 @@ func TestFirstStartGreetsOnceAndLaterStartsKeepEverything(t *testing.T) {
 	data := t.TempDir()
 	l := start(t, data, nil)
 	greeting := l.out.String()
-	if !strings.Contains(greeting, "assent login --server ") || !strings.Contains(greeting, "--token assent_") {
+	if !strings.Contains(greeting, "assent login --server ") || !strings.Contains(greeting, "--token assent_") || !strings.Contains(greeting, "/sign-in#assent_") {
 		t.Errorf("greeting %q", greeting)
 	}
 	for _, name := range []string{"ca.pem", planKeyFile, ledgerKeyFile, signInFile, "assent.db"} {

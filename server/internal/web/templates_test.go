@@ -134,6 +134,7 @@ func TestN26_EveryTemplateRendersItsViewAndKeepsHostileTextsHarmless(t *testing.
 		"a text became an address": regexp.MustCompile(`(href|action|src|formaction)="\s*javascript:`),
 		"an inline script":         regexp.MustCompile(`<script(>| [^>]*>[^<])`),
 		"an inline handler":        regexp.MustCompile(`<[a-z]+[^>"]*( [a-z-]+="[^"]*")* on[a-z]+=`),
+		"an unquoted attribute":    regexp.MustCompile(`<[a-z]+(?:\s+[a-z-]+(?:="[^"]*"|='[^']*')?)*\s+[a-z-]+=[^"'\s]`),
 		"an inline style":          regexp.MustCompile(`<style|<[a-z]+( [a-z-]+(="[^"]*")?)* style=`),
 	}
 	for name, html := range pages(t) {
