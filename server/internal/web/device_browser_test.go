@@ -23,11 +23,12 @@ func TestBrowser_DevicesAreMovedByKeyboardAndToldLive(t *testing.T) {
 	b.keep("device-confirm")
 	js[bool](b, `document.querySelector("#to").value = "g-other"; true`)
 	b.do(chromedp.Click(`main form button`))
-	b.await(`document.querySelector(".toasts")?.innerText.includes("Moved 1 device to Elsewhere.") && location.pathname.startsWith("/devices/")`)
+	b.await(`document.querySelector(".toasts")?.innerText.includes("Moved 1 device to Elsewhere.") && location.pathname === "/devices"`)
 	b.do(chromedp.Click(`.toasts form button`))
 	b.await(`document.querySelector(".toasts")?.innerText.includes("Moved 1 device to Team.")`)
 
 	s.approve()
+	b.open("/devices/web1")
 	js[bool](b, `window.same = true`)
 	s.device.Report(s.updateID(), installation.Assigned, "", "")
 	s.device.Report(s.updateID(), installation.Downloading, "", "")

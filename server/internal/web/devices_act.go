@@ -82,7 +82,7 @@ type confirmView struct {
 	Groups   []client.GroupRow
 	IsMove   bool
 	Reasoned bool
-	One      string // the only device's page
+	Back     string // where to go then: the list as it was, or the only device's page
 }
 
 // confirmDevices shows what was chosen, before anything is done.
@@ -104,9 +104,7 @@ func (s *server) confirmDevices(v *Visit) (confirmView, error) {
 	if view.IsMove {
 		view.Groups = v.Groups()
 	}
-	if len(chosen) == 1 {
-		view.One = deviceHref(chosen[0].ID)
-	}
+	view.Back = backToDevices(v, chosen)
 	view.IDs = strings.Join(mapped(chosen, func(d client.DeviceRow) string { return string(d.ID) }), " ")
 	view.Devices = chosen[:min(len(chosen), shownChosen)]
 	view.More = len(chosen) - len(view.Devices)
@@ -119,6 +117,18 @@ func (s *server) confirmDevices(v *Visit) (confirmView, error) {
 		}
 	}
 	return view, nil
+}
+
+// backToDevices is the page that the form came from: a list says its query, a device's page does not.
+func backToDevices(v *Visit, chosen []client.DeviceRow) string {
+	q, err := url.ParseQuery(v.Form("query"))
+	switch {
+	case err == nil && len(q) > 0:
+		return "/devices?" + q.Encode()
+	case len(chosen) == 1 && len(v.Fields("query")) == 0:
+		return deviceHref(chosen[0].ID)
+	}
+	return "/devices"
 }
 
 // chosenDevices are the devices that a list's form selected: by id, or all that matched the list's address.
@@ -196,7 +206,7 @@ func (s *server) changeDevices(v *Visit) (string, error) {
 		text, undo = "Nothing changed: that was so already.", nil
 	}
 	v.Toast(Toast{Tone: "success", Text: text, Link: actLink(v, done.Act), Undo: undo})
-	return afterDevices(c.Devices), nil
+	return afterDevices(v, c.Devices), nil
 }
 
 // undoMove is the form that moves devices back, if they all come from one group.
@@ -226,11 +236,14 @@ func (s *server) refreshDevices(v *Visit) (string, error) {
 		return "", err
 	}
 	v.Toast(Toast{Tone: "success", Text: fmt.Sprintf("Asked %s to look for updates; %s connected now.", plural(done.Devices, "device", "devices"), grouped(fmt.Sprint(done.Connected)))})
-	return afterDevices(ids), nil
+	return afterDevices(v, ids), nil
 }
 
-// afterDevices is the page to go to: the only device's, else the list.
-func afterDevices(ids []string) string {
+// afterDevices is the page to go to: what the form says, else the only device's, else the list.
+func afterDevices(v *Visit, ids []string) string {
+	if back := v.Form("back"); back == "/devices" || strings.HasPrefix(back, "/devices/") || strings.HasPrefix(back, "/devices?") {
+		return back
+	}
 	if len(ids) == 1 {
 		return deviceHref(fleet.DeviceID(ids[0]))
 	}

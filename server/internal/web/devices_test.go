@@ -130,7 +130,14 @@ func TestDevices_AllThatMatchIsWhatTheAddressSays(t *testing.T) {
 	}
 	s.Group("g-other", "Elsewhere", fleet.Root)
 	s.Device("db-secret", "g-other")
-	page := expect(t, s.browser(s.tokens["d"]).post("/devices/confirm", url.Values{"act": {"quarantine"}, "all": {"1"}, "query": {"search=db&group=g-team"}}), 200)
+	b := s.browser(s.tokens["d"])
+	page := expect(t, b.post("/devices/confirm", url.Values{"act": {"quarantine"}, "all": {"1"}, "query": {"search=db&group=g-team"}}), 200)
+	has(t, page, `name="back" value="/devices?group=g-team&amp;search=db"`)
+	for back, want := range map[string]string{"/devices?search=db": "/devices?search=db", "//evil.test/devices": "/devices/web1", "/sign-out": "/devices/web1", "": "/devices/web1"} {
+		if to := b.post("/devices/refresh", url.Values{"devices": {"web1"}, "back": {back}}).Header.Get("Location"); to != want {
+			t.Errorf("back to %q leads to %q, want %q", back, to, want)
+		}
+	}
 	has(t, page, "3 devices?", "db0", "db2")
 	lacks(t, page, "web1", "db-secret")
 	mine := s.browser(s.tokens["D"])

@@ -59,6 +59,9 @@ func (s *server) ledgerPage(v *Visit) (ledgerView, error) {
 
 // ledgerTable is one page of the ledger. The cursor is the number of the last entry that was looked at.
 func (s *server) ledgerTable(v *Visit, p client.Page) (Table, error) {
+	if err := s.still(v); err != nil { // an export asks page by page
+		return Table{}, err
+	}
 	q, err := ledgerQuery(v.Query(), p)
 	if err != nil {
 		return Table{}, err
