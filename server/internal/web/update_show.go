@@ -48,8 +48,6 @@ type updateShowView struct {
 	Groups     []client.GroupRow
 }
 
-type updateFlag struct{ Text, Tone string }
-
 type updateRequirement struct{ Application, Version, Href string }
 
 // updateScope is a decision with the name of its scope.
@@ -77,10 +75,7 @@ func (s *server) updateShow(v *Visit) (updateShowView, error) {
 	v.Title, v.Crumbs = u.Name+" "+u.Version, []Crumb{{"Updates", "/updates"}}
 	view := updateShowView{UpdateDetail: u, Group: v.Group().Name, MayAct: v.May(Approver), MayAccept: v.Who().CanAll(ledger.Approver) == nil, Groups: v.Groups(), CanBack: u.Installed > 0}
 	view.CanPack = view.MayAct && v.Who().CanAll(ledger.Approver) == nil && u.Published != nil && u.Class != catalog.Content
-	flags, tone := updateFlags(u.UpdateRow)
-	for _, text := range flags {
-		view.Flags = append(view.Flags, updateFlag{text, tone})
-	}
+	view.Flags = updateFlags(u.UpdateRow)
 	view.publication()
 	view.decided(v)
 	if err := s.updateRelatives(v, &view); err != nil {

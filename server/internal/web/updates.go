@@ -140,14 +140,13 @@ func updateRow(v *Visit, u client.UpdateRow) Row {
 	if u.Inherited {
 		status = status.with("inherited")
 	}
-	flags, tone := updateFlags(u)
 	title := u.Title
 	if title == u.Name {
 		title = ""
 	}
 	return Row{ID: string(u.ID), Label: u.Name + " " + u.Version, Href: href, Value: u, Cells: []Cell{linked(u.Name, href).with(title), plain(u.Version), status,
 		badge(string(u.Severity)), plain(words(u.Class)), plain(strings.Join(u.Origins, " ")), needed, at(u.Installed, installation.Installed), at(u.Failed, installation.Failed),
-		at(u.Blocked, installation.Blocked), moment(u.FirstSeen), {Text: strings.Join(flags, " · "), Tone: tone}, number(u.Against),
+		at(u.Blocked, installation.Blocked), moment(u.FirstSeen), flagsCell(updateFlags(u)), number(u.Against),
 		plain(bytesText(u.Size)), plain(u.Summary), plain(string(u.ID)), plain(u.PURL)}}
 }
 
@@ -169,17 +168,15 @@ func seenHref(v *Visit, id catalog.UpdateID, state installation.State) string {
 	return to + anchor
 }
 
-// updateFlags are what an administrator should not overlook in a row, with the tone of the gravest.
-func updateFlags(u client.UpdateRow) (flags []string, gravest string) {
-	graver := func(tone string) {
-		if gravest != "red" && tone != "" && (gravest != "orange" || tone == "red") {
-			gravest = tone
-		}
-	}
+// updateFlag is what an administrator should not overlook, with its tone.
+type updateFlag struct{ Text, Tone string }
+
+// updateFlags are what an administrator should not overlook in a row.
+func updateFlags(u client.UpdateRow) []updateFlag {
+	var flags []updateFlag
 	add := func(on bool, tone, flag string) {
 		if on {
-			flags = append(flags, flag)
-			graver(tone)
+			flags = append(flags, updateFlag{flag, tone})
 		}
 	}
 	count := func(label string, n int) string { return label + ": " + strconv.Itoa(n) }
@@ -194,5 +191,17 @@ func updateFlags(u client.UpdateRow) (flags []string, gravest string) {
 	add(u.Against > 0, "red", count("installed though declined", u.Against))
 	add(u.Exceptions > 0, "orange", count("exceptions", u.Exceptions))
 	add(u.Phased > 0 && u.Phased < 100, "secondary", "phased "+strconv.Itoa(u.Phased)+" %")
-	return flags, gravest
+	return flags
+}
+
+// flagsCell puts flags into one cell, in the tone of the gravest.
+func flagsCell(flags []updateFlag) Cell {
+	c := Cell{Text: strings.Join(mapped(flags, func(f updateFlag) string { return f.Text }), " · ")}
+	for _, tone := range []string{"red", "orange", "azure", "green", "secondary"} {
+		if slices.ContainsFunc(flags, func(f updateFlag) bool { return f.Tone == tone }) {
+			c.Tone = tone
+			return c
+		}
+	}
+	return c
 }
