@@ -3,12 +3,15 @@ package web
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	"assent/approval"
 	"assent/catalog"
 	"assent/client"
 	"assent/fleet"
+	"assent/installation"
+	"assent/plan"
 	"assent/wire"
 )
 
@@ -37,6 +40,7 @@ type whyView struct {
 	Items, Extras         []catalog.Item
 	Download              int64
 	Proof                 *wire.Proof
+	Acts                  []Link // what the person may do about it next
 }
 
 // whyStep is a reason: the rule, the scope it was found in and the act behind it.
@@ -74,7 +78,32 @@ func (s *server) why(v *Visit) (whyView, error) {
 	for _, r := range w.Verdict.Needs {
 		view.Needs = append(view.Needs, whyNeed{r.Name, r.Version, updateHref(string(r.ID()))})
 	}
+	view.Acts = whyActs(v, w)
 	return view, nil
+}
+
+// whyActs are the pages on which the person can do something about an answer. Each shows first what would happen.
+func whyActs(v *Visit, w client.Why) []Link {
+	if !v.May(Approver) {
+		return nil
+	}
+	decide := func(label string, status approval.Status, ids ...string) Link {
+		return Link{label, "/updates/decide?" + url.Values{"status": {string(status)}, "select": ids, "back": {v.Request.URL.RequestURI()}}.Encode()}
+	}
+	id := string(w.Update.ID)
+	var out []Link
+	if len(w.Verdict.Needs) > 0 {
+		out = append(out, decide("Approve what it needs", approval.Approved, mapped(w.Verdict.Needs, func(r catalog.Release) string { return string(r.ID()) })...))
+	}
+	switch {
+	case w.State.Against && w.Verdict.Action != plan.Remove:
+		out = append(out, Link{"Roll it back", updateHref(id) + "/rollback"})
+	case w.Verdict.Cause == installation.NotCovered:
+		out = append(out, decide("Approve it again", approval.Approved, id))
+	case w.Verdict.Status == approval.Undefined:
+		out = append(out, decide("Approve", approval.Approved, id), decide("Decline", approval.Declined, id))
+	}
+	return out
 }
 
 func whySteps(v *Visit, reasons []approval.Step) []whyStep {

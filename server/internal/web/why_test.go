@@ -13,14 +13,17 @@ import (
 // updateID is the id of the site's update.
 func (s *site) updateID() catalog.UpdateID { return catalog.UpdateID(s.update) }
 
-// approve approves the site's update everywhere, as an administrator at the command line would.
-func (s *site) approve() {
+// approve and decline decide on the site's update everywhere, as an administrator at the command line would.
+func (s *site) approve() { s.t.Helper(); s.decideAs(approval.Approved) }
+func (s *site) decline() { s.t.Helper(); s.decideAs(approval.Declined) }
+
+func (s *site) decideAs(status approval.Status) {
 	s.t.Helper()
 	c, err := client.New(client.Config{Server: s.URL, Token: s.tokens["d"]})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if _, err := c.Decide(s.t.Context(), client.Decide{Updates: []string{s.update}, Scope: string(fleet.Root), Status: approval.Approved, Reason: "tried"}); err != nil {
+	if _, err := c.Decide(s.t.Context(), client.Decide{Updates: []string{s.update}, Scope: string(fleet.Root), Status: status, Reason: "tried"}); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -50,6 +53,22 @@ func TestPromise3_WhyShowsTheSentenceAndTheWholePathFromBothSides(t *testing.T) 
 	has(t, scoped, "in a group above")                        // whose name they do not see
 	expect(t, b.get("/devices/web1/why?update=nothing"), 404) // and not an empty page
 	expect(t, b.get("/devices/web1/why"), 404)
+}
+
+func TestPromise3_WhyOffersWhatCanBeDoneAboutItToWhoMayDoIt(t *testing.T) {
+	s := newSite(t)
+	path := "/devices/web1/why/" + s.update
+	approver := s.browser(s.tokens["A"])
+	page := unescaped(expect(t, approver.get(path), 200))
+	link := "/updates/decide?back=" + strings.ReplaceAll(path, "/", "%2F") + "&select=" + s.update + "&status="
+	has(t, page, link+"approved", link+"declined")
+	expect(t, approver.get(link+"approved"), 200)
+	lacks(t, expect(t, s.browser(s.tokens["V"]).get(path), 200), "/updates/decide")
+	s.approve()
+	lacks(t, expect(t, approver.get(path), 200), "/updates/decide") // nothing more to do
+	s.device.Install("openssl")
+	s.decline()
+	has(t, expect(t, approver.get(path), 200), "/updates/"+s.update+"/rollback")
 }
 
 // unescaped and unquoted make a page and a sentence comparable: code stands between tags on one, backticks in the other.
