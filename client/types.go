@@ -376,8 +376,12 @@ type Status struct {
 	Now     time.Time      `json:"now"`
 	Devices map[string]int `json:"devices"` // active, connected, silent, quarantined, retired, restart
 	Updates map[string]int `json:"updates"` // total, undefined, approved, declined, security_undecided, changed
-	Queue   map[string]int `json:"queue"`   // by installation state
-	Blocked map[string]int `json:"blocked"` // by cause
+	// Undecided counts by severity the updates that devices need, that nothing newer takes the place of and that nobody
+	// decided on; Recalled those that their publishers took back.
+	Undecided map[string]int `json:"undecided"`
+	Recalled  int            `json:"recalled"`
+	Queue     map[string]int `json:"queue"`   // by installation state
+	Blocked   map[string]int `json:"blocked"` // by cause
 	// Compliance counts (device, update) pairs that apply and that somebody decided on. Compliance.Share is
 	// the figure: declined ones stay in it as accepted risk and never improve it (A4).
 	Compliance Compliance `json:"compliance"`

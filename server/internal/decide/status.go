@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"assent/approval"
+	"assent/catalog"
 	"assent/client"
 	"assent/fleet"
 	"assent/installation"
@@ -39,9 +41,10 @@ func (s *Service) Status(_ context.Context, who auth.Actor) (client.Status, erro
 			return err
 		}
 		out.Org, out.Now, out.Ledger = m.State().Server.Org, m.now, m.State().Seq
-		t := &totals{sight: view, silentAfter: s.silent, blocked: map[string]int{}, queue: map[string]int{}, trouble: map[string][]string{}, byCause: map[string]*roaring.Bitmap{}}
+		t := &totals{sight: view, silentAfter: s.silent, blocked: map[string]int{}, queue: map[string]int{}, bySeverity: map[string]int{}, trouble: map[string][]string{}, byCause: map[string]*roaring.Bitmap{}}
 		t.countDevices()
 		t.countUpdates()
+		out.Undecided, out.Recalled = t.bySeverity, t.recalls
 		out.Devices, out.Updates, out.Queue, out.Blocked = t.devices, t.updates, t.queue, t.blocked
 		out.Compliance = view.compliance()
 		out.Attention = t.attention()
@@ -144,6 +147,8 @@ type totals struct {
 	blocked     map[string]int
 	byCause     map[string]*roaring.Bitmap
 	trouble     map[string][]string // what is wrong -> names of devices
+	bySeverity  map[string]int      // undecided updates that are needed
+	recalls     int                 // updates that their publishers took back
 	undecided   []string            // security updates that nobody decided on
 	changed     []string            // approved updates that have grown
 	conflicts   []string
@@ -246,11 +251,8 @@ func (t *totals) countUpdates() {
 			t.updates["changed"]++
 			t.changed = append(t.changed, title(u))
 		}
-		if u.Security && res.Status == approval.Undefined && u.Needs.Intersects(t.sight.devices) {
-			if _, superseded := t.superseded(u); !superseded {
-				t.updates["security_undecided"]++
-				t.undecided = append(t.undecided, title(u))
-			}
+		if res.Status == approval.Undefined && u.Needs.Intersects(t.sight.devices) {
+			t.countUndecided(u)
 		}
 		if len(u.Conflicts()) > 0 {
 			t.conflicts = append(t.conflicts, title(u))
@@ -261,11 +263,24 @@ func (t *totals) countUpdates() {
 	}
 }
 
+// countUndecided counts an update that waits for a decision, unless a newer one took its place.
+func (t *totals) countUndecided(u index.Update) {
+	if _, superseded := t.superseded(u); superseded {
+		return
+	}
+	t.bySeverity[string(cmp.Or(u.Severity, catalog.Unrated))]++
+	if u.Security {
+		t.updates["security_undecided"]++
+		t.undecided = append(t.undecided, title(u))
+	}
+}
+
 // countPublished notes what a feed's release asks of the administrator.
 func (t *totals) countPublished(u index.Update, status approval.Status) {
 	least, held := gated(*u.Update, t.Version())
 	switch {
 	case u.Recalled():
+		t.recalls++
 		if status != approval.Declined && u.Has.Intersects(t.sight.devices) {
 			t.recalled = append(t.recalled, fmt.Sprintf("%s (%s)", title(u), plural(int(t.count(u.Has)), "device", "devices")))
 		}

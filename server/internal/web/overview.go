@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"assent/catalog"
 	"assent/client"
 	"assent/fault"
 	"assent/installation"
@@ -104,9 +105,7 @@ func (s *server) overview(v *Visit) (overviewView, error) {
 	view.First = sum(status.Devices, "active", "quarantined", "retired") == 0
 	view.Fleet = fleetTallies(status)
 	view.Trouble = troubleTallies(status)
-	if view.Decisions, err = s.decisionTallies(v, status); err != nil {
-		return view, err
-	}
+	view.Decisions = decisionTallies(status)
 	return view, s.addFeeds(v, &view)
 }
 
@@ -129,52 +128,20 @@ func (s *server) addFeeds(v *Visit, view *overviewView) error {
 	return nil
 }
 
-// decisionTallies counts what waits for a decision. Each number is the total of the very list that it opens.
-func (s *server) decisionTallies(v *Visit, status client.Status) ([]tally, error) {
-	undecided := []struct {
-		label, tone, query string
-	}{
-		{"Critical", "red", "severity=critical"}, {"High", "orange", "severity=high"}, {"Medium", "azure", "severity=medium"},
-		{"Low or unrated", "secondary", "severity=low&severity=unrated"},
+// decisionTallies say what waits for a decision. Each number is the total of the very list that it opens.
+func decisionTallies(status client.Status) []tally {
+	const open = "/updates?status=undefined&needed=true&superseded=false&"
+	n := status.Undecided
+	return []tally{
+		{Label: "Undecided: critical", Tone: "red", Icon: "shield", N: n[string(catalog.Critical)], Href: open + "severity=critical"},
+		{Label: "Undecided: high", Tone: "orange", Icon: "shield", N: n[string(catalog.High)], Href: open + "severity=high"},
+		{Label: "Undecided: medium", Tone: "azure", Icon: "shield", N: n[string(catalog.Medium)], Href: open + "severity=medium"},
+		{Label: "Undecided: low or unrated", Tone: "secondary", Icon: "shield", N: n[string(catalog.Low)] + n[string(catalog.Unrated)], Href: open + "severity=low&severity=unrated"},
+		{Label: "Security, undecided", Tone: "red", Icon: "shield-x", N: status.Updates["security_undecided"], Href: open + "security=true"},
+		{Label: "Recalled", Tone: "red", Icon: "alert-triangle", N: status.Recalled, Href: "/updates?revoked=true"},
+		{Label: "Wait for a newer server", Tone: "orange", Icon: "clock", N: status.Updates["gated"], Href: "/updates?gated=true&revoked=false&status=undefined&status=approved"},
+		{Label: "Approved, but grown since", Tone: "orange", Icon: "refresh", N: status.Updates["changed"], Href: "/updates?status=approved"},
 	}
-	var out []tally
-	for _, u := range undecided {
-		t, err := s.countUpdates(v, "Undecided: "+strings.ToLower(u.label), u.tone, "shield", u.query+"&status=undefined&needed=true&superseded=false")
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, t)
-	}
-	for _, more := range []struct{ label, tone, icon, query string }{
-		{"Security, undecided", "red", "shield-x", "security=true&status=undefined&needed=true&superseded=false"},
-		{"Recalled", "red", "alert-triangle", "revoked=true"},
-		{"Wait for a newer server", "orange", "clock", "gated=true"},
-	} {
-		t, err := s.countUpdates(v, more.label, more.tone, more.icon, more.query)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, t)
-	}
-	return append(out, tally{Label: "Approved, but grown since", Tone: "orange", Icon: "refresh", N: status.Updates["changed"], Href: "/updates?status=approved"}), nil
-}
-
-// countUpdates asks the list for its total.
-func (s *server) countUpdates(v *Visit, label, tone, icon, query string) (tally, error) {
-	q, err := url.ParseQuery(query)
-	if err != nil {
-		return tally{}, err
-	}
-	f, err := updateFilter(q)
-	if err != nil {
-		return tally{}, err
-	}
-	f.Group = string(v.Group().ID)
-	list, err := s.Decide.List(v.Context(), v.Who(), f, client.Page{Limit: 1})
-	if err != nil {
-		return tally{}, err
-	}
-	return tally{Label: label, Tone: tone, Icon: icon, N: list.Total, Href: "/updates?" + query}, nil
 }
 
 func troubleTallies(status client.Status) []tally {
