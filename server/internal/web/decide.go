@@ -224,7 +224,7 @@ func (s *server) decideNow(w http.ResponseWriter, v *Visit) error {
 
 // decideDo does the act and sends the browser on. A refusal comes back as text, to be shown on the page.
 func (s *server) decideDo(w http.ResponseWriter, v *Visit, view decideView, d client.Decide) (problem string, err error) {
-	before, err := s.decideBefore(v, d.Scope, view.Outcome.Changed)
+	before, err := s.decideBefore(v, view.Outcome.Changed)
 	if err != nil {
 		return "", err
 	}

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,14 +16,16 @@ import (
 	"assent/fleet"
 )
 
-// decideBefore looks at what an act is about to change, so that it can be taken back exactly; nil for too many.
-func (s *server) decideBefore(v *Visit, scope string, changed []client.UpdateRef) ([]client.UpdateDetail, error) {
-	if len(changed) > maxUndo {
+// decideBefore looks at what an act is about to change, so that it can be taken back exactly; nil for too many. The
+// decisions are the same from wherever one looks, so it looks from where there are the fewest devices to tell of.
+func (s *server) decideBefore(v *Visit, changed []client.UpdateRef) ([]client.UpdateDetail, error) {
+	if len(changed) > maxUndo || len(v.Groups()) == 0 {
 		return nil, nil
 	}
 	out := make([]client.UpdateDetail, 0, len(changed))
+	from := slices.MinFunc(v.Groups(), func(a, b client.GroupRow) int { return cmp.Compare(a.Below, b.Below) }).ID
 	for _, u := range changed {
-		detail, err := s.Decide.Get(v.Context(), v.Who(), string(u.ID), scope)
+		detail, err := s.Decide.Get(v.Context(), v.Who(), string(u.ID), string(from))
 		if err != nil {
 			return nil, err
 		}
@@ -166,6 +169,9 @@ func (s *server) decideUndo(v *Visit) (string, error) {
 	if err != nil || act < 1 || len(ids) == 0 || len(ids) > maxUndo || v.Form("scope") == "" {
 		return "", fault.New(fault.Invalid, "undo_invalid", "This does not say which act to take back.").On("act")
 	}
+	if !inScope(v, fleet.GroupID(v.Form("scope"))) {
+		return "", fault.New(fault.NotFound, "group_unknown", "There is no group %.80q, or you may not see it.", v.Form("scope")).On("scope")
+	}
 	d := client.Decide{Updates: ids, Scope: v.Form("scope"), Status: approval.Status(v.Form("status")), Reason: v.Form("reason"), Lift: true, AllowSuperseded: true,
 		Reach: approval.Reach{Later: v.Form("later") != "", Through: v.Form("through")}}
 	if d.Status == approval.Undefined {
@@ -174,7 +180,7 @@ func (s *server) decideUndo(v *Visit) (string, error) {
 	if d.Expires, err = dateOf(v.Form("expires"), "expires"); err != nil {
 		return "", err
 	}
-	now, err := s.decideBefore(v, d.Scope, mapped(ids, func(id string) client.UpdateRef { return client.UpdateRef{ID: catalog.UpdateID(id)} }))
+	now, err := s.decideBefore(v, mapped(ids, func(id string) client.UpdateRef { return client.UpdateRef{ID: catalog.UpdateID(id)} }))
 	if err != nil {
 		return "", err
 	}

@@ -26,7 +26,10 @@ func menu() []section {
 		{"Applications", []item{
 			{Label: "Seamless updates", Icon: "refresh", Href: "/updates/seamless"},
 			{Label: "All updates", Icon: "apps", Href: "/updates"},
+			{Label: "Exceptions", Icon: "shield-x", Href: "/exceptions"},
+			{Label: "Agreements", Icon: "file-text", Href: "/agreements"},
 			{Label: "Installation packages", Icon: "package", Href: "/packages"},
+			{Label: "Deployments", Icon: "package-export", Href: "/deployments"},
 			{Label: "Feeds", Icon: "rss", Href: "/feeds"},
 		}},
 		{"Operations", []item{

@@ -198,3 +198,47 @@ func TestQueue_FollowsWhatHappensAndStopsByItself(t *testing.T) {
 		t.Error("the queue is not narrowed by state")
 	}
 }
+
+// TestA6_WhatWaitsForAServerAndWhatWasRecalledIsShownAndLeftAlone selects everything of a feed: what can be approved is,
+// and the rest is named with the reason before the button and after it.
+func TestA6_WhatWaitsForAServerAndWhatWasRecalledIsShownAndLeftAlone(t *testing.T) {
+	s := newSite(t)
+	f := trusttest.NewFeed(t, "acme")
+	gated := trusttest.Manifest("ledger", "9.0")
+	gated.MinServer = "99.0.0"
+	late := string(f.Add(gated, []byte("late")))
+	plain := string(f.Add(trusttest.Manifest("mail", "1.0"), []byte("mail")))
+	f.Add(trusttest.Manifest("chat", "1.0"), []byte("chat"))
+	f.Revoke("chat", "1.0", "eats <b>data</b>")
+	f.Publish()
+	if res := s.browser(s.tokens["d"]).post("/feeds", url.Values{"name": {"acme"}, "url": {f.URL()}, "root_sha256": {content.Digest(f.Root())}}); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("subscribing: %d", res.StatusCode)
+	}
+	s.AwaitFeed("acme")
+	b := s.browser(s.tokens["a"])
+	if list := text(t, b.get("/updates/seamless")); !strings.Contains(list, "needs server 99.0.0") || !strings.Contains(list, "recalled") || !strings.Contains(list, `action="/updates/decide?view=seamless"`) {
+		t.Error("the list does not flag what is gated and recalled")
+	}
+	if page := text(t, b.get("/updates/decide?status=approved&select="+late)); !strings.Contains(page, "minimum server version 99.0.0") || strings.Contains(page, "data-decide") {
+		t.Error("a gated update alone is offered for approval, or does not say what to do")
+	}
+	if page := text(t, b.get("/updates/"+late)); !strings.Contains(page, "It needs server 99.0.0 or newer: upgrade the server") {
+		t.Error("its page does not prompt for the upgrade")
+	}
+	form := url.Values{"status": {"approved"}, "all": {"1"}, "query": {""}, "view": {"seamless"}}
+	page := text(t, b.post("/updates/decide", form))
+	for _, part := range []string{"1 update approved", "Left alone", "99.0.0", "eats &lt;b&gt;data&lt;/b&gt;"} {
+		if !strings.Contains(page, part) {
+			t.Errorf("the page lacks %q", part)
+		}
+	}
+	if res := b.decides(form); res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "/updates/seamless" {
+		t.Fatalf("approving: %d to %s", res.StatusCode, res.Header.Get("Location"))
+	}
+	if after := text(t, b.get("/updates/seamless")); !strings.Contains(after, "Approved mail 1.0 in All devices") || !strings.Contains(after, "Left alone: ") {
+		t.Error("what happened is not told")
+	}
+	if b.status("root", plain) != "approved" || b.status("root", late) != "undefined" || b.status("root", s.update) != "undefined" {
+		t.Error("the wrong updates were approved")
+	}
+}

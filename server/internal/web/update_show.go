@@ -42,6 +42,7 @@ type updateShowView struct {
 	Packages   []client.PackageRow
 	MayAct     bool
 	MayAccept  bool // acceptance counts for the whole installation
+	MayHistory bool // the ledger shows the whole installation
 	CanPack    bool
 	CanBack    bool // some device has it
 	Declined   bool // some decline keeps it out of the person's part of the tree
@@ -73,7 +74,7 @@ func (s *server) updateShow(v *Visit) (updateShowView, error) {
 		return updateShowView{}, err
 	}
 	v.Title, v.Crumbs = u.Name+" "+u.Version, []Crumb{{"Updates", "/updates"}}
-	view := updateShowView{UpdateDetail: u, Group: v.Group().Name, MayAct: v.May(Approver), MayAccept: v.Who().CanAll(ledger.Approver) == nil, Groups: v.Groups(), CanBack: u.Installed > 0}
+	view := updateShowView{UpdateDetail: u, Group: v.Group().Name, MayAct: v.May(Approver), MayHistory: v.May(ViewerOfAll), MayAccept: v.Who().CanAll(ledger.Approver) == nil, Groups: v.Groups(), CanBack: u.Installed > 0}
 	view.CanPack = view.MayAct && v.Who().CanAll(ledger.Approver) == nil && u.Published != nil && u.Class != catalog.Content
 	view.Flags = updateFlags(u.UpdateRow)
 	view.publication()

@@ -19,7 +19,7 @@ func (s *server) updateRoutes() []Route {
 		page(Viewer, http.MethodGet, "/updates", "updates", s.updatesPage("")),
 		page(Viewer, http.MethodGet, "/updates/seamless", "updates", s.updatesPage(client.Seamless)),
 	}, s.exports(Viewer, "/updates", s.updateTable("")), s.exports(Viewer, "/updates/seamless", s.updateTable(client.Seamless)),
-		s.decideRoutes(), s.updateShowRoutes(), s.updateRollbackRoutes())
+		s.decideRoutes(), s.updateShowRoutes(), s.updateRollbackRoutes(), s.updateHistoryRoutes())
 }
 
 // updatesView is a list of updates.

@@ -30,6 +30,7 @@ func updateRows() []row {
 		{"GET", "/updates/{update}/rollback?group=g-team", approvers, "", 200},
 		{"POST", "/updates/{update}/rollback", approvers, "scope=g-team", 200},
 		{"POST", "/updates/{update}/rollback/do", approvers, "scope=g-team", 200},
+		{"GET", "/updates/{update}/history", "vad", "", 200},
 		{"GET", "/exceptions", readers, "", 200},
 		{"POST", "/exceptions", approvers, "update=x", 422},
 		{"POST", "/exceptions/99/end", approvers, "", 404},
@@ -315,6 +316,9 @@ func TestUpdatePage_SaysWhereItStandsAndWhoDecided(t *testing.T) {
 		if !strings.Contains(page, part) {
 			t.Errorf("the page lacks %q", part)
 		}
+	}
+	if page := text(t, b.get("/updates/"+s.update+"/history")); !strings.Contains(page, "root-a") || !strings.Contains(page, "/ledger/") {
+		t.Errorf("the history does not name the act: %s", page)
 	}
 	if page := text(t, b.get("/updates/"+s.update+"?state=failed")); strings.Contains(page, ">web1<") {
 		t.Error("the devices are not narrowed by state")
