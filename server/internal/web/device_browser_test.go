@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
 	"assent/fleet"
@@ -34,6 +35,32 @@ func TestBrowser_DevicesAreMovedByKeyboardAndToldLive(t *testing.T) {
 	s.device.Report(s.updateID(), installation.Downloading, "", "")
 	b.await(`document.querySelector("#device-live").innerText.includes("downloading") && window.same`)
 	b.keep("device")
+}
+
+// TestBrowser_GroupsTokensAndDevicesAreChangedWithoutScript does each sort of act with script switched off.
+func TestBrowser_GroupsTokensAndDevicesAreChangedWithoutScript(t *testing.T) {
+	s := newSite(t)
+	b := s.chromium(t)
+	b.signIn(s.tokens["d"], "/groups")
+	_, err := chromedp.Call(b.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	must(t, err)
+	called := func(name string) chromedp.Action[chromedp.Void] {
+		return chromedp.WaitReady(`[name=was_name][value="` + name + `"]`)
+	}
+	b.open("/groups")
+	b.do(chromedp.SendKeys("#name", "Front"), chromedp.Click(`form[action="/groups/create"] button`), called("Front"))
+	b.do(chromedp.SetValue("#name", "Front-desk"), chromedp.Click(`main form[action$="/change"] button`), called("Front-desk"))
+	has(t, expect(t, s.browser(s.tokens["v"]).get("/groups"), 200), ">Front-desk<")
+	b.do(chromedp.Click(`.toasts form button`), called("Front")) // Undo
+	has(t, expect(t, s.browser(s.tokens["v"]).get("/groups"), 200), ">Front<")
+	b.do(chromedp.Click(`form[action$="/delete"] button`), chromedp.WaitVisible(`form[action="/groups/create"]`))
+	lacks(t, expect(t, s.browser(s.tokens["v"]).get("/groups"), 200), ">Front<")
+
+	b.open("/enrol")
+	b.do(chromedp.Click(`main form button`), chromedp.WaitVisible("#secret"))
+	b.open("/devices")
+	b.do(chromedp.Click(`[name=select]`), chromedp.Click(`button[value=quarantine]`), chromedp.SendKeys("#reason", "looks odd"), chromedp.Click(`main form button`), chromedp.WaitVisible(`.toasts [data-toast]`))
+	has(t, expect(t, s.browser(s.tokens["v"]).get("/devices/web1"), 200), "quarantined: looks odd")
 }
 
 // TestBrowser_PagesAboutDevicesPeopleAndTheRecordFitAPhoneAndBreakNoPolicy opens each page, narrow and wide.
