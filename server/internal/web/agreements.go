@@ -34,18 +34,20 @@ func (s *server) agreementsPage(v *Visit) (agreementsView, error) {
 	if err != nil {
 		return agreementsView{}, err
 	}
-	view := agreementsView{MayAct: v.May(Approver)}
+	view := agreementsView{MayAct: mayAccept(v)}
 	t := Table{ID: "agreements", One: "accepted agreement", Many: "accepted agreements", Total: list.Total,
 		Columns: []Column{{Key: "title", Label: "Agreement"}, {Key: "update", Label: "Update"}, {Key: "feed", Label: "Feed", Wide: true}, {Key: "by", Label: "Accepted by"},
-			{Key: "at", Label: "When", Wide: true}, {Key: "act", Label: "Act", Number: true, Wide: true}, {Key: "digest", Label: "Digest", Wide: true}, {Key: "do", Label: ""}},
+			{Key: "at", Label: "When", Wide: true}, {Key: "act", Label: "Act", Number: true, Wide: true}, {Key: "digest", Label: "Digest", Wide: true}},
 		Empty: Empty{Text: "No agreement was accepted yet. Where an update has one, it is shown when the update is approved."}}
+	if view.MayAct {
+		t.Columns = append(t.Columns, Column{Key: "do", Label: "Take back"})
+	}
 	for _, a := range list.Items {
-		do := Cell{}
-		if view.MayAct {
-			do = linked("Withdraw", "/agreements/withdraw?digest="+a.Digest)
-		}
 		t.Rows = append(t.Rows, Row{ID: a.Digest, Label: a.Title, Href: "/updates/" + string(a.Update.ID) + "#agreements", Value: a, Cells: []Cell{linked(a.Title, updateHref(string(a.Update.ID))+"#agreements"),
-			plain(a.Update.Name + " " + a.Update.Version), plain(a.Feed), plain(a.By), moment(a.At), plain(fmt.Sprint(a.Act)), {Text: fmt.Sprintf("%.12s", a.Digest), Title: a.Digest}, do}})
+			plain(a.Update.Name + " " + a.Update.Version), plain(a.Feed), plain(a.By), moment(a.At), plain(fmt.Sprint(a.Act)), {Text: fmt.Sprintf("%.12s", a.Digest), Title: a.Digest}}})
+		if last := &t.Rows[len(t.Rows)-1]; view.MayAct {
+			last.Cells = append(last.Cells, linked("Withdraw", "/agreements/withdraw?digest="+a.Digest))
+		}
 	}
 	if view.Table, err = t.finish(v); err != nil {
 		return view, err

@@ -41,6 +41,7 @@ type decideView struct {
 	Chosen     []client.UpdateDetail // the first of what is named
 	More       int                   // named, and not in Chosen
 	Agreements []decideAgreement
+	MayAccept  bool
 	Outcome    client.Outcome
 	Impact     decideImpact
 	Seen       string // digest of what is on this page
@@ -92,7 +93,7 @@ func (s *server) decidePage(v *Visit) (decideView, error) {
 // decideLook reads the form and rehearses the act.
 func (s *server) decideLook(v *Visit) (decideView, client.Decide, error) {
 	form := readDecideForm(v)
-	view := decideView{Form: form, Verb: decideVerb(form.Status)}
+	view := decideView{Form: form, Verb: decideVerb(form.Status), MayAccept: mayAccept(v)}
 	v.Title = view.Verb
 	v.Crumbs = []Crumb{{"Updates", local(form.Back)}}
 	d, err := form.request(v)
@@ -109,6 +110,9 @@ func (s *server) decideLook(v *Visit) (decideView, client.Decide, error) {
 	trial := d
 	trial.DryRun = true
 	for _, a := range view.Agreements { // so that the page shows what follows once they are accepted
+		if !view.MayAccept {
+			break
+		}
 		trial.AcceptAgreements = append(trial.AcceptAgreements, a.Digest)
 	}
 	view.Outcome, err = s.Decide.Decide(v.Context(), v.Who(), trial)

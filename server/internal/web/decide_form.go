@@ -9,6 +9,7 @@ import (
 	"assent/approval"
 	"assent/client"
 	"assent/fault"
+	"assent/ledger"
 )
 
 // decideForm is what the page of an act was asked with, so that it can be shown again as it was filled.
@@ -60,8 +61,10 @@ func readDecideForm(v *Visit) decideForm {
 
 // request is the act that the form asks for.
 func (f *decideForm) request(v *Visit) (client.Decide, error) {
-	d := client.Decide{Updates: f.Updates, Status: f.Status, Reason: f.Reason, AllowSuperseded: f.Older && f.Status == approval.Approved, Lift: f.Lift && !f.All,
-		AcceptAgreements: f.Accept}
+	d := client.Decide{Updates: f.Updates, Status: f.Status, Reason: f.Reason, AllowSuperseded: f.Older && f.Status == approval.Approved, Lift: f.Lift && !f.All}
+	if mayAccept(v) {
+		d.AcceptAgreements = f.Accept
+	}
 	if !f.Status.Valid() {
 		return d, fault.New(fault.Invalid, "status_unknown", "Say what to do: approve, decline, or set back to undefined.").On("status")
 	}
@@ -97,6 +100,10 @@ func (f *decideForm) request(v *Visit) (client.Decide, error) {
 	}
 	return d, nil
 }
+
+// mayAccept tells whether the person may accept agreements: that counts for the whole installation, whatever the scope of
+// the approval.
+func mayAccept(v *Visit) bool { return v.Who().CanAll(ledger.Approver) == nil }
 
 // filter reads the list's query: the group it was seen from, and for everything that matches its filter.
 func (f *decideForm) filter(v *Visit, d *client.Decide) (group string, err error) {

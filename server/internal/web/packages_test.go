@@ -113,6 +113,14 @@ func TestA7_AgreementsAreReadAndTickedBeforeAnApproval(t *testing.T) {
 	if page := text(t, scoped.get("/updates/"+id)); strings.Contains(page, "/agreements/accept") {
 		t.Error("an approver of one group is offered to accept for all")
 	}
+	form.Set("scope", "g-team")
+	if page := text(t, scoped.post("/updates/decide", form)); strings.Contains(page, `name="accept"`) || strings.Contains(page, "data-decide") || !strings.Contains(page, "somebody who approves for all devices") {
+		t.Error("an approver of one group can accept for all along with an approval")
+	}
+	scoped.post("/updates/decide/do", form)
+	if page := text(t, b.get("/agreements")); !strings.Contains(page, "Waiting for acceptance") {
+		t.Error("an approver of one group accepted for all")
+	}
 }
 
 func TestPackages_AreMadeDownloadedDeployedAndDeleted(t *testing.T) {

@@ -15,7 +15,6 @@ import (
 	"assent/client"
 	"assent/fleet"
 	"assent/installation"
-	"assent/ledger"
 )
 
 // updateShowRoutes are the part of the table about one update.
@@ -45,7 +44,7 @@ type updateShowView struct {
 	MayHistory bool // the ledger shows the whole installation
 	CanPack    bool
 	CanBack    bool // some device has it
-	Declined   bool // some decline keeps it out of the person's part of the tree
+	Declined   bool // the person may make an exception from a decline
 	Groups     []client.GroupRow
 }
 
@@ -59,6 +58,7 @@ type updateScope struct {
 	Expired          bool
 	Stale            bool // files came since: they are not covered
 	Undo             string
+	MayExcept        bool
 }
 
 type updateException struct {
@@ -74,8 +74,8 @@ func (s *server) updateShow(v *Visit) (updateShowView, error) {
 		return updateShowView{}, err
 	}
 	v.Title, v.Crumbs = u.Name+" "+u.Version, []Crumb{{"Updates", "/updates"}}
-	view := updateShowView{UpdateDetail: u, Group: v.Group().Name, MayAct: v.May(Approver), MayHistory: v.May(ViewerOfAll), MayAccept: v.Who().CanAll(ledger.Approver) == nil, Groups: v.Groups(), CanBack: u.Installed > 0}
-	view.CanPack = view.MayAct && v.Who().CanAll(ledger.Approver) == nil && u.Published != nil && u.Class != catalog.Content
+	view := updateShowView{UpdateDetail: u, Group: v.Group().Name, MayAct: v.May(Approver), MayHistory: v.May(ViewerOfAll), MayAccept: mayAccept(v), Groups: v.Groups(), CanBack: u.Installed > 0}
+	view.CanPack = mayAccept(v) && u.Published != nil && u.Class != catalog.Content
 	view.Flags = updateFlags(u.UpdateRow)
 	view.publication()
 	view.decided(v)
@@ -126,7 +126,8 @@ func (view *updateShowView) decided(v *Visit) {
 		if view.MayAct && d.Update == view.ID && inScope(v, d.Scope) {
 			row.Undo = "/updates/decide?" + url.Values{"status": {"undefined"}, "select": {string(view.ID)}, "scope": {string(d.Scope)}, "back": {updateHref(string(view.ID))}}.Encode()
 		}
-		view.Declined = view.Declined || d.Status == approval.Declined && !row.Expired
+		row.MayExcept = view.MayAct && d.Status == approval.Declined && !row.Expired && inScope(v, d.Scope)
+		view.Declined = view.Declined || row.MayExcept
 		view.Scopes = append(view.Scopes, row)
 	}
 	for _, e := range view.Exceptions {
