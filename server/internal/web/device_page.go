@@ -108,7 +108,7 @@ func verdictTallies(d client.DeviceDetail, here string) []tally {
 	for _, u := range d.Updates {
 		n[u.Verdict]++
 	}
-	undecided := "/updates?" + url.Values{"device": {string(d.ID)}, "status": {"undefined"}}.Encode()
+	undecided := "/updates?" + url.Values{"device": {string(d.ID)}, "group": {string(d.GroupID)}, "status": {"undefined"}}.Encode()
 	out := []tally{{Label: "Undecided", Tone: "orange", N: d.Pending, Href: undecided}}
 	for _, a := range verdicts() {
 		out = append(out, tally{Label: verdictWord(a), Tone: verdictTone(a), N: n[a], Href: here + "/updates?verdict=" + string(a)})

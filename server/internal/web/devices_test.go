@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -76,6 +77,28 @@ func TestDevicePage_ShowsFactsProgressAndTheReasonsOfEveryUpdate(t *testing.T) {
 	expect(t, b.get("/devices/web1/updates?sort=nonsense"), 422)
 	expect(t, b.get("/devices/web1/updates?cursor=-1"), 422)
 	has(t, expect(t, b.get("/devices/web1/updates.json"), 200), `"name":"openssl"`)
+}
+
+// TestDevicePage_NumbersOpenListsOfAsManyUpdates decides in the device's own group, which the root group does not see.
+func TestDevicePage_NumbersOpenListsOfAsManyUpdates(t *testing.T) {
+	s := newSite(t)
+	s.device.Has("vim", "1")
+	s.device.Offer("vim", "2", nil)
+	s.device.CheckIn()
+	expect(t, s.browser(s.tokens["a"]).decides(url.Values{"status": {"approved"}, "select": {s.update}, "scope": {"g-team"}}), 303)
+	b := s.browser(s.tokens["v"])
+	page := expect(t, b.get("/devices/web1"), 200)
+	tallies := regexp.MustCompile(`class="tally[^>]*href="([^"]+)">\s*<span class="n">(\d+)</span><span class="label">([^<]+)<`).FindAllStringSubmatch(page, -1)
+	if len(tallies) != 5 {
+		t.Fatalf("%d numbers on the page", len(tallies))
+	}
+	for _, m := range tallies {
+		list := expect(t, b.get(strings.ReplaceAll(m[1], "&amp;", "&")), 200)
+		if n := strings.Count(list, "<tr data-row"); fmt.Sprint(n) != m[2] {
+			t.Errorf("%s says %s, and its list has %d", m[3], m[2], n)
+		}
+	}
+	has(t, page, `<span class="n">1</span><span class="label">Undecided`, `<span class="n">1</span><span class="label">To install`)
 }
 
 func TestV1_LivePieceTellsWhatIsUnderWayAndSpeedsUp(t *testing.T) {
