@@ -112,11 +112,15 @@ func TestUnknownHolds_WhatAPublisherSaysThatNobodyUnderstandsIsListedAndHeldWith
 		v.until("the status speaks of it", func() bool { return strings.Contains(v.assent("status"), "two releases with one version") })
 		v.assent("update", "approve", "ledger@2.0")
 		v.refresh()
-		if now := v.becomes("web1", "ledger@2.0", "blocked"); now.Cause != "digest_mismatch" {
-			t.Errorf("%+v", now)
-		}
-		if got := v.run("web1", "cat", "/opt/assent/acme/ledger/current/version"); got != "1.0\n" {
-			t.Errorf("ledger is %q", got)
+		// Whether the device saw the second content before the approval or after it: only the first one may come.
+		var now standing
+		v.until("the device settled it", func() bool {
+			now = v.on("web1", "ledger@2.0")
+			return now.State == "blocked" || now.State == "installed"
+		})
+		got := v.run("web1", "cat", "/opt/assent/acme/ledger/current/version")
+		if now.State == "blocked" && (now.Cause != "digest_mismatch" || got != "1.0\n") || now.State == "installed" && got != "2.0\n" {
+			t.Errorf("ledger is %q, and %+v", got, now)
 		}
 	})
 
