@@ -57,13 +57,13 @@ func TestBrowser_ApprovesAndDeclinesWithoutScript(t *testing.T) {
 	b.signIn(s.tokens["a"], "/updates")
 	_, err := chromedp.Call(b.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 	must(t, err)
-	for button, want := range map[string]string{"declined": "declined"} {
+	for _, want := range []string{"approved", "declined"} {
 		b.open("/updates?group=g-team")
-		b.do(chromedp.Click(`[name=select]`), chromedp.Click(`.selection-bar button[value="`+button+`"]`), chromedp.WaitVisible(`[data-decide]`), chromedp.Click(`[data-decide]`), chromedp.WaitVisible(`.toasts form button`))
+		b.do(chromedp.Click(`[name=select]`), chromedp.Click(`.selection-bar button[value="`+want+`"]`), chromedp.WaitVisible(`[data-decide]`), chromedp.Click(`[data-decide]`), chromedp.WaitVisible(`.toasts form button`))
 		if got := s.browser(s.tokens["a"]).status("g-team", s.update); got != want {
 			t.Errorf("it is %s, want %s", got, want)
 		}
-		b.do(chromedp.Click(`.toasts form button`), chromedp.WaitVisible(`.toasts [data-toast]`))
+		b.do(chromedp.Click(`.toasts form button`), chromedp.WaitVisible(`#status`))
 		if got := s.browser(s.tokens["a"]).status("g-team", s.update); got != "undefined" {
 			t.Errorf("after the undo it is %s", got)
 		}

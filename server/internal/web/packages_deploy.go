@@ -56,7 +56,7 @@ type deployForm struct{ Package, Update, Group, Devices, Reason string }
 // deployView says what a deployment means for each device, before the button.
 type deployView struct {
 	Form            deployForm
-	What            string
+	What, WhatHref  string
 	Scopes          []decideScope
 	Outcome         client.DeployOutcome
 	Devices         []deployDevice
@@ -115,7 +115,14 @@ func (s *server) deployLook(v *Visit) (deployView, client.DeployRequest, error) 
 		if err != nil {
 			return view, client.DeployRequest{}, err
 		}
-		view.What, view.Form.Package = p.Name, p.ID
+		view.What, view.Form.Package, view.WhatHref = p.Name, p.ID, packageHref(p.ID)
+	}
+	if form.Update != "" {
+		u, err := s.Decide.Get(v.Context(), v.Who(), form.Update, string(v.Group().ID))
+		if err != nil {
+			return view, client.DeployRequest{}, err
+		}
+		view.What, view.WhatHref = u.Name+" "+u.Version, updateHref(string(u.ID))
 	}
 	r, ready, err := form.request()
 	if problem, ok := decideRefusal(err); ok {
@@ -144,7 +151,7 @@ const maxDeployShown = 200
 // fill arranges an outcome for the page.
 func (view *deployView) fill(r client.DeployRequest) {
 	o := view.Outcome
-	view.What = o.Update.Name + " " + o.Update.Version
+	view.What, view.WhatHref = o.Update.Name+" "+o.Update.Version, updateHref(string(o.Update.ID))
 	for _, d := range o.Devices[:min(len(o.Devices), maxDeployShown)] {
 		word, tone := deployWord(d.Answer)
 		view.Devices = append(view.Devices, deployDevice{d, word, tone})

@@ -34,7 +34,7 @@ func thingRows() []row {
 		{"GET", "/deployments", readers, "", 200},
 		{"GET", "/deployments/new?update={update}", approvers, "", 200},
 		{"POST", "/deployments/new", approvers, "update=none&to=g-team", 404},
-		{"POST", "/deployments", approvers, "update={update}", 200},
+		{"POST", "/deployments", approvers, "update=none", 404},
 		{"POST", "/deployments/99/end", approvers, "", 404},
 	}
 }
