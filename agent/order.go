@@ -27,6 +27,7 @@ type order struct {
 	kind      kind
 	exclusive bool           // in a transaction of its own
 	closure   []string       // updates that it needs with it or before it
+	after     []string       // those of closure that must be installed before it
 	left      []catalog.Item // of a removal: what is still there
 	key       string         // what its attempts count for: the plan's digest, or the act that takes it back
 }
@@ -106,7 +107,7 @@ func ordersOf(h *held) []order {
 		out = append(out, order{kind: toRemove, key: actKey(rm.Act), Part: journal.Part{Update: rm.Update, Act: rm.Act, Items: rm.Items}})
 	}
 	for _, in := range h.plan.Install {
-		out = append(out, order{key: h.body.Plan, closure: in.Closure, exclusive: in.Exclusive || slices.ContainsFunc(in.Items, own),
+		out = append(out, order{key: h.body.Plan, closure: in.Closure, after: in.After, exclusive: in.Exclusive || slices.ContainsFunc(in.Items, own),
 			Part: journal.Part{Update: in.Update, Release: in.Release, Items: in.Items, Extras: in.Extras, Probe: in.Probe}})
 	}
 	return out

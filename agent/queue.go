@@ -43,6 +43,11 @@ func together(a, b order) bool {
 	return a.kind == b.kind && a.side() == b.side() && (!a.exclusive && !b.exclusive || a.Update == b.Update)
 }
 
+// follows reports whether need must be installed before o: it is a prerequisite, or cannot be one transaction with it.
+func (o order) follows(need order) bool {
+	return !together(o, need) || slices.Contains(o.after, string(need.Update))
+}
+
 // next takes the orders of one transaction out of the queue; none when nothing more can be done in this pass.
 func (q *queue) next() []order {
 	var batch []order
@@ -61,7 +66,7 @@ func (q *queue) next() []order {
 }
 
 // holdup is the order that o cannot go before; nil if there is none. What may be one transaction with o only has to be
-// ready for it, the rest has to be installed.
+// ready for it; the rest, prerequisites among it (T3), has to be installed.
 func (q *queue) holdup(o order) *order {
 	seen := map[string]bool{}
 	var look func(o order) *order
@@ -72,7 +77,7 @@ func (q *queue) holdup(o order) *order {
 			if !missing || seen[id] {
 				continue
 			}
-			if !together(o, need) || q.waits(need) {
+			if o.follows(need) || q.waits(need) {
 				return &need
 			}
 			if h := look(need); h != nil {
@@ -128,7 +133,7 @@ func (a *Agent) tellWaiting(h *held, q *queue) error {
 	var rec journal.Record
 	for _, o := range q.open {
 		on := q.holdup(o)
-		if on == nil || together(o, *on) {
+		if on == nil || !o.follows(*on) {
 			continue
 		}
 		if q.circular(o) {

@@ -27,6 +27,9 @@ func TestQueueGivesEachOrderOutAtMostOnceInPureTransactionsAndNothingBeforeWhatI
 			for _, j := range rapid.SliceOfN(rapid.IntRange(0, n-1), 0, 2).Draw(r, "closure") {
 				if open[i].kind == toInstall && i != j {
 					open[i].closure = append(open[i].closure, string(open[j].Update))
+					if rapid.Bool().Draw(r, "prerequisite") {
+						open[i].after = append(open[i].after, string(open[j].Update))
+					}
 				}
 			}
 		}
@@ -49,6 +52,11 @@ func TestQueueGivesEachOrderOutAtMostOnceInPureTransactionsAndNothingBeforeWhatI
 				given[o.Update] = true
 				if o.kind != batch[0].kind || o.side() != batch[0].side() || o.exclusive && len(batch) > 1 {
 					r.Fatalf("%s and %s are one transaction", o.name(), batch[0].name())
+				}
+				for _, id := range o.after {
+					if _, missing := q.missing[id]; missing {
+						r.Fatalf("%s goes before its prerequisite is installed", o.name())
+					}
 				}
 				for _, id := range o.closure {
 					if need, missing := q.missing[id]; missing && !contains(batch, need) && (!together(o, need) || !given[need.Update]) {

@@ -27,7 +27,7 @@ func (c *computation) settle() {
 
 // admitClosure checks everything that apt would change with v, and fills Extras, With and Download.
 func (c *computation) admitClosure(v *candidate) bool {
-	v.Extras, v.With = nil, nil
+	v.Extras, v.With, v.after = nil, nil, nil
 	var needs []catalog.Release
 	if !c.admitRequirements(v, &needs) {
 		return false

@@ -44,6 +44,7 @@ type candidate struct {
 	update  catalog.Update
 	covered map[string][]string // item key -> digests that the approval binds
 	called  bool                // a prerequisite that another update called in
+	after   []catalog.UpdateID  // prerequisites among With
 }
 
 func (v *Verdict) say(rule, format string, args ...any) {

@@ -247,7 +247,7 @@ func (c *computation) admitRequirements(v *candidate, needs *[]catalog.Release) 
 			v.hold(installation.UnknownData, "its prerequisites form a circle with %s %s", m.Release.Name, m.Release.Version)
 			return false
 		default:
-			v.With = append(v.With, m.Update)
+			v.With, v.after = append(v.With, m.Update), append(v.after, m.Update)
 		}
 	}
 	return true

@@ -286,8 +286,8 @@ func TestT3_PrerequisitesComeAlongOrAreNamed(t *testing.T) {
 	want(t, verdict(t, res, r), plan.Install, "")
 	want(t, verdict(t, res, pre), plan.Install, "") // called in, though nobody deployed it
 	in := slices.IndexFunc(res.Plan.Install, func(p wire.PlanInstall) bool { return p.Release == r })
-	if !slices.Contains(res.Plan.Install[in].Closure, string(pre.ID())) {
-		t.Errorf("%+v", res.Plan.Install[in])
+	if it := res.Plan.Install[in]; !slices.Contains(it.Closure, string(pre.ID())) || !slices.Equal(it.After, []string{string(pre.ID())}) {
+		t.Errorf("%+v", it)
 	}
 	w.decide(pre, "test", approval.Declined)
 	res = w.compute()

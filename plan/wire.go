@@ -17,7 +17,7 @@ func (c *computation) plan() wire.Plan {
 	for _, v := range c.candidates {
 		switch {
 		case v.Action == Install:
-			in := wire.PlanInstall{Update: v.Update, Release: v.Release, Items: v.Items, Extras: v.Extras, Closure: ids(v.With)}
+			in := wire.PlanInstall{Update: v.Update, Release: v.Release, Items: v.Items, Extras: v.Extras, Closure: ids(v.With), After: ids(v.after)}
 			if pub := v.update.Published; pub != nil {
 				in.Exclusive, in.Probe = pub.Exclusive, pub.Probe
 			}

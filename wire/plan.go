@@ -54,6 +54,8 @@ type PlanInstall struct {
 	Items   []catalog.Item   `json:"items"`             // to be installed, exactly these versions and digests
 	Extras  []catalog.Item   `json:"extras,omitempty"`  // new packages that the approval also covers, if apt needs them
 	Closure []string         `json:"closure,omitempty"` // ids of other installs of this plan that it needs with it or before it
+	// After are those of Closure that must be installed before it, in a transaction of their own: its prerequisites.
+	After []string `json:"after,omitempty"`
 	// Exclusive asks for a transaction of its own.
 	Exclusive bool `json:"exclusive,omitempty"`
 	// Probe is the publisher's health check: without it passing, the install did not succeed (V3).

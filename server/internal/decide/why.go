@@ -61,6 +61,8 @@ func (m *moment) notApplicable(d index.Device, u index.Update) string {
 	}
 	have, _ := installedSource(d, u)
 	switch {
+	case u.Published != nil && len(u.Published.Unknown) > 0:
+		return fmt.Sprintf("this server cannot read all that its publisher says of it (%s), and the device does not offer to take it", u.Published.Unknown[0])
 	case have == "":
 		return fmt.Sprintf("not applicable: nothing of %s is installed on the device", u.Name)
 	case have == u.Version:
