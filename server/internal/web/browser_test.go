@@ -32,7 +32,7 @@ type tab struct {
 // chromium starts Debian's Chromium and opens a tab. A test fails if anything was blocked, thrown or not found on it.
 func (s *site) chromium(t *testing.T) *tab {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("/usr/bin/chromium"), chromedp.NoSandbox, chromedp.DisableGPU)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
@@ -40,7 +40,7 @@ func (s *site) chromium(t *testing.T) *tab {
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
 	b := &tab{t: t, ctx: ctx, url: s.URL}
-	b.do(chromedp.EmulateViewport(1440, 900))
+	must(t, chromedp.Do(ctx, chromedp.EmulateViewport(1440, 900))) // starts the browser, which lives as long as this context
 	if err := chromedp.Listen(ctx, b.listen); err != nil {
 		t.Fatal(err)
 	}
@@ -77,10 +77,19 @@ func (b *tab) listen(ev any) {
 	}
 }
 
+// do acts on the page, one step after another. A step that met the page while it was changing is taken again.
 func (b *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	if err := chromedp.Do(b.ctx, actions...); err != nil {
-		b.t.Fatalf("%v; the page says %s", err, b.says())
+	ctx, cancel := context.WithTimeout(b.ctx, 30*time.Second)
+	defer cancel()
+	for _, a := range actions {
+		err := chromedp.Do(ctx, a)
+		for err != nil && ctx.Err() == nil && (strings.Contains(err.Error(), "Cannot find context") || strings.Contains(err.Error(), "ould not find node")) {
+			err = chromedp.Do(ctx, a)
+		}
+		if err != nil {
+			b.t.Fatalf("%v; the page says %s", err, b.says())
+		}
 	}
 }
 
