@@ -146,7 +146,9 @@ func (s *server) frame(v *Visit, view any) frame {
 	}
 	if v.session != nil {
 		f.Name, f.Role, f.Menu, f.Groups, f.Group = v.Session.Name, string(v.Session.Role), s.menuFor(v), v.groups, v.group
-		f.Toasts = v.session.unseen()
+		if v.Request.Header.Get("HX-Request") == "" { // of what htmx asks for, only a piece is shown
+			f.Toasts = v.session.unseen()
+		}
 	}
 	return f
 }

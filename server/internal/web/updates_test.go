@@ -3,6 +3,7 @@ package web_test
 import (
 	"html"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"slices"
@@ -328,5 +329,23 @@ func TestUpdatePage_SaysWhereItStandsAndWhoDecided(t *testing.T) {
 	}
 	if page := text(t, b.get("/updates/"+s.update+"/rollback")); !strings.Contains(page, "web1") || !strings.Contains(page, "Goes back") {
 		t.Error("the rollback's page does not say what each device can")
+	}
+}
+
+// TestToasts_AreNotLostToAPageThatFollows lets another tab's queue ask before the person sees what the act did.
+func TestToasts_AreNotLostToAPageThatFollows(t *testing.T) {
+	s := newSite(t)
+	b := s.browser(s.tokens["a"])
+	b.decides(url.Values{"status": {"approved"}, "select": {s.update}, "scope": {"g-team"}})
+	r := httptest.NewRequest(http.MethodGet, "/queue?after=0&round=3", nil)
+	r.Header.Set("Cookie", "assent="+b.cookie)
+	r.Header.Set("HX-Request", "true")
+	rec := httptest.NewRecorder()
+	s.Handler.ServeHTTP(rec, r)
+	if rec.Code != http.StatusOK || strings.Contains(rec.Body.String(), "Approved openssl") {
+		t.Errorf("the piece has the message: %d", rec.Code)
+	}
+	if page := text(t, b.get("/updates")); !strings.Contains(page, "Approved openssl 3.0.2 in Team") {
+		t.Error("the message is lost")
 	}
 }
