@@ -74,11 +74,14 @@ func (q *queue) holdup(o order) *order {
 		seen[string(o.Update)] = true
 		for _, id := range o.closure {
 			need, missing := q.missing[id]
-			if !missing || seen[id] {
+			if !missing {
 				continue
 			}
 			if o.follows(need) || q.waits(need) {
-				return &need
+				return &need // also where that leads back to the beginning: it cannot be carried out
+			}
+			if seen[id] {
+				continue
 			}
 			if h := look(need); h != nil {
 				return h
