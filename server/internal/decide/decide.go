@@ -159,7 +159,12 @@ func (s *Service) prepare(v *index.View, who auth.Actor, d client.Decide) (*act,
 			a.skipped = append(a.skipped, client.Skipped{UpdateRef: ref(u), Code: bulkCode(refusal.Code), Message: refusal.Message})
 		}
 	}
-	a.body.Accepts = accepts(v, d, a.updates)
+	if a.body.Accepts = accepts(v, d, a.updates); len(a.body.Accepts) > 0 {
+		// A licence binds the whole installation, whatever the scope of the approval.
+		if err := who.CanAll(ledger.Approver); err != nil {
+			return nil, err
+		}
+	}
 	return a, nil
 }
 

@@ -11,6 +11,8 @@ import (
 	"assent/client"
 	"assent/fault"
 	"assent/fleet"
+	"assent/ledger"
+	"assent/server/internal/auth"
 	"assent/server/internal/index/indextest"
 )
 
@@ -113,6 +115,17 @@ func TestA7_AgreementsAreAcceptedInTheApproveActAndWithdrawn(t *testing.T) {
 	}
 	if got := o.installs("d1"); len(got) != 0 {
 		t.Errorf("after the withdrawal the plan still has %v", got)
+	}
+}
+
+func TestA7_WhoApprovesForOneGroupAcceptsNoAgreementForAll(t *testing.T) {
+	o := feedShop(t, changed("ledger", "2.0", func(p *catalog.Publication) { p.Agreements = licence("a") }))
+	o.Group("web", fleet.Root)
+	d := approve("ledger@2.0")
+	d.Scope, d.AcceptAgreements = "web", []string{licence("a")[0].Digest()}
+	local := auth.Actor{Name: "wes", Role: ledger.Approver, Scope: "web"}
+	if _, err := o.decide.Decide(t.Context(), local, d); !errors.Is(err, fault.Forbidden) {
+		t.Errorf("%v", err)
 	}
 }
 
