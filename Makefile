@@ -18,9 +18,9 @@ setup: ## install the Debian packages that tests and demo need
 assets: ## fetch the console's style sheet, icons and scripts by their lock file, if they are not there
 	@server/internal/web/assets/build.sh
 
-build: assets ## build the three programs and the lab into bin/, and a newer server for the story of its upgrade
+build: assets ## build the three programs and the lab into bin/, and newer builds of server and agent for the story of their upgrades
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/... ./lab/cmd/... ./e2e/cmd/...
-	go build -trimpath -ldflags '-s -w -X main.version=0.2.0' -o bin/next/ ./cmd/assentd
+	go build -trimpath -ldflags '-s -w -X main.version=0.2.0' -o bin/next/ ./cmd/assentd ./cmd/assent-agent
 
 demo: setup build ## run the story on real devices and leave them running
 	bin/assent-demo up

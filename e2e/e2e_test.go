@@ -37,7 +37,7 @@ func build(m *testing.M) (int, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("build the programs: %w\n%s", err, out)
 	}
-	next := exec.CommandContext(context.Background(), "go", "build", "-ldflags", "-X main.version="+stage.NextVersion, "-o", dir+"/next/", "assent/cmd/assentd")
+	next := exec.CommandContext(context.Background(), "go", "build", "-ldflags", "-X main.version="+stage.NextVersion, "-o", dir+"/next/", "assent/cmd/assentd", "assent/cmd/assent-agent")
 	next.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := next.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("build the newer server: %w\n%s", err, out)

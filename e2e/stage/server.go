@@ -36,8 +36,11 @@ type Server struct {
 	done    chan struct{}
 }
 
-// NextVersion is the version of the newer build of assentd that lies in "next" below the programs.
+// NextVersion is the version of the newer builds of assentd and the agent that lie in "next" below the programs.
 const NextVersion = "0.2.0"
+
+// Next is a newer build of a program.
+func (s *Stage) Next(program string) string { return filepath.Join(s.cfg.Bin, "next", program) }
 
 // UpgradeSignal asks the process that opened a stage to upgrade its server.
 const UpgradeSignal = syscall.SIGUSR1
@@ -51,7 +54,7 @@ func (v *Server) Upgrade(ctx context.Context) error {
 	if err := v.Stop(); err != nil {
 		return err
 	}
-	v.program = filepath.Join(v.stage.cfg.Bin, "next", "assentd")
+	v.program = v.stage.Next("assentd")
 	return v.Start(ctx)
 }
 

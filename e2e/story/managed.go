@@ -3,6 +3,7 @@ package story
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"os"
 	"strings"
 
 	"assent/e2e/stage"
@@ -67,6 +68,8 @@ func (t *Teller) managed() {
 	t.gate(v)
 	t.recall(v)
 	t.content(v)
+	t.stays(v)
+	t.itself()
 }
 
 func (t *Teller) subscribe(v *stage.Vendor) {
@@ -229,6 +232,65 @@ func (t *Teller) content(v *stage.Vendor) {
 	})
 	t.assent("why", "web1", "acme-signatures@2026.11.2")
 	t.serves("2026.11.1", "test1", "web1", "web2", "db1")
+}
+
+func (t *Teller) stays(v *stage.Vendor) {
+	t.chapter("16. What cannot be uninstalled stays where it is, says so, and goes nowhere else")
+	driver := made[string](t)(v.Deb(debrepo.Package{Name: "acme-driver", Version: "1.0", Description: "Acme's printer driver"}))
+	t.vendor("feed", "add", v.Dir, driver, "--not-removable", "it has written its firmware")
+	t.publish(v)
+	t.assent("update", "approve", "acme-driver@1.0")
+	t.assent("package", "deploy", "--update", "acme-driver@1.0", "--to", "web1")
+	t.has("acme-driver", "1.0", "web1")
+	t.known("acme-driver@1.0", 1)
+	t.assent("update", "decline", "acme-driver@1.0", "--reason", "prints upside down")
+	t.until("it says so", patience, func() bool {
+		a, err := t.Stage.CLI(t.ctx, "why", "web1", "acme-driver@1.0")
+		return err == nil && strings.Contains(a.Stdout, "cannot be uninstalled")
+	})
+	t.assent("why", "web1", "acme-driver@1.0")
+	t.version("web1", "acme-driver", "1.0")
+	t.version("web2", "acme-driver", "")
+}
+
+// agents reports which version of the agent a device runs.
+func (t *Teller) agents(device string) string {
+	var d struct{ Agent string }
+	t.ask(&d, "device", "show", device)
+	return d.Agent
+}
+
+func (t *Teller) itself() {
+	t.chapter("17. Assent itself is a component: approved like any other, blocked where it is declined, never uninstalled")
+	if t.err != nil {
+		return
+	}
+	maker, err := t.Stage.NewVendor("assent")
+	if err != nil {
+		t.fail("%w", err)
+		return
+	}
+	program := made[[]byte](t)(os.ReadFile(t.Stage.Next("assent-agent")))
+	file := made[string](t)(maker.Tree("assent-agent.tar", map[string]string{"assent-agent": string(program)}))
+	t.vendor("feed", "init", maker.Dir, "--name", maker.Name)
+	t.vendor("feed", "add", maker.Dir, file, "--application", "assent-agent", "--version", stage.NextVersion, "--class", "component",
+		"--platform", "linux///"+debrepo.HostArch(), "--not-removable", "it is Assent itself")
+	t.vendor("feed", "sign", maker.Dir)
+	t.vendor("feed", "publish", maker.Dir, maker.Out())
+	t.assent("feed", "subscribe", maker.Name, maker.URL, "--root", maker.Root())
+	ref := "assent-agent@" + stage.NextVersion
+	t.until("the devices say that they could take it", patience, func() bool {
+		rows := t.updates("--class", "component")
+		return len(rows) == 1 && rows[0].Needed == 4
+	})
+	t.assent("update", "list", "--class", "component")
+	t.assent("update", "decline", ref, "--group", "Production", "--reason", "after the holidays")
+	t.assent("update", "approve", ref, "--group", "Test")
+	t.until("test1 runs the newer agent, which has proven itself", patience, func() bool { return t.agents("test1") == stage.NextVersion })
+	t.assent("why", "web1", ref)
+	if t.err == nil && t.agents("web1") == stage.NextVersion {
+		t.fail("web1 took a component that is declined there")
+	}
 }
 
 // serves waits until devices have a set as the one in use.

@@ -248,7 +248,7 @@ func (t *Teller) except() {
 }
 
 func (t *Teller) prove() {
-	t.chapter("16. Prove it: the ledger")
+	t.chapter("18. Prove it: the ledger")
 	t.assent("ledger", "list", "--limit", "12")
 	file := filepath.Join(t.Stage.Dir(), "ledger.jsonl")
 	t.assent("ledger", "export", "--output", file)
