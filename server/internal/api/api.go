@@ -127,7 +127,7 @@ func check(routes []Route) error {
 	for _, r := range routes {
 		key := r.Method + " " + r.Path
 		switch {
-		case !r.Need.valid():
+		case !r.Need.Valid():
 			return fmt.Errorf("api: the route %s has no policy", key)
 		case seen[key]:
 			return fmt.Errorf("api: the route %s stands twice", key)

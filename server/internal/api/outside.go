@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"assent/fault"
+	"assent/server/internal/reply"
 )
 
 // outside wraps the routes in what holds for every request, whatever its address.
@@ -22,7 +23,7 @@ func (s *server) outside(routes http.Handler) http.Handler {
 func (s *server) observed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
+		rec := &reply.Recorder{ResponseWriter: w, Status: http.StatusOK}
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -30,12 +31,12 @@ func (s *server) observed(next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		defer func() {
 			p := recover()
-			if p != nil && p != http.ErrAbortHandler && !rec.wrote { //nolint:errorlint // what was panicked need not be an error
+			if p != nil && p != http.ErrAbortHandler && !rec.Wrote { //nolint:errorlint // what was panicked need not be an error
 				s.panicked(rec, r, p)
 				p = nil
 			}
-			s.Observe(r.Pattern, rec.status, time.Since(start))
-			s.Log.Debug("request", "method", r.Method, "route", r.Pattern, "status", rec.status, "took", time.Since(start))
+			s.Observe(r.Pattern, rec.Status, time.Since(start))
+			s.Log.Debug("request", "method", r.Method, "route", r.Pattern, "status", rec.Status, "took", time.Since(start))
 			if p != nil {
 				panic(http.ErrAbortHandler) // half an answer must not look whole
 			}
@@ -45,7 +46,7 @@ func (s *server) observed(next http.Handler) http.Handler {
 }
 
 // panicked answers what a bug left unanswered.
-func (s *server) panicked(rec *recorder, r *http.Request, p any) {
+func (s *server) panicked(rec *reply.Recorder, r *http.Request, p any) {
 	s.Log.Error("panic in a handler", "route", r.Pattern, "panic", p, "stack", string(debug.Stack()))
 	s.refuse(rec, fault.New(fault.Internal, "internal", "Internal error. The server's log has the details."))
 }
@@ -79,14 +80,7 @@ func isJSON(values []string) bool {
 func (s *server) nowhere(mux *http.ServeMux) http.HandlerFunc {
 	methods := []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
 	return func(w http.ResponseWriter, r *http.Request) {
-		var allow []string
-		for _, m := range methods {
-			other := r.Clone(r.Context())
-			other.Method = m
-			if _, pattern := mux.Handler(other); pattern != "/" && pattern != "" {
-				allow = append(allow, m)
-			}
-		}
+		allow := reply.Methods(mux, r, methods...)
 		if len(allow) == 0 {
 			s.refuse(w, errNoRoute)
 			return
@@ -95,27 +89,3 @@ func (s *server) nowhere(mux *http.ServeMux) http.HandlerFunc {
 		problemOf(http.StatusMethodNotAllowed, errNoMethod).write(w)
 	}
 }
-
-// recorder remembers how a request was answered.
-type recorder struct {
-	http.ResponseWriter
-	status int
-	wrote  bool
-}
-
-// WriteHeader notes the status.
-func (r *recorder) WriteHeader(status int) {
-	if !r.wrote {
-		r.status, r.wrote = status, true
-	}
-	r.ResponseWriter.WriteHeader(status)
-}
-
-// Write notes that the answer has begun.
-func (r *recorder) Write(b []byte) (int, error) {
-	r.wrote = true
-	return r.ResponseWriter.Write(b)
-}
-
-// Unwrap lets http.ResponseController reach the connection.
-func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

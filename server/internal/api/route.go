@@ -10,59 +10,21 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"assent/ledger"
 	"assent/server/internal/auth"
 )
 
-// Need says what a caller must hold for a route. Whether the role counts for the objects at hand is then
-// checked by the service. The zero value is no policy: New refuses it.
-type Need uint8
+// Need is the policy of a route.
+type Need = auth.Need
 
 // The policies.
 const (
-	Public Need = iota + 1
-	Viewer
-	Approver
-	Administrator
-	ViewerOfAll        // a viewer whose role counts in the root group: what shows the whole installation
-	AdministratorOfAll // an administrator whose role counts in the root group
+	Public             = auth.Public
+	Viewer             = auth.Viewer
+	Approver           = auth.Approver
+	Administrator      = auth.Administrator
+	ViewerOfAll        = auth.ViewerOfAll
+	AdministratorOfAll = auth.AdministratorOfAll
 )
-
-// meaning is what a policy asks for: a role, whether it must count in the root group, and for whom that is.
-type meaning struct {
-	role ledger.Role
-	all  bool
-	text string
-}
-
-func (n Need) meaning() (meaning, bool) {
-	switch n {
-	case Public:
-		return meaning{text: "anybody"}, true
-	case Viewer:
-		return meaning{role: ledger.Viewer, text: "viewers"}, true
-	case Approver:
-		return meaning{role: ledger.Approver, text: "approvers"}, true
-	case Administrator:
-		return meaning{role: ledger.Administrator, text: "administrators"}, true
-	case ViewerOfAll:
-		return meaning{role: ledger.Viewer, all: true, text: "viewers of the root group"}, true
-	case AdministratorOfAll:
-		return meaning{role: ledger.Administrator, all: true, text: "administrators of the root group"}, true
-	}
-	return meaning{}, false
-}
-
-func (n Need) valid() bool { _, ok := n.meaning(); return ok }
-
-// admits refuses an actor who may not call the route.
-func (n Need) admits(a auth.Actor) error {
-	need, ok := n.meaning()
-	if ok && !need.all && a.Has(need.role) {
-		return nil
-	}
-	return a.CanAll(need.role)
-}
 
 // Route is one line of the table: data, so that tests can call every route with every role.
 type Route struct {
@@ -136,9 +98,8 @@ const (
 // operation is what huma needs to know of a route. The policy is its first middleware: it runs before
 // parameters and body are read.
 func (s *server) operation(r Route) huma.Operation {
-	need, _ := r.Need.meaning() // check made sure of it
 	op := huma.Operation{Method: r.Method, Path: r.Path, OperationID: r.id, Summary: r.Summary,
-		Description: "For " + need.text + ".", Tags: []string{tag(r.Path)},
+		Description: "For " + r.Need.Whom() + ".", Tags: []string{tag(r.Path)},
 		MaxBodyBytes: maxBody, BodyReadTimeout: bodyTimeout,
 		Middlewares: huma.Middlewares{s.policy(r)},
 		Responses:   map[string]*huma.Response{"default": problemResponse()},
@@ -176,7 +137,7 @@ func (s *server) policy(r Route) func(huma.Context, func(huma.Context)) {
 		}
 		session, err := s.Auth.Authenticate(ctx.Header("Authorization"), ctx.RemoteAddr())
 		if err == nil {
-			err = r.Need.admits(session.Actor)
+			err = r.Need.Admits(session.Actor)
 		}
 		if err != nil {
 			_, w := humago.Unwrap(ctx)

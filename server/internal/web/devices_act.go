@@ -42,7 +42,7 @@ func deviceActs() []deviceAct {
 func findDeviceAct(v *Visit, name string) (deviceAct, error) {
 	for _, a := range deviceActs() {
 		if a.Name == name {
-			return a, a.Need.admits(v.Who())
+			return a, a.Need.Admits(v.Who())
 		}
 	}
 	return deviceAct{}, fault.New(fault.Invalid, "act_unknown", "Choose what to do with the devices.").On("act")

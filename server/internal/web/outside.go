@@ -13,6 +13,7 @@ import (
 
 	"assent/fault"
 	"assent/server/internal/auth"
+	"assent/server/internal/reply"
 )
 
 // policy is the Content-Security-Policy of every page: nothing but our own files, no inline script or style.
@@ -40,7 +41,7 @@ func (s *server) outside(routes http.Handler) http.Handler {
 func (s *server) observed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
+		rec := &reply.Recorder{ResponseWriter: w, Status: http.StatusOK}
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -51,13 +52,13 @@ func (s *server) observed(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		defer func() {
 			p := recover()
-			if p != nil && p != http.ErrAbortHandler && !rec.wrote { //nolint:errorlint // what was panicked need not be an error
+			if p != nil && p != http.ErrAbortHandler && !rec.Wrote { //nolint:errorlint // what was panicked need not be an error
 				s.Log.Error("panic in a page", "route", r.Pattern, "panic", p, "stack", string(debug.Stack()))
 				s.refuse(rec, &Visit{Request: r}, errors.New("panic"))
 				p = nil
 			}
-			s.Observe(r.Pattern, rec.status, time.Since(start))
-			s.Log.Debug("request", "method", r.Method, "route", r.Pattern, "status", rec.status, "took", time.Since(start))
+			s.Observe(r.Pattern, rec.Status, time.Since(start))
+			s.Log.Debug("request", "method", r.Method, "route", r.Pattern, "status", rec.Status, "took", time.Since(start))
 			if p != nil {
 				panic(http.ErrAbortHandler) // half an answer must not look whole
 			}
@@ -99,7 +100,7 @@ func (s *server) admit(v *Visit, r Route) error {
 	if !ok {
 		return errSignedIn
 	}
-	if err := r.Need.admits(who.Actor); err != nil {
+	if err := r.Need.Admits(who.Actor); err != nil {
 		return err
 	}
 	return s.look(v)
@@ -204,14 +205,7 @@ func (s *server) nowhere(mux *http.ServeMux) http.HandlerFunc {
 		if v.session != nil {
 			_ = s.look(v) // the page shows what it can
 		}
-		var allow []string
-		for _, m := range []string{http.MethodGet, http.MethodPost} {
-			other := r.Clone(r.Context())
-			other.Method = m
-			if _, pattern := mux.Handler(other); pattern != "/" && pattern != "" {
-				allow = append(allow, m)
-			}
-		}
+		allow := reply.Methods(mux, r, http.MethodGet, http.MethodPost)
 		if len(allow) > 0 {
 			w.Header().Set("Allow", strings.Join(allow, ", "))
 			s.refuse(w, v, errNoMethod)
@@ -220,27 +214,3 @@ func (s *server) nowhere(mux *http.ServeMux) http.HandlerFunc {
 		s.refuse(w, v, errNoPage)
 	}
 }
-
-// recorder remembers how a request was answered.
-type recorder struct {
-	http.ResponseWriter
-	status int
-	wrote  bool
-}
-
-// WriteHeader notes the status.
-func (r *recorder) WriteHeader(status int) {
-	if !r.wrote {
-		r.status, r.wrote = status, true
-	}
-	r.ResponseWriter.WriteHeader(status)
-}
-
-// Write notes that the answer has begun.
-func (r *recorder) Write(b []byte) (int, error) {
-	r.wrote = true
-	return r.ResponseWriter.Write(b)
-}
-
-// Unwrap lets http.ResponseController reach the connection.
-func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

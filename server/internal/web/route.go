@@ -3,59 +3,21 @@ package web
 import (
 	"net/http"
 
-	"assent/ledger"
 	"assent/server/internal/auth"
 )
 
-// Need says what a person must hold for a route. Whether the role counts for the objects at hand is then checked
-// by the service. The zero value is no policy: New refuses it.
-type Need uint8
+// Need is the policy of a route.
+type Need = auth.Need
 
 // The policies.
 const (
-	Public Need = iota + 1
-	Viewer
-	Approver
-	Administrator
-	ViewerOfAll        // a viewer whose role counts in the root group: what shows the whole installation
-	AdministratorOfAll // an administrator whose role counts in the root group
+	Public             = auth.Public
+	Viewer             = auth.Viewer
+	Approver           = auth.Approver
+	Administrator      = auth.Administrator
+	ViewerOfAll        = auth.ViewerOfAll
+	AdministratorOfAll = auth.AdministratorOfAll
 )
-
-// meaning is what a policy asks for: a role, and whether it must count in the root group.
-type meaning struct {
-	role ledger.Role
-	all  bool
-}
-
-func (n Need) meaning() (meaning, bool) {
-	switch n {
-	case Public:
-		return meaning{}, true
-	case Viewer:
-		return meaning{role: ledger.Viewer}, true
-	case Approver:
-		return meaning{role: ledger.Approver}, true
-	case Administrator:
-		return meaning{role: ledger.Administrator}, true
-	case ViewerOfAll:
-		return meaning{role: ledger.Viewer, all: true}, true
-	case AdministratorOfAll:
-		return meaning{role: ledger.Administrator, all: true}, true
-	}
-	return meaning{}, false
-}
-
-func (n Need) valid() bool { _, ok := n.meaning(); return ok }
-
-// admits refuses an actor who may not ask for the route.
-func (n Need) admits(a auth.Actor) error {
-	need, ok := n.meaning()
-	switch {
-	case ok && n == Public, ok && !need.all && a.Has(need.role):
-		return nil
-	}
-	return a.CanAll(need.role)
-}
 
 // Route is one line of the table: data, so that tests can call every route with every role.
 type Route struct {

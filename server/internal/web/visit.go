@@ -89,7 +89,7 @@ func (v *Visit) Toast(t Toast) {
 }
 
 // May tells whether the person's role suffices for a need: for what a page offers. The route is checked anyway.
-func (v *Visit) May(need Need) bool { return need.admits(v.Session.Actor) == nil }
+func (v *Visit) May(need Need) bool { return need.Admits(v.Session.Actor) == nil }
 
 // groupCache keeps the trees that people see until something changes.
 type groupCache struct {

@@ -111,7 +111,7 @@ func check(routes []Route) error {
 	for _, r := range routes {
 		key := r.Method + " " + r.Pattern
 		switch {
-		case !r.Need.valid():
+		case !r.Need.Valid():
 			return fmt.Errorf("web: the route %s has no policy", key)
 		case seen[key]:
 			return fmt.Errorf("web: the route %s stands twice", key)
