@@ -59,9 +59,10 @@ func TestPromise1_SwappedContentUnderTheSameVersionIsRefused(t *testing.T) {
 	s.fails("web1", approved, aptGet("install", "acme-tool=1.1")...)
 	s.has("web1", "acme-tool", "1.0")
 	s.tells("guard_refused", "acme-tool", approved, swapped)
-	if status := s.assent("status"); !strings.Contains(status, "acme-tool") || !strings.Contains(status, "different contents") {
-		t.Errorf("the status does not name the conflict:\n%s", status)
-	}
+	s.until("the status names the conflict", func() bool { // the event is faster than the scan that shows it
+		status := s.assent("status")
+		return strings.Contains(status, "acme-tool") && strings.Contains(status, "different contents")
+	})
 
 	s.publish(1) // Acme takes it back
 	s.refresh()
