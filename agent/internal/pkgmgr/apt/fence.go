@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"assent/agent/internal/durable"
 	"assent/agent/internal/pkgmgr"
 	"assent/wire"
 )
@@ -138,7 +139,7 @@ func writeAtomicIn(path string, body []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return writeAtomic(path, body, 0o644)
+	return durable.Write(path, body, 0o644, 0o700)
 }
 
 func (a *Apt) drop(name string) error {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"assent/agent/internal/command"
+	"assent/agent/internal/durable"
 	"assent/agent/internal/guard"
 	"assent/agent/internal/pkgmgr"
 )
@@ -127,11 +128,11 @@ func (a *Apt) settleRun(ctx context.Context, r run) error {
 		return nil
 	}
 	if command.Drop(r.dir) {
-		return writeAtomic(settled, nil, 0o600)
+		return durable.Write(settled, nil, 0o600, 0o700)
 	}
 	h, err := command.Find(r.dir)
 	if err != nil {
-		return writeAtomic(settled, nil, 0o600) // it was taken and died before it could begin
+		return durable.Write(settled, nil, 0o600, 0o700) // it was taken and died before it could begin
 	}
 	exit, err := h.Wait(ctx, command.Watch{Deadline: overrunAfter, Overrun: func() {
 		a.cfg.Log.Warn("a package manager run takes longer than it should; it is left alone", "dir", r.dir, "pid", h.PID)
@@ -147,7 +148,7 @@ func (a *Apt) settleRun(ctx context.Context, r run) error {
 	if err := a.recordContents(r.Transaction.Changes); err != nil {
 		return err
 	}
-	return writeAtomic(settled, nil, 0o600)
+	return durable.Write(settled, nil, 0o600, 0o700)
 }
 
 // markAuto repeats the last step of a run that ended before it.

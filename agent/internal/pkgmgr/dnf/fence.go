@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"assent/agent/internal/durable"
 	"assent/wire"
 )
 
@@ -57,7 +58,7 @@ func (d *Dnf) Fence(ctx context.Context, _ wire.Plan) error {
 				continue
 			}
 		}
-		if err := writeAtomic(path, plugin, 0o644, 0o755); err != nil {
+		if err := durable.Write(path, plugin, 0o644, 0o755); err != nil {
 			return fmt.Errorf("fence: %w", err)
 		}
 	}

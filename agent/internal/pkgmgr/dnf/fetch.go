@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 
+	"assent/agent/internal/durable"
 	"assent/agent/internal/pkgmgr"
 	"assent/catalog"
 	"assent/installation"
@@ -133,7 +134,7 @@ func (d *Dnf) stream(ctx context.Context, it catalog.Item, report func(int64)) (
 	if err := os.Rename(path, d.poolFile(it.SHA256)); err != nil {
 		return resumed, err
 	}
-	return resumed, syncDir(d.path("pool"))
+	return resumed, durable.Sync(d.path("pool"))
 }
 
 // rest reads what is missing, and one byte more than there should be if there is one.

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"assent/agent/internal/command"
+	"assent/agent/internal/durable"
 	"assent/agent/internal/pkgmgr"
 )
 
@@ -51,7 +52,7 @@ func (d *Dnf) settleRun(ctx context.Context, dir string) error {
 	}
 	h, err := command.Find(dir)
 	if command.Drop(dir) || err != nil { // it never began, or died before it could
-		return writeAtomic(settled, nil, 0o600, 0o700)
+		return durable.Write(settled, nil, 0o600, 0o700)
 	}
 	if _, err := h.Wait(ctx, command.Watch{Deadline: overrunAfter, Overrun: func() {
 		d.cfg.Log.Warn("a package manager run takes longer than it should; it is left alone", "dir", dir, "pid", h.PID)
@@ -69,7 +70,7 @@ func (d *Dnf) settleRun(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	return writeAtomic(settled, nil, 0o600, 0o700)
+	return durable.Write(settled, nil, 0o600, 0o700)
 }
 
 // forgetOldRuns removes the directories of all but the newest finished runs.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"assent/agent/internal/durable"
 	"assent/catalog"
 	"assent/feed"
 	"assent/wire"
@@ -231,36 +232,7 @@ func writeJSON(path string, v any) error {
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", filepath.Base(path), err)
 	}
-	return writeAtomic(path, body, 0o600, 0o700)
-}
-
-// writeAtomic replaces a file as a whole and makes that durable. Parents are made where they are missing.
-func writeAtomic(path string, body []byte, mode, dirMode fs.FileMode) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, dirMode); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".assent-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // fails once renamed, as it should
-	_, err = f.Write(body)
-	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return durable.Write(path, body, 0o600, 0o700)
 }
 
 func readJSON(path string, v any) error {
