@@ -20,7 +20,7 @@ func (a *app) device() *cobra.Command {
 
 func (a *app) deviceList() *cobra.Command {
 	var q client.DeviceQuery
-	var state string
+	var state, only string
 	var page pageFlags
 	c := &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List devices", Args: args(0, 0, ""),
@@ -31,7 +31,7 @@ func (a *app) deviceList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			q.State = fleet.DeviceState(state)
+			q.State, q.Only = fleet.DeviceState(state), client.DeviceOnly(only)
 			list, err := pages(cmd.Context(), page, func(ctx ctx, p client.Page) (client.List[client.DeviceRow], error) { return c.Devices(ctx, q, p) })
 			if err != nil {
 				return err
@@ -42,6 +42,7 @@ func (a *app) deviceList() *cobra.Command {
 	c.Flags().StringVarP(&q.Group, "group", "g", "", "only this group (id or name) and below")
 	c.Flags().StringVar(&q.Search, "search", "", "words, each found in name, id, system or group")
 	c.Flags().StringVar(&state, "state", "", "active, quarantined or retired")
+	c.Flags().StringVar(&only, "only", "", "only active devices that are connected, silent or stale (an expired package source), or need a restart")
 	addPage(c, &page, "name, group, state, last_seen, pending, planned, blocked, failed")
 	a.completeGroup(c, "group")
 	return c

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -11,17 +12,24 @@ import (
 
 func (a *app) queue() *cobra.Command {
 	var q client.QueueQuery
-	var state string
+	var states []string
+	var cause string
 	flags := func(c *cobra.Command) *cobra.Command {
 		c.Flags().StringVarP(&q.Group, "group", "g", "", "only devices of this group (id or name) and below")
 		c.Flags().StringVar(&q.Device, "device", "", "only this device")
-		c.Flags().StringVar(&state, "state", "", "only this state, for example downloading")
+		c.Flags().StringSliceVar(&states, "state", nil, "only these states, for example downloading,installing")
+		c.Flags().StringVar(&cause, "cause", "", "only what is blocked for this cause, for example no_space")
+		c.Flags().BoolFunc("overdue", "only what lasts longer than it may (--overdue=false: only the rest)", func(text string) error {
+			late, err := strconv.ParseBool(text)
+			q.Overdue = &late
+			return err
+		})
 		a.completeGroup(c, "group")
 		a.completeDeviceFlag(c, "device")
 		return c
 	}
 	query := func() client.QueueQuery {
-		q.State = installation.State(state)
+		q.State, q.Cause = typed[installation.State](states), installation.Cause(cause)
 		return q
 	}
 	list := a.queueList(query)

@@ -63,13 +63,32 @@ type DeviceQuery struct {
 	Group  string            // id or name; the root by default
 	Search string            // words, each found in name, id, system or group
 	State  fleet.DeviceState // any by default
+	Only   DeviceOnly        // any by default
+}
+
+// DeviceOnly narrows a list of devices to those that something is to be said of.
+type DeviceOnly string
+
+// What can be said of an active device.
+const (
+	OnlyConnected DeviceOnly = "connected" // now
+	OnlySilent    DeviceOnly = "silent"    // not heard of for long
+	OnlyRestart   DeviceOnly = "restart"   // needs one
+	OnlyStale     DeviceOnly = "stale"     // a package source of it has expired
+)
+
+// DeviceOnlies lists them all.
+func DeviceOnlies() []DeviceOnly {
+	return []DeviceOnly{OnlyConnected, OnlySilent, OnlyRestart, OnlyStale}
 }
 
 // QueueQuery selects what is on its way.
 type QueueQuery struct {
-	Group  string
-	Device string
-	State  installation.State
+	Group   string
+	Device  string
+	State   []installation.State // OR-ed; any by default
+	Cause   installation.Cause   // of what is blocked; any by default
+	Overdue *bool                // it lasts longer than its state may (V1)
 }
 
 // EventQuery selects events, newest first.

@@ -65,7 +65,7 @@ func (p Page) add(q url.Values) url.Values {
 // query is the filter as the address of a list spells it.
 func (f Filter) query() url.Values {
 	q := values("search", f.Search, "security", yesNo(f.Security), "needed", yesNo(f.Needed), "superseded", yesNo(f.Superseded), "group", f.Group, "device", f.Device,
-		"view", f.View, "gated", yesNo(f.Gated), "revoked", yesNo(f.Revoked))
+		"view", f.View, "gated", yesNo(f.Gated), "revoked", yesNo(f.Revoked), "installed", yesNo(f.Installed), "changed", yesNo(f.Changed), "agreements", yesNo(f.Agreements))
 	add(q, "status", f.Status)
 	add(q, "class", f.Class)
 	add(q, "severity", f.Severity)
@@ -147,12 +147,14 @@ func (c *Client) Why(ctx context.Context, device, update string) (Why, error) {
 
 // Queue lists what is on its way.
 func (c *Client) Queue(ctx context.Context, q QueueQuery, p Page) (List[QueueRow], error) {
-	return get[List[QueueRow]](ctx, c, "/queue", p.add(values("group", q.Group, "device", q.Device, "state", string(q.State))))
+	v := values("group", q.Group, "device", q.Device, "cause", string(q.Cause), "overdue", yesNo(q.Overdue))
+	add(v, "state", q.State)
+	return get[List[QueueRow]](ctx, c, "/queue", p.add(v))
 }
 
 // Devices lists devices.
 func (c *Client) Devices(ctx context.Context, q DeviceQuery, p Page) (List[DeviceRow], error) {
-	return get[List[DeviceRow]](ctx, c, "/devices", p.add(values("group", q.Group, "search", q.Search, "state", string(q.State))))
+	return get[List[DeviceRow]](ctx, c, "/devices", p.add(values("group", q.Group, "search", q.Search, "state", string(q.State), "only", string(q.Only))))
 }
 
 // Device shows a device.

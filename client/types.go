@@ -33,6 +33,9 @@ type Filter struct {
 	View       string               `json:"view,omitempty"`   // a saved view: Seamless
 	Gated      *bool                `json:"gated,omitempty"`  // it waits for a newer server (A6)
 	Revoked    *bool                `json:"revoked,omitempty"`
+	Installed  *bool                `json:"installed,omitempty"`  // some device in Group has it
+	Changed    *bool                `json:"changed,omitempty"`    // approved, and files were added since
+	Agreements *bool                `json:"agreements,omitempty"` // an agreement waits to be accepted (A7)
 }
 
 // Seamless is the saved view of what feeds publish: managed applications and components of Assent.
@@ -374,8 +377,10 @@ type Status struct {
 	Org     string         `json:"org"`
 	Engine  string         `json:"engine"` // "sqlite", "postgres"
 	Now     time.Time      `json:"now"`
-	Devices map[string]int `json:"devices"` // active, connected, silent, quarantined, retired, restart
-	Updates map[string]int `json:"updates"` // total, undefined, approved, declined, security_undecided, changed
+	Devices map[string]int `json:"devices"` // active, connected, silent, quarantined, retired, restart, stale (a package source of it has expired)
+	Updates map[string]int `json:"updates"` // total, undefined, approved, declined, security_undecided, changed, gated, agreements, recalled_installed
+	// Gates counts the updates that wait for a newer server, by the version that they wait for (A6).
+	Gates map[string]int `json:"gates,omitempty"`
 	// Undecided counts by severity the updates that devices need, that nothing newer takes the place of and that nobody
 	// decided on; Recalled those that their publishers took back.
 	Undecided map[string]int `json:"undecided"`

@@ -60,6 +60,8 @@ func TestEveryClientMethodReachesItsServiceWithEverythingItWasGiven(t *testing.T
 	access := client.AccessRequest{Operator: "ada", TTL: time.Hour, Note: "n", SignIn: true}
 	events := client.EventQuery{Device: "d1", Update: "u1", Event: "guard_refused", Before: at, BeforeID: 9, Limit: 3}
 	entries := client.LedgerQuery{Kind: "update.decide", By: "ada", Before: 5, Limit: 3}
+	late, failed := true, client.QueueQuery{Group: "Web", Device: "d1", State: []installation.State{"failed", "blocked"}, Cause: "no_space"}
+	failed.Overdue = &late
 	ctx := t.Context()
 	tests := []struct {
 		service string
@@ -77,9 +79,9 @@ func TestEveryClientMethodReachesItsServiceWithEverythingItWasGiven(t *testing.T
 		{"Except", first(c.Except(ctx, except)), []any{who, except}},
 		{"Unexcept", first(c.Unexcept(ctx, 12)), []any{who, int64(12)}},
 		{"Why", first(c.Why(ctx, odd, purl)), []any{who, odd, purl}},
-		{"Queue", first(c.Queue(ctx, client.QueueQuery{Group: "Web", Device: "d1", State: "failed"}, page)), []any{who, client.QueueQuery{Group: "Web", Device: "d1", State: "failed"}, page}},
+		{"Queue", first(c.Queue(ctx, failed, page)), []any{who, failed, page}},
 		{"Status", first(c.Status(ctx)), []any{who}},
-		{"Devices", first(c.Devices(ctx, client.DeviceQuery{Group: "Web", Search: "s", State: "retired"}, page)), []any{who, client.DeviceQuery{Group: "Web", Search: "s", State: "retired"}, page}},
+		{"Devices", first(c.Devices(ctx, client.DeviceQuery{Group: "Web", Search: "s", State: "retired", Only: "silent"}, page)), []any{who, client.DeviceQuery{Group: "Web", Search: "s", State: "retired", Only: "silent"}, page}},
 		{"Device", first(c.Device(ctx, odd)), []any{who, odd}},
 		{"ChangeDevices", first(c.ChangeDevices(ctx, change)), []any{who, change}},
 		{"RefreshDevices", first(c.RefreshDevices(ctx, client.RefreshRequest{Devices: []string{"d1"}, Group: "Web"})), []any{who, client.RefreshRequest{Devices: []string{"d1"}, Group: "Web"}}},

@@ -13,11 +13,12 @@ type devicesInput struct {
 	Group  string `query:"group" maxLength:"200"`
 	Search string `query:"search" maxLength:"500"`
 	State  string `query:"state" enum:"active,quarantined,retired"`
+	Only   string `query:"only" enum:"connected,silent,restart,stale" doc:"Only active devices of which this can be said."`
 	Paging
 }
 
 func (s *server) devices(ctx context.Context, who auth.Session, in *devicesInput) (client.List[client.DeviceRow], error) {
-	q := client.DeviceQuery{Group: in.Group, Search: in.Search, State: fleet.DeviceState(in.State)}
+	q := client.DeviceQuery{Group: in.Group, Search: in.Search, State: fleet.DeviceState(in.State), Only: client.DeviceOnly(in.Only)}
 	return s.Roster.Devices(ctx, who.Actor, q, in.page())
 }
 

@@ -51,6 +51,9 @@ type updatesInput struct {
 	View       string   `query:"view" enum:"seamless" doc:"A saved view: what feeds publish."`
 	Gated      yesNo    `query:"gated" enum:"true,false" doc:"It waits for a newer server."`
 	Revoked    yesNo    `query:"revoked" enum:"true,false" doc:"Its publisher recalled it."`
+	Installed  yesNo    `query:"installed" enum:"true,false" doc:"Some device in the group has it."`
+	Changed    yesNo    `query:"changed" enum:"true,false" doc:"Files were added since it was approved."`
+	Agreements yesNo    `query:"agreements" enum:"true,false" doc:"An agreement waits to be accepted."`
 	Paging
 }
 
@@ -58,7 +61,8 @@ func (in *updatesInput) filter() client.Filter {
 	return client.Filter{Search: in.Search, Status: list[approval.Status](in.Status), Class: list[catalog.Class](in.Class),
 		Severity: list[catalog.Severity](in.Severity), Origin: in.Origin, Security: in.Security.value(), Needed: in.Needed.value(),
 		State: list[installation.State](in.State), Superseded: in.Superseded.value(), Group: in.Group, Device: in.Device,
-		View: in.View, Gated: in.Gated.value(), Revoked: in.Revoked.value()}
+		View: in.View, Gated: in.Gated.value(), Revoked: in.Revoked.value(),
+		Installed: in.Installed.value(), Changed: in.Changed.value(), Agreements: in.Agreements.value()}
 }
 
 func list[T ~string](in []string) []T {

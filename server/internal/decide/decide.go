@@ -214,7 +214,7 @@ func (s *Service) matching(v *index.View, who auth.Actor, f client.Filter, group
 	}
 	s.planner.Read(func(b planner.Board) {
 		var view *sight
-		if view, err = (&moment{View: v, board: b, now: s.index.Now().UTC()}).from(who, ledger.Viewer, f); err == nil {
+		if view, err = (&moment{View: v, board: b, now: s.index.Now().UTC(), silent: s.silent}).from(who, ledger.Viewer, f); err == nil {
 			list = slices.Collect(view.selected(f))
 		}
 	})

@@ -45,6 +45,9 @@ func (m *moment) devices(who auth.Actor, q client.DeviceQuery) ([]index.Device, 
 	if q.State != "" && !slices.Contains(deviceStates(), q.State) {
 		return nil, unknownValue("state", string(q.State), joined(deviceStates()))
 	}
+	if q.Only != "" && !slices.Contains(client.DeviceOnlies(), q.Only) {
+		return nil, unknownValue("only", string(q.Only), joined(client.DeviceOnlies()))
+	}
 	g, err := scope(m.View, who, ledger.Viewer, q.Group, who.Scope)
 	if err != nil {
 		return nil, err
@@ -56,7 +59,7 @@ func (m *moment) devices(who auth.Actor, q client.DeviceQuery) ([]index.Device, 
 	words := strings.Fields(strings.ToLower(q.Search))
 	var out []index.Device
 	for d := range m.All() {
-		if inside[d.Group] && (q.State == "" || d.State == q.State) && m.found(d, words) {
+		if inside[d.Group] && (q.State == "" || d.State == q.State) && (q.Only == "" || d.State == fleet.Active && m.is(d, q.Only)) && m.found(d, words) {
 			out = append(out, d)
 		}
 	}
@@ -65,6 +68,25 @@ func (m *moment) devices(who auth.Actor, q client.DeviceQuery) ([]index.Device, 
 
 func deviceStates() []fleet.DeviceState {
 	return []fleet.DeviceState{fleet.Active, fleet.Quarantined, fleet.Retired}
+}
+
+// is tells whether something can be said of a device.
+func (m *moment) is(d index.Device, only client.DeviceOnly) bool {
+	switch only {
+	case client.OnlyConnected:
+		return d.Connected
+	case client.OnlySilent:
+		seen := d.Contact.LastSeen
+		if seen.IsZero() {
+			seen = d.EnrolledAt
+		}
+		return !d.Connected && m.now.Sub(seen) >= m.silent
+	case client.OnlyRestart:
+		return d.Facts != nil && len(d.Facts.Restart) > 0
+	case client.OnlyStale:
+		return d.Facts != nil && slices.ContainsFunc(d.Facts.Origins, func(o wire.OriginHealth) bool { return o.Problem == "expired" })
+	}
+	return false
 }
 
 // found reports whether every word is in what describes the device.

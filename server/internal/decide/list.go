@@ -134,6 +134,8 @@ func (s *sight) matches(u index.Update, f client.Filter) bool {
 	case f.View == client.Seamless && u.Class != catalog.Managed && u.Class != catalog.Component:
 	case f.Gated != nil && *f.Gated != s.gated(u):
 	case f.Revoked != nil && *f.Revoked != u.Recalled():
+	case f.Changed != nil && *f.Changed != s.changed(u):
+	case f.Agreements != nil && *f.Agreements != (len(s.pending(u)) > 0):
 	case len(f.Class) > 0 && !slices.Contains(f.Class, u.Class):
 	case len(f.Severity) > 0 && !slices.Contains(f.Severity, cmp.Or(u.Severity, catalog.Unrated)):
 	case f.Security != nil && *f.Security != u.Security:
@@ -153,6 +155,9 @@ func containsFold(list []string, s string) bool {
 // matchesDevices looks at the devices of the group.
 func (s *sight) matchesDevices(u index.Update, f client.Filter) bool {
 	if f.Needed != nil && *f.Needed != u.Needs.Intersects(s.devices) {
+		return false
+	}
+	if f.Installed != nil && *f.Installed != u.Has.Intersects(s.devices) {
 		return false
 	}
 	if f.Superseded != nil {
@@ -215,7 +220,7 @@ func (s *sight) row(u index.Update) client.UpdateRow {
 		Blocked: int(s.count(t.States[installation.Blocked])), Phased: u.Phased, Size: size(u), FirstSeen: u.FirstSeen}
 	if d := res.Decision; d != nil {
 		row.Inherited = d.Scope != s.group
-		row.Changed = res.Status == approval.Approved && u.Rev() > d.Rev
+		row.Changed = grown(u, res)
 	}
 	for _, e := range s.Exceptions(u.ID) {
 		if s.now.Before(e.Expires) {
@@ -250,6 +255,21 @@ func (s *sight) published(row *client.UpdateRow, u index.Update) {
 			row.Verified = map[bool]string{true: "released", false: "refused"}[c.Passed]
 		}
 	}
+}
+
+// changed tells whether files came to an update since it was approved.
+func (s *sight) changed(u index.Update) bool { return grown(u, s.status(u)) }
+
+func grown(u index.Update, res approval.Result) bool {
+	return res.Status == approval.Approved && u.Rev() > res.Decision.Rev
+}
+
+// pending lists the agreements that hold an update back.
+func (s *sight) pending(u index.Update) []client.AgreementRow {
+	if u.Published == nil {
+		return nil
+	}
+	return slices.DeleteFunc(agreements(s.View, u), func(a client.AgreementRow) bool { return a.Accepted })
 }
 
 func (s *sight) gated(u index.Update) bool {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"iter"
+	"slices"
 	"strings"
 
 	"assent/client"
@@ -54,8 +55,10 @@ func (s *Service) Queue(_ context.Context, who auth.Actor, q client.QueueQuery, 
 
 // queue selects lines of the board.
 func (m *moment) queue(who auth.Actor, q client.QueueQuery) (iter.Seq[queued], error) {
-	if q.State != "" && !q.State.Valid() {
-		return nil, unknownValue("state", string(q.State), joined(installation.States()))
+	for _, st := range q.State {
+		if !st.Valid() {
+			return nil, unknownValue("state", string(st), joined(installation.States()))
+		}
 	}
 	g, err := scope(m.View, who, ledger.Viewer, q.Group, who.Scope)
 	if err != nil {
@@ -77,12 +80,17 @@ func (m *moment) queue(who auth.Actor, q client.QueueQuery) (iter.Seq[queued], e
 		for it := devices.Iterator(); it.HasNext(); {
 			n := it.Next()
 			for _, l := range m.board.Lines(n) {
-				if waits(l) && (q.State == "" || q.State == l.State) && !yield(queued{n, l}) {
+				if waits(l) && asked(q, l) && (q.Overdue == nil || *q.Overdue == l.Overdue(m.now, m.Numbered(n).EnrolledAt)) && !yield(queued{n, l}) {
 					return
 				}
 			}
 		}
 	}, nil
+}
+
+// asked tells whether a line is of the states and the cause that were asked for.
+func asked(q client.QueueQuery, l planner.Line) bool {
+	return (len(q.State) == 0 || slices.Contains(q.State, l.State)) && (q.Cause == "" || q.Cause == l.Cause)
 }
 
 // waits reports whether a line belongs into the queue: an install or rollback that is wanted, under way or

@@ -71,6 +71,7 @@ type moment struct {
 	board   planner.Board
 	planner *planner.Planner
 	now     time.Time
+	silent  time.Duration // a device not heard of for this long is silent
 }
 
 // look calls f with one moment.
@@ -81,7 +82,7 @@ func (s *Service) look(f func(m *moment) error) error {
 	var err error
 	s.index.View(func(v *index.View) {
 		s.planner.Read(func(b planner.Board) {
-			err = f(&moment{View: v, board: b, planner: s.planner, now: s.index.Now().UTC()})
+			err = f(&moment{View: v, board: b, planner: s.planner, now: s.index.Now().UTC(), silent: s.silent})
 		})
 	})
 	return err

@@ -41,10 +41,10 @@ func (s *Service) Status(_ context.Context, who auth.Actor) (client.Status, erro
 			return err
 		}
 		out.Org, out.Now, out.Ledger = m.State().Server.Org, m.now, m.State().Seq
-		t := &totals{sight: view, silentAfter: s.silent, blocked: map[string]int{}, queue: map[string]int{}, bySeverity: map[string]int{}, trouble: map[string][]string{}, byCause: map[string]*roaring.Bitmap{}}
+		t := &totals{sight: view, blocked: map[string]int{}, queue: map[string]int{}, bySeverity: map[string]int{}, trouble: map[string][]string{}, byCause: map[string]*roaring.Bitmap{}}
 		t.countDevices()
 		t.countUpdates()
-		out.Undecided, out.Recalled = t.bySeverity, t.recalls
+		out.Undecided, out.Recalled, out.Gates = t.bySeverity, t.recalls, t.gates
 		out.Devices, out.Updates, out.Queue, out.Blocked = t.devices, t.updates, t.queue, t.blocked
 		out.Compliance = view.compliance()
 		out.Attention = t.attention()
@@ -140,7 +140,6 @@ func (s *sight) comply(c *client.Compliance, newestFirst []index.Update, p segme
 // totals counts what Status shows.
 type totals struct {
 	*sight
-	silentAfter time.Duration
 	devices     map[string]int
 	updates     map[string]int
 	queue       map[string]int
@@ -160,7 +159,7 @@ type totals struct {
 }
 
 func (t *totals) countDevices() {
-	t.devices = map[string]int{"active": 0, "connected": 0, "silent": 0, "quarantined": 0, "retired": 0, "restart": 0}
+	t.devices = map[string]int{"active": 0, "connected": 0, "silent": 0, "quarantined": 0, "retired": 0, "restart": 0, "stale": 0}
 	inside := t.Tree().Subtree(t.group)
 	for d := range t.All() {
 		if !slices.Contains(inside, d.Group) {
@@ -182,15 +181,12 @@ func (t *totals) countDevices() {
 func (t *totals) note(what string, d index.Device) { t.trouble[what] = append(t.trouble[what], d.Name) }
 
 func (t *totals) countActive(d index.Device) {
-	seen := d.Contact.LastSeen
-	if seen.IsZero() {
-		seen = d.EnrolledAt
+	for _, only := range client.DeviceOnlies() {
+		if t.is(d, only) {
+			t.devices[string(only)]++
+		}
 	}
-	switch {
-	case d.Connected:
-		t.devices["connected"]++
-	case t.now.Sub(seen) >= t.silentAfter:
-		t.devices["silent"]++
+	if t.is(d, client.OnlySilent) {
 		t.note("silent", d)
 	}
 	if !d.Refused.IsZero() && t.now.Sub(d.Refused) < refusedFor {
@@ -202,8 +198,7 @@ func (t *totals) countActive(d index.Device) {
 	if d.Facts == nil {
 		return
 	}
-	if len(d.Facts.Restart) > 0 {
-		t.devices["restart"]++
+	if t.is(d, client.OnlyRestart) {
 		t.note("restart", d)
 	}
 	for _, o := range d.Facts.Origins {
@@ -242,12 +237,12 @@ func (t *totals) countLines(d index.Device) {
 }
 
 func (t *totals) countUpdates() {
-	t.updates = map[string]int{"total": 0, "undefined": 0, "approved": 0, "declined": 0, "security_undecided": 0, "changed": 0, "gated": 0}
+	t.updates = map[string]int{"total": 0, "undefined": 0, "approved": 0, "declined": 0, "security_undecided": 0, "changed": 0, "gated": 0, "agreements": 0, "recalled_installed": 0}
 	for u := range t.Updates() {
 		t.updates["total"]++
 		res := t.status(u)
 		t.updates[string(res.Status)]++
-		if res.Status == approval.Approved && u.Rev() > res.Decision.Rev {
+		if grown(u, res) {
 			t.updates["changed"]++
 			t.changed = append(t.changed, title(u))
 		}
@@ -282,6 +277,7 @@ func (t *totals) countPublished(u index.Update, status approval.Status) {
 	case u.Recalled():
 		t.recalls++
 		if status != approval.Declined && u.Has.Intersects(t.sight.devices) {
+			t.updates["recalled_installed"]++
 			t.recalled = append(t.recalled, fmt.Sprintf("%s (%s)", title(u), plural(int(t.count(u.Has)), "device", "devices")))
 		}
 	case status == approval.Declined:
@@ -294,16 +290,12 @@ func (t *totals) countPublished(u index.Update, status approval.Status) {
 	case len(u.Published.Unknown) > 0:
 		t.unreadable = append(t.unreadable, title(u))
 	case status == approval.Approved && len(t.pending(u)) > 0:
+		t.updates["agreements"]++
 		t.agreements = append(t.agreements, title(u))
 	}
 	if c, ok := t.State().Contents[u.ID]; ok && !c.Passed {
 		t.refusedSets = append(t.refusedSets, title(u))
 	}
-}
-
-// pending lists the agreements that hold an update back.
-func (t *totals) pending(u index.Update) []client.AgreementRow {
-	return slices.DeleteFunc(agreements(t.View, u), func(a client.AgreementRow) bool { return a.Accepted })
 }
 
 // attention says what needs the administrator, the gravest first.

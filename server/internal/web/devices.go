@@ -37,7 +37,7 @@ func (s *server) devicesPage(v *Visit) (devicesView, error) {
 
 // deviceQuery reads the filter of a list of devices from an address's query.
 func deviceQuery(q url.Values, group string) client.DeviceQuery {
-	return client.DeviceQuery{Group: group, Search: q.Get("search"), State: fleet.DeviceState(q.Get("state"))}
+	return client.DeviceQuery{Group: group, Search: q.Get("search"), State: fleet.DeviceState(q.Get("state")), Only: client.DeviceOnly(q.Get("only"))}
 }
 
 // deviceTable is one page of the list of devices, as the address asks for it.
@@ -47,7 +47,7 @@ func (s *server) deviceTable(v *Visit, p client.Page) (Table, error) {
 		return Table{}, err
 	}
 	t := Table{ID: "devices", One: "device", Many: "devices", Total: list.Total, Next: list.Next, Search: "name, id, system or group", Sort: "name", Export: true,
-		Filters: []Filter{{Key: "state", Label: "State", Options: options(fleet.Active, fleet.Quarantined, fleet.Retired)}},
+		Filters: []Filter{{Key: "state", Label: "State", Options: options(fleet.Active, fleet.Quarantined, fleet.Retired)}, {Key: "only", Label: "Only those that", Options: deviceOnlies()}},
 		Columns: []Column{{Key: "name", Label: "Device", Sorts: true}, {Key: "state", Label: "State", Sorts: true},
 			{Key: "group", Label: "Group", Sorts: true, Wide: true}, {Key: "os", Label: "System", Sorts: true, Wide: true},
 			{Key: "last_seen", Label: "Last seen", Sorts: true, Wide: true},
@@ -67,6 +67,12 @@ func (s *server) deviceTable(v *Visit, p client.Page) (Table, error) {
 		t.Rows = append(t.Rows, deviceRow(d))
 	}
 	return t.finish(v)
+}
+
+// deviceOnlies are what a list of devices can be narrowed to, in words.
+func deviceOnlies() []Option {
+	return []Option{{string(client.OnlyConnected), "are connected now"}, {string(client.OnlySilent), "have been silent for long"}, {string(client.OnlyRestart), "need a restart"},
+		{string(client.OnlyStale), "have an expired package source"}}
 }
 
 func deviceRow(d client.DeviceRow) Row {

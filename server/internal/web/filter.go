@@ -16,16 +16,12 @@ import (
 // refused: a slip must not select nothing, or in a bulk act everything, without a word.
 func updateFilter(q url.Values) (client.Filter, error) {
 	f := client.Filter{Search: q.Get("search"), Origin: given(q["origin"]), Device: q.Get("device"), View: q.Get("view")}
-	for key, to := range map[string]**bool{"security": &f.Security, "needed": &f.Needed, "superseded": &f.Superseded, "gated": &f.Gated, "revoked": &f.Revoked} {
-		text := q.Get(key)
-		if text == "" {
-			continue
+	for key, to := range map[string]**bool{"security": &f.Security, "needed": &f.Needed, "superseded": &f.Superseded, "gated": &f.Gated, "revoked": &f.Revoked,
+		"installed": &f.Installed, "changed": &f.Changed, "agreements": &f.Agreements} {
+		var err error
+		if *to, err = yesOrNo(q, key); err != nil {
+			return f, err
 		}
-		b, err := strconv.ParseBool(text)
-		if err != nil {
-			return f, fault.New(fault.Invalid, "value_unknown", "%.80q is neither true nor false.", text).On(key)
-		}
-		*to = &b
 	}
 	if f.View != "" && f.View != client.Seamless {
 		return f, fault.New(fault.Invalid, "value_unknown", "There is no view %.80q.", f.View).On("view")
@@ -42,6 +38,19 @@ func updateFilter(q url.Values) (client.Filter, error) {
 	}
 	f.State, err = oneOf(q, "state", installation.States()...)
 	return f, err
+}
+
+// yesOrNo reads a parameter that is true, false or not there.
+func yesOrNo(q url.Values, key string) (*bool, error) {
+	text := q.Get(key)
+	if text == "" {
+		return nil, nil
+	}
+	b, err := strconv.ParseBool(text)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "value_unknown", "%.80q is neither true nor false.", text).On(key)
+	}
+	return &b, nil
 }
 
 // oneOf reads values of a closed set from a query.

@@ -59,7 +59,7 @@ func notices(sentences []string) []notice {
 
 // listOf is the page of what a command of the CLI lists; "" if there is none.
 func listOf(command []string) string {
-	pages := map[string]string{"queue list": "/queue", "event list": "/events", "update agreements": "/updates?status=approved"}
+	pages := map[string]string{"queue list": "/queue", "event list": "/events", "update agreements": "/updates?agreements=true&status=approved"}
 	if len(command) < 2 {
 		return ""
 	}
@@ -74,6 +74,7 @@ func listOf(command []string) string {
 type tally struct {
 	Label, Tone, Icon, Href string
 	N                       int
+	Note                    string // what to do about it, if it is not zero
 }
 
 // complianceView is the figure with what it is made of: the risk that was accepted stands beside it and never
@@ -118,14 +119,34 @@ func (s *server) addFeeds(v *Visit, view *overviewView) error {
 	if err != nil {
 		return err
 	}
-	t := tally{Label: "Feeds in trouble", Tone: "orange", Icon: "rss", Href: "/feeds"}
+	stale := tally{Label: "Feeds stale", Tone: "orange", Icon: "rss", Href: "/feeds"}
+	t := tally{Label: "Feeds in trouble", Tone: "red", Icon: "rss", Href: "/feeds"}
 	for _, f := range feeds.Items {
-		if f.Error != nil || len(f.Alarms) > 0 || !f.Expires.IsZero() && f.Expires.Before(view.Now) {
+		if staleFeed(f, view.Now) {
+			stale.N++
+		}
+		if f.Error != nil || len(f.Alarms) > 0 {
 			t.N++
 		}
 	}
-	view.Trouble = append(view.Trouble, t)
+	view.Trouble = append(view.Trouble, stale, t)
 	return nil
+}
+
+// staleAfter is how old the last good look at a feed may be; the mirror looks far more often.
+const staleAfter = 24 * time.Hour
+
+// staleFeed tells whether what is known of a feed is old: its signatures expired, or nobody could look for long.
+func staleFeed(f client.FeedRow, now time.Time) bool {
+	return !f.Expires.IsZero() && f.Expires.Before(now) || !f.LastTry.IsZero() && now.Sub(f.LastSuccess) > staleAfter
+}
+
+// upgradeNote says which server version the gated updates wait for (A6).
+func upgradeNote(gates map[string]int) string {
+	if len(gates) == 0 {
+		return ""
+	}
+	return "Upgrade the server to " + strings.Join(slices.Sorted(maps.Keys(gates)), ", ") + " or newer."
 }
 
 // decisionTallies say what waits for a decision. Each number is the total of the very list that it opens.
@@ -139,24 +160,29 @@ func decisionTallies(status client.Status) []tally {
 		{Label: "Undecided: low or unrated", Tone: "secondary", Icon: "shield", N: n[string(catalog.Low)] + n[string(catalog.Unrated)], Href: open + "severity=low&severity=unrated"},
 		{Label: "Security, undecided", Tone: "red", Icon: "shield-x", N: status.Updates["security_undecided"], Href: open + "security=true"},
 		{Label: "Recalled", Tone: "red", Icon: "alert-triangle", N: status.Recalled, Href: "/updates?revoked=true"},
-		{Label: "Wait for a newer server", Tone: "orange", Icon: "clock", N: status.Updates["gated"], Href: "/updates?gated=true&revoked=false&status=undefined&status=approved"},
-		{Label: "Approved, but grown since", Tone: "orange", Icon: "refresh", N: status.Updates["changed"], Href: "/updates?status=approved"},
+		{Label: "Recalled, but installed", Tone: "red", Icon: "alert-triangle", N: status.Updates["recalled_installed"], Href: "/updates?revoked=true&installed=true&status=undefined&status=approved", Note: "Decline them to take them back."},
+		{Label: "Agreements to accept", Tone: "orange", Icon: "file-text", N: status.Updates["agreements"], Href: "/updates?agreements=true&gated=false&revoked=false&status=approved"},
+		{Label: "Wait for a newer server", Tone: "orange", Icon: "clock", N: status.Updates["gated"], Href: "/updates?gated=true&revoked=false&status=undefined&status=approved", Note: upgradeNote(status.Gates)},
+		{Label: "Approved, but grown since", Tone: "orange", Icon: "refresh", N: status.Updates["changed"], Href: "/updates?changed=true", Note: "Approve them again to cover the new files."},
 	}
 }
 
 func troubleTallies(status client.Status) []tally {
-	queue := func(states ...installation.State) int {
-		n := 0
+	queue := func(label, tone, icon string, states ...installation.State) tally {
+		t := tally{Label: label, Tone: tone, Icon: icon}
+		q := url.Values{"overdue": {"false"}}
 		for _, state := range states {
-			n += status.Queue[string(state)]
+			t.N += status.Queue[string(state)]
+			q.Add("state", string(state))
 		}
-		return n
+		t.Href = "/queue?" + q.Encode()
+		return t
 	}
 	return []tally{
-		{Label: "Failed", Tone: "red", Icon: "x", N: queue(installation.Failed, installation.RemoveFailed), Href: "/queue?state=failed"},
-		{Label: "Blocked", Tone: "red", Icon: "ban", N: queue(installation.Blocked), Href: "/queue?state=blocked"},
-		{Label: "Overdue", Tone: "orange", Icon: "clock", N: status.Queue["overdue"], Href: "/queue"},
-		{Label: "Under way", Tone: "azure", Icon: "list-check", N: queue(installation.Assigned, installation.Downloading, installation.Downloaded, installation.Installing, installation.Removing), Href: "/queue"},
+		queue("Failed", "red", "x", installation.Failed, installation.RemoveFailed),
+		{Label: "Blocked", Tone: "red", Icon: "ban", N: sum(status.Blocked, slices.Collect(maps.Keys(status.Blocked))...), Href: "/queue?state=blocked"},
+		{Label: "Overdue", Tone: "orange", Icon: "clock", N: status.Queue["overdue"], Href: "/queue?overdue=true"},
+		queue("Under way", "azure", "list-check", installation.Assigned, installation.Downloading, installation.Downloaded, installation.Installing, installation.Removing),
 	}
 }
 
@@ -164,17 +190,18 @@ func fleetTallies(status client.Status) []tally {
 	d := status.Devices
 	return []tally{
 		{Label: "Devices", Tone: "secondary", Icon: "devices", N: d["active"], Href: "/devices?state=active"},
-		{Label: "Connected now", Tone: "green", Icon: "check", N: d["connected"], Href: "/devices?sort=-connected"},
-		{Label: "Silent for long", Tone: "orange", Icon: "clock", N: d["silent"], Href: "/devices?sort=last_seen"},
+		{Label: "Connected now", Tone: "green", Icon: "check", N: d["connected"], Href: "/devices?only=connected"},
+		{Label: "Silent for long", Tone: "orange", Icon: "clock", N: d["silent"], Href: "/devices?only=silent"},
 		{Label: "Quarantined", Tone: "red", Icon: "alert-triangle", N: d["quarantined"], Href: "/devices?state=quarantined"},
-		{Label: "Need a restart", Tone: "orange", Icon: "refresh", N: d["restart"], Href: "/devices?sort=-restart"},
+		{Label: "Need a restart", Tone: "orange", Icon: "refresh", N: d["restart"], Href: "/devices?only=restart"},
+		{Label: "Package sources expired", Tone: "orange", Icon: "clock", N: d["stale"], Href: "/devices?only=stale"},
 	}
 }
 
 // causes are the causes of blocked installs, the most frequent first.
 func causes(blocked map[string]int) []tally {
 	out := mapped(slices.Sorted(maps.Keys(blocked)), func(cause string) tally {
-		return tally{Label: words(cause), Tone: "red", N: blocked[cause], Href: "/queue?state=blocked"}
+		return tally{Label: words(cause), Tone: "red", N: blocked[cause], Href: "/queue?" + url.Values{"state": {"blocked"}, "cause": {cause}}.Encode()}
 	})
 	slices.SortStableFunc(out, func(a, b tally) int { return cmp.Compare(b.N, a.N) })
 	return out

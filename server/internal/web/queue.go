@@ -92,22 +92,39 @@ func (s *server) queueFollow(v *Visit) (round int, err error) {
 
 // queueTable is one page of the queue, as the address asks for it.
 func (s *server) queueTable(v *Visit, p client.Page) (Table, error) {
-	q := client.QueueQuery{Group: string(v.Group().ID), Device: v.Query().Get("device"), State: installation.State(v.Query().Get("state"))}
+	q, err := queueQuery(v)
+	if err != nil {
+		return Table{}, err
+	}
 	list, err := s.Decide.Queue(v.Context(), v.Who(), q, p)
 	if err != nil {
 		return Table{}, err
 	}
 	t := Table{ID: "queue", One: "install or rollback", Many: "installs and rollbacks", Total: list.Total, Next: list.Next, Sort: "device", Export: true,
-		Filters: []Filter{{Key: "state", Label: "State", Options: options(installation.States()...)}},
+		Filters: []Filter{{Key: "state", Label: "State", Many: true, Options: options(installation.States()...)}, {Key: "overdue", Label: "Overdue", Options: []Option{{"true", "longer than it may"}, {"false", "in time"}}}},
 		Columns: []Column{{Key: "device", Label: "Device", Sorts: true}, {Key: "name", Label: "Update", Sorts: true}, {Key: "from", Label: "From", Wide: true}, {Key: "state", Label: "State", Sorts: true},
 			{Key: "verdict", Label: "Verdict", Sorts: true, Wide: true}, {Key: "download", Label: "Download", Sorts: true, Number: true, Wide: true}, {Key: "since", Label: "Since", Wide: true},
 			{Key: "deadline", Label: "Due", Sorts: true, Extra: true}, {Key: "cause", Label: "Cause", Sorts: true}, {Key: "detail", Label: "Detail", Wide: true}, {Key: "why", Label: "Why?"}},
 		Empty: Empty{Text: "Nothing is on its way. What is approved, or ordered back, stands here until it is done."}}
+	if q.Cause != "" {
+		t.Filters = append(t.Filters, Filter{Key: "cause", Label: "Cause", Options: options(q.Cause)})
+	}
 	if q.Device != "" {
 		t.Filters = append(t.Filters, Filter{Key: "device", Label: "Device", Options: []Option{{q.Device, q.Device}}})
 	}
 	t.Rows = mapped(list.Items, queueRow)
 	return t.finish(v)
+}
+
+// queueQuery reads the filter of the queue from the address.
+func queueQuery(v *Visit) (client.QueueQuery, error) {
+	q := v.Query()
+	states, err := oneOf(q, "state", installation.States()...)
+	if err != nil {
+		return client.QueueQuery{}, err
+	}
+	overdue, err := yesOrNo(q, "overdue")
+	return client.QueueQuery{Group: string(v.Group().ID), Device: q.Get("device"), State: states, Cause: installation.Cause(q.Get("cause")), Overdue: overdue}, err
 }
 
 func queueRow(r client.QueueRow) Row {

@@ -105,17 +105,20 @@ func updateFilters(v *Visit, rows []client.UpdateRow) []Filter {
 		origins = append(origins, u.Origins...)
 	}
 	slices.Sort(origins)
-	yesOrNo := func(yes, no string) []Option { return []Option{{"true", yes}, {"false", no}} }
+	either := func(yes, no string) []Option { return []Option{{"true", yes}, {"false", no}} }
 	out := []Filter{
 		{Key: "status", Label: "Status", Many: true, Options: options(approval.Undefined, approval.Approved, approval.Declined)},
 		{Key: "severity", Label: "Severity", Many: true, Options: options(catalog.Critical, catalog.High, catalog.Medium, catalog.Low, catalog.Unrated)},
-		{Key: "security", Label: "Security", Options: yesOrNo("security updates", "others")},
-		{Key: "needed", Label: "Needed", Options: yesOrNo("by a device here", "by no device here")},
+		{Key: "security", Label: "Security", Options: either("security updates", "others")},
+		{Key: "needed", Label: "Needed", Options: either("by a device here", "by no device here")},
 		{Key: "state", Label: "On devices", Options: options(installation.States()...)},
 		{Key: "class", Label: "Class", Many: true, Options: options(catalog.Managed, catalog.Component, catalog.ThirdParty, catalog.Content)},
-		{Key: "superseded", Label: "Superseded", Options: yesOrNo("by a newer one", "not superseded")},
-		{Key: "gated", Label: "Needs a newer server", Options: yesOrNo("waits for it", "does not")},
-		{Key: "revoked", Label: "Recalled", Options: yesOrNo("by its publisher", "not recalled")},
+		{Key: "superseded", Label: "Superseded", Options: either("by a newer one", "not superseded")},
+		{Key: "gated", Label: "Needs a newer server", Options: either("waits for it", "does not")},
+		{Key: "revoked", Label: "Recalled", Options: either("by its publisher", "not recalled")},
+		{Key: "installed", Label: "Installed", Options: either("on a device here", "on no device here")},
+		{Key: "agreements", Label: "Agreements", Options: either("wait to be accepted", "none to accept")},
+		{Key: "changed", Label: "Grown", Options: either("since it was approved", "not since it was approved")},
 		{Key: "origin", Label: "Origin", Many: true, Options: mapped(slices.Compact(origins), func(o string) Option { return Option{o, o} })},
 	}
 	if device := v.Query().Get("device"); device != "" {
