@@ -2,59 +2,36 @@ package web_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
 	"assent/fleet"
+	"assent/lab/chromium"
 )
 
-// tab is a page in headless Chromium, which writes down whatever goes wrong on it.
+// tab is a page of the console in headless Chromium.
 type tab struct {
+	*chromium.Tab
 	t   *testing.T
 	ctx context.Context
-	url string
-
-	mu    sync.Mutex
-	wrong []string
 }
 
-// chromium starts Debian's Chromium and opens a tab. A test fails if anything was blocked, thrown or not found on it.
+// chromium opens a tab at the console. A test fails if anything was blocked, thrown or not found on it.
 func (s *site) chromium(t *testing.T) *tab {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	t.Cleanup(cancel)
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("/usr/bin/chromium"), chromedp.NoSandbox, chromedp.DisableGPU)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	b := &tab{t: t, ctx: ctx, url: s.URL}
-	must(t, chromedp.Do(ctx, chromedp.EmulateViewport(1440, 900))) // starts the browser, which lives as long as this context
-	if err := chromedp.Listen(ctx, b.listen); err != nil {
-		t.Fatal(err)
-	}
+	b := chromium.Open(t, s.URL)
 	t.Cleanup(func() {
 		if s.Violations() != 0 {
 			t.Errorf("browsers reported %d blocked things", s.Violations())
 		}
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		for _, w := range b.wrong {
-			t.Error("in the browser: " + w)
-		}
 	})
-	return b
+	return &tab{Tab: b, t: t, ctx: b.Context()}
 }
 
 func must(t testing.TB, err error) {
@@ -64,78 +41,39 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func (b *tab) listen(ev any) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch e := ev.(type) {
-	case *log.EventEntryAdded:
-		if e.Entry.Level == "error" || strings.Contains(e.Entry.Text, "Content Security Policy") {
-			b.wrong = append(b.wrong, e.Entry.Text+" "+e.Entry.URL)
-		}
-	case *runtime.EventExceptionThrown:
-		b.wrong = append(b.wrong, fmt.Sprintf("%s %+v", e.ExceptionDetails.Text, e.ExceptionDetails.Exception))
-	}
-}
-
-// do acts on the page, one step after another. A step that met the page while it was changing is taken again.
-func (b *tab) do(actions ...chromedp.Action[chromedp.Void]) {
+func (b *tab) do(steps ...chromium.Step) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 30*time.Second)
-	defer cancel()
-	for _, a := range actions {
-		err := chromedp.Do(ctx, a)
-		for err != nil && ctx.Err() == nil && (strings.Contains(err.Error(), "Cannot find context") || strings.Contains(err.Error(), "ould not find node")) {
-			err = chromedp.Do(ctx, a)
-		}
-		if err != nil {
-			b.t.Fatalf("%v; the page says %s", err, b.says())
-		}
-	}
+	b.Do(steps...)
 }
 
-func (b *tab) says() string {
-	text, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText.slice(0, 1500)`))
-	return text
+func (b *tab) follow(steps ...chromium.Step) {
+	b.t.Helper()
+	b.Follow(steps...)
 }
+
+func (b *tab) says() string { return b.Says() }
 
 func (b *tab) open(path string) {
 	b.t.Helper()
-	b.do(chromedp.Navigate(b.url + path))
+	b.Open(path)
 }
 
-// await waits until an expression of the page is true, also over a change of pages.
 func (b *tab) await(expression string) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 15*time.Second)
-	defer cancel()
-	for {
-		_, err := chromedp.Run(ctx, chromedp.Poll[bool](expression))
-		if err == nil {
-			return
-		}
-		if ctx.Err() != nil || !strings.Contains(err.Error(), "-32000") {
-			b.t.Fatalf("%s: %v; the page says %s", expression, err, b.says())
-		}
-	}
+	b.Await(expression)
 }
 
 func js[T any](b *tab, expression string) T {
 	b.t.Helper()
-	out, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression))
-	must(b.t, err)
-	return out
+	return chromium.Eval[T](b.Tab, expression)
 }
 
 // keep writes a picture of the page where ASSENT_SCREENSHOTS says, if it does.
 func (b *tab) keep(name string) {
 	b.t.Helper()
-	dir := os.Getenv("ASSENT_SCREENSHOTS")
-	if dir == "" {
-		return
+	if dir := os.Getenv("ASSENT_SCREENSHOTS"); dir != "" {
+		b.Picture(filepath.Join(dir, name+".png"))
 	}
-	picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
-	must(b.t, err)
-	must(b.t, os.WriteFile(filepath.Join(dir, name+".png"), picture, 0o644))
 }
 
 // signIn follows a sign-in link and presses Enter.
@@ -201,8 +139,7 @@ func TestBrowser_ListsAreSearchedAndWalkedByKeyboardAndFitAPhone(t *testing.T) {
 	}
 	b.keep("devices-phone")
 	b.do(chromedp.EmulateViewport(1440, 900))
-	_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}})
-	must(t, err)
+	b.Scheme("dark")
 	b.await(`document.documentElement.dataset.bsTheme === "dark"`) // follows the system at once
 	b.open("/")
 	b.keep("overview-dark")

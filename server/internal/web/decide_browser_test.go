@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -55,17 +54,17 @@ func TestBrowser_ApprovesAndDeclinesWithoutScript(t *testing.T) {
 	s := newSite(t)
 	b := s.chromium(t)
 	b.signIn(s.tokens["a"], "/updates")
-	_, err := chromedp.Call(b.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
-	must(t, err)
+	b.WithoutScript()
 	for _, want := range []string{"approved", "declined"} {
 		b.open("/updates?group=g-team")
-		b.do(chromedp.Click(`[name=select]`), chromedp.Click(`.selection-bar button[value="`+want+`"]`), chromedp.WaitVisible(`[data-decide]`), chromedp.Click(`[data-decide]`), chromedp.WaitVisible(`.toasts form button`))
+		b.follow(chromedp.Click(`[name=select]`), chromedp.Click(`.selection-bar button[value="`+want+`"]`))
+		b.follow(chromedp.Click(`[data-decide]`))
 		if got := s.browser(s.tokens["a"]).status("g-team", s.update); got != want {
-			t.Errorf("it is %s, want %s", got, want)
+			t.Errorf("it is %s, want %s: %s", got, want, b.says())
 		}
-		b.do(chromedp.Click(`.toasts form button`), chromedp.WaitVisible(`#status`))
+		b.follow(chromedp.Click(`.toasts form button`)) // Undo
 		if got := s.browser(s.tokens["a"]).status("g-team", s.update); got != "undefined" {
-			t.Errorf("after the undo it is %s", got)
+			t.Errorf("after the undo it is %s: %s", got, b.says())
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
 	"assent/fleet"
@@ -42,24 +41,23 @@ func TestBrowser_GroupsTokensAndDevicesAreChangedWithoutScript(t *testing.T) {
 	s := newSite(t)
 	b := s.chromium(t)
 	b.signIn(s.tokens["d"], "/groups")
-	_, err := chromedp.Call(b.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
-	must(t, err)
-	called := func(name string) chromedp.Action[chromedp.Void] {
-		return chromedp.WaitReady(`[name=was_name][value="` + name + `"]`)
-	}
+	b.WithoutScript()
 	b.open("/groups")
-	b.do(chromedp.SendKeys("#name", "Front"), chromedp.Click(`form[action="/groups/create"] button`), called("Front"))
-	b.do(chromedp.SetValue("#name", "Front-desk"), chromedp.Click(`main form[action$="/change"] button`), called("Front-desk"))
+	b.follow(chromedp.SendKeys("#name", "Front"), chromedp.Click(`form[action="/groups/create"] button`))
+	b.follow(chromedp.SetValue("#name", "Front-desk"), chromedp.Click(`main form[action$="/change"] button`))
 	has(t, expect(t, s.browser(s.tokens["v"]).get("/groups"), 200), ">Front-desk<")
-	b.do(chromedp.Click(`.toasts form button`), called("Front")) // Undo
+	b.follow(chromedp.Click(`.toasts form button`)) // Undo
 	has(t, expect(t, s.browser(s.tokens["v"]).get("/groups"), 200), ">Front<")
-	b.do(chromedp.Click(`form[action$="/delete"] button`), chromedp.WaitVisible(`form[action="/groups/create"]`))
+	b.follow(chromedp.Click(`form[action$="/delete"] button`))
 	lacks(t, expect(t, s.browser(s.tokens["v"]).get("/groups"), 200), ">Front<")
 
 	b.open("/enrol")
-	b.do(chromedp.Click(`main form button`), chromedp.WaitVisible("#secret"))
+	b.follow(chromedp.Click(`main form button`))
+	b.do(chromedp.WaitVisible("#secret"))
 	b.open("/devices")
-	b.do(chromedp.Click(`[name=select]`), chromedp.Click(`button[value=quarantine]`), chromedp.SendKeys("#reason", "looks odd"), chromedp.Click(`main form button`), chromedp.WaitVisible(`.toasts [data-toast]`))
+	b.follow(chromedp.Click(`[name=select]`), chromedp.Click(`button[value=quarantine]`))
+	b.follow(chromedp.SendKeys("#reason", "looks odd"), chromedp.Click(`main form button`))
+	b.do(chromedp.WaitVisible(`.toasts [data-toast]`))
 	has(t, expect(t, s.browser(s.tokens["v"]).get("/devices/web1"), 200), "quarantined: looks odd")
 }
 

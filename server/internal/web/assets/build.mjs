@@ -1,5 +1,5 @@
 // Copies the few files that the console takes from its packages into the directory named by the argument, and makes
-// one SVG sprite of the icons named in icons.txt. Run by build.sh.
+// one SVG sprite of the icons named in icons.txt; axe-core, which only tests use, stays here. Run by build.sh.
 import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 
 const to = process.argv[2];
@@ -9,6 +9,9 @@ for (const [from, name] of [
   ["htmx.org/dist/htmx.min.js", "htmx.min.js"],
   ["echarts/dist/echarts.simple.min.js", "echarts.simple.min.js"],
 ]) copyFileSync(here(`node_modules/${from}`), `${to}/${name}`);
+
+// For the tests only: beside the packages' list and not among what the server embeds.
+copyFileSync(here("node_modules/axe-core/axe.min.js"), here("axe.min.js"));
 
 // The style sheet's last line names a source map that is not served.
 const sheet = `${to}/tabler.min.css`;
