@@ -153,7 +153,7 @@ func (s *State) applyManaged(e Entry, body Body) error {
 	case ContentVerify:
 		return s.verifyContent(e, b)
 	}
-	return nil
+	return s.signIn(body)
 }
 
 // Clone returns a copy that shares nothing that Apply changes.

@@ -139,12 +139,21 @@ func makers() []func(*rapid.T) ledger.Body {
 		deploy, deploy,
 		func(t *rapid.T) ledger.Body { return ledger.DeployEnd{Deploy: act().Draw(t, "deploy")} },
 		makePackage, makePackage,
+		signIn, signIn,
 		func(t *rapid.T) ledger.Body { return ledger.PackageDelete{ID: names("p").Draw(t, "id")} },
 		func(t *rapid.T) ledger.Body {
 			r := release().Draw(t, "release")
 			return ledger.ContentVerify{Update: r.ID(), Release: r, Passed: rapid.Bool().Draw(t, "passed"), Devices: devices().Draw(t, "devices"), Reason: Text().Draw(t, "reason")}
 		},
 	}
+}
+
+// signIn generates an act on what an operator signs in with.
+func signIn(t *rapid.T) ledger.Body {
+	operator := rapid.OneOf(names("o"), rapid.Just("root")).Draw(t, "operator")
+	return rapid.SampledFrom([]ledger.Body{ledger.PasswordSet{Operator: operator}, ledger.PasswordRemove{Operator: operator},
+		ledger.PasskeyAdd{Operator: operator, ID: "k1", Name: Text().Draw(t, "name")}, ledger.PasskeyRemove{Operator: operator, ID: "k1"},
+		ledger.SessionEnd{Operator: operator}}).Draw(t, "act")
 }
 
 func subscribe(t *rapid.T) ledger.Body {

@@ -162,6 +162,11 @@ func TestEveryKindOfEntryHasASentence(t *testing.T) {
 	w.act(t, "ada", ledger.OperatorSet{Operator: ledger.Operator{Name: "eve", Role: ledger.Viewer, Scope: fleet.Root}})
 	w.act(t, "ada", ledger.AccessCreate{Access: ledger.Access{ID: "acc", Operator: "eve", Expires: later, OneTime: true}})
 	w.act(t, "ada", ledger.AccessRevoke{ID: "acc"})
+	w.act(t, "ada", ledger.PasswordSet{Operator: "eve"})
+	w.act(t, "ada", ledger.PasswordRemove{Operator: "eve"})
+	w.act(t, "ada", ledger.PasskeyAdd{Operator: "eve", ID: "k1", Name: "key ring"})
+	w.act(t, "ada", ledger.PasskeyRemove{Operator: "eve", ID: "k1"})
+	w.act(t, "ada", ledger.SessionEnd{Operator: "eve"})
 	w.act(t, "ada", ledger.OperatorRemove{Name: "eve"})
 	w.act(t, "ada", ledger.TokenCreate{ID: "tok", Group: fleet.Root, Uses: 9, Expires: later})
 	w.act(t, "ada", ledger.GroupCreate{Group: fleet.Group{ID: "g", Name: "Web", Parent: fleet.Root}})
@@ -186,8 +191,8 @@ func TestEveryKindOfEntryHasASentence(t *testing.T) {
 			t.Errorf("entry %d (%s) has the sentence %q", r.Seq, r.Kind, r.Text)
 		}
 	}
-	if len(kinds) != 18 {
-		t.Errorf("%d kinds of entries were tried, want all 18: %v", len(kinds), kinds)
+	if len(kinds) != 23 {
+		t.Errorf("%d kinds of entries were tried, want all 23: %v", len(kinds), kinds)
 	}
 }
 

@@ -117,6 +117,16 @@ func aboutPeople(body ledger.Body, n Names) string {
 		return fmt.Sprintf("made the %s token %s for %q until %s", kind, b.Access.ID, b.Access.Operator, day(b.Access.Expires))
 	case ledger.AccessRevoke:
 		return fmt.Sprintf("ended the access token %s", b.ID)
+	case ledger.PasswordSet:
+		return fmt.Sprintf("set the password of %q", b.Operator)
+	case ledger.PasswordRemove:
+		return fmt.Sprintf("removed the password of %q", b.Operator)
+	case ledger.PasskeyAdd:
+		return fmt.Sprintf("registered the passkey %s, %q, for %q", b.ID, b.Name, b.Operator)
+	case ledger.PasskeyRemove:
+		return fmt.Sprintf("removed the passkey %s of %q", b.ID, b.Operator)
+	case ledger.SessionEnd:
+		return fmt.Sprintf("signed %q out everywhere", b.Operator)
 	}
 	return fmt.Sprintf("recorded %s", body.Kind())
 }

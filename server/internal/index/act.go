@@ -31,10 +31,15 @@ var ErrBusy = fault.New(fault.Unavailable, "ledger_busy", "Other acts keep comin
 // is zero. Acts come one after another; when another server was faster, its entries are read and build
 // is called again.
 func (x *Index) Act(ctx context.Context, by string, build func(v *View) (ledger.Body, error)) (ledger.Entry, error) {
+	return x.ActBeside(ctx, by, build)
+}
+
+// ActBeside is Act with rows that are written in the same transaction as the entry, and are not in the ledger.
+func (x *Index) ActBeside(ctx context.Context, by string, build func(v *View) (ledger.Body, error), beside ...store.Beside) (ledger.Entry, error) {
 	x.acts.Lock()
 	defer x.acts.Unlock()
 	for range maxTries {
-		entry, err := x.act(ctx, by, build)
+		entry, err := x.act(ctx, by, build, beside)
 		if !errors.Is(err, store.ErrMoved) {
 			return entry, err
 		}
@@ -46,7 +51,7 @@ func (x *Index) Act(ctx context.Context, by string, build func(v *View) (ledger.
 }
 
 // act tries once. The caller holds x.acts, so the state cannot change in between.
-func (x *Index) act(ctx context.Context, by string, build func(v *View) (ledger.Body, error)) (ledger.Entry, error) {
+func (x *Index) act(ctx context.Context, by string, build func(v *View) (ledger.Body, error), beside []store.Beside) (ledger.Entry, error) {
 	var body ledger.Body
 	var err error
 	x.View(func(v *View) { body, err = build(v) })
@@ -61,7 +66,7 @@ func (x *Index) act(ctx context.Context, by string, build func(v *View) (ledger.
 	if err != nil {
 		return ledger.Entry{}, err
 	}
-	err = x.store.Append(ctx, entry, after)
+	err = x.store.AppendBeside(ctx, entry, after, beside...)
 	switch {
 	case errors.Is(err, store.ErrMoved):
 		return ledger.Entry{}, err
@@ -157,7 +162,7 @@ func successor(s *ledger.State, e ledger.Entry) (*ledger.State, error) {
 		after.Operators, after.Accesses = maps.Clone(s.Operators), maps.Clone(s.Accesses)
 	case ledger.AccessCreate, ledger.AccessRevoke:
 		after.Accesses = maps.Clone(s.Accesses)
-	case ledger.ServerInit:
+	case ledger.ServerInit, ledger.PasswordSet, ledger.PasswordRemove, ledger.PasskeyAdd, ledger.PasskeyRemove, ledger.SessionEnd:
 	default:
 		return nil, fmt.Errorf("the index does not know ledger entries of kind %q", e.Kind)
 	}

@@ -22,9 +22,9 @@ type Store interface {
 
 // Ledger keeps decisions: one act, one entry, one transaction.
 type Ledger interface {
-	// Append writes e and what it changed, taken from after. It returns store.ErrMoved when e does not
-	// follow the last entry: somebody else was faster.
-	Append(ctx context.Context, e ledger.Entry, after *ledger.State) error
+	// AppendBeside writes e and what it changed, taken from after, with what goes beside it. It returns store.ErrMoved
+	// when e does not follow the last entry: somebody else was faster.
+	AppendBeside(ctx context.Context, e ledger.Entry, after *ledger.State, beside ...store.Beside) error
 	LoadState(ctx context.Context) (*ledger.State, error)
 	// Entries lists entries from the sequence on, in order.
 	Entries(ctx context.Context, from, limit int64) ([]store.RawEntry, error)

@@ -24,6 +24,17 @@ type RawEntry struct {
 // nothing, if e does not exactly follow the last entry in the database. After any other error it is open
 // whether the act was written, as when the connection broke during the commit: reload the tail.
 func (d *DB) Append(ctx context.Context, e ledger.Entry, after *ledger.State) error {
+	return d.AppendBeside(ctx, e, after)
+}
+
+// Beside is something that is written in the transaction of an act and is not in the ledger: what people sign in with
+// and who is signed in. A refusal of it refuses the act.
+type Beside struct {
+	write func(context.Context, tx) error
+}
+
+// AppendBeside is Append with what goes beside the act: all of it is written, or nothing.
+func (d *DB) AppendBeside(ctx context.Context, e ledger.Entry, after *ledger.State, beside ...Beside) error {
 	if after.Seq != e.Seq {
 		return fmt.Errorf("append entry %d: the state given is the one after entry %d", e.Seq, after.Seq)
 	}
@@ -42,7 +53,15 @@ func (d *DB) Append(ctx context.Context, e ledger.Entry, after *ledger.State) er
 		if err := t.putEntry(ctx, e.Seq, data); err != nil {
 			return err
 		}
-		return t.putState(ctx, e.Seq, what, after)
+		if err := t.putState(ctx, e.Seq, what, after); err != nil {
+			return err
+		}
+		for _, b := range beside {
+			if err := b.write(ctx, t); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

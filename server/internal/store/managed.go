@@ -61,6 +61,8 @@ func (t tx) putManaged(ctx context.Context, seq int64, act ledger.Body, after *l
 		return packages().write(ctx, t, after, b.ID)
 	case ledger.ContentVerify:
 		return contents().write(ctx, t, after, b.Update)
+	case ledger.PasswordSet, ledger.PasswordRemove, ledger.PasskeyAdd, ledger.PasskeyRemove, ledger.SessionEnd:
+		return nil // what they are about is no part of the state: it is written beside the act
 	}
 	return fmt.Errorf("the store has no table for acts of kind %q", act.Kind())
 }
