@@ -59,7 +59,8 @@ func lock(dir *os.Root) (release func() error, err error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return nil, errors.Join(fmt.Errorf("another assentd runs on the data directory %s: %w", dir.Name(), err), f.Close())
 	}
-	return f.Close, nil
+	// Closing alone would not do: a process that is being started meanwhile holds a copy of the descriptor.
+	return func() error { return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close()) }, nil
 }
 
 // openKeys reads the keys, or makes those that are not there.

@@ -77,7 +77,12 @@ func (d *Dir) Lock() (release func(), err error) {
 		}
 		return nil, fmt.Errorf("lock state directory: %w", err)
 	}
-	return func() { f.Close() }, nil
+	return func() {
+		// Closing alone would not do: a process that is being started somewhere in this program holds a copy of the
+		// descriptor until it becomes its program, and with it the lock.
+		_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+		f.Close()
+	}, nil
 }
 
 // Write replaces the file durably: when it returns nil the new content survives a power cut, and at no

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"syscall"
 	"testing"
 )
 
@@ -101,6 +103,40 @@ func TestReadRefusesWhatIsLongerThanTheLimit(t *testing.T) {
 	if _, err := d.Read("missing", 10); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing file: %v", err)
 	}
+}
+
+func TestTheLockIsFreeOnceReleasedThoughAProcessThatIsBeingStartedHoldsACopyOfIt(t *testing.T) {
+	d := open(t)
+	release, err := d.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := -1 // what a fork does to every descriptor until the exec
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range fds {
+		if to, _ := os.Readlink("/proc/self/fd/" + e.Name()); to == d.Path("lock") {
+			fd, err := strconv.Atoi(e.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if copied, err = syscall.Dup(fd); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if copied < 0 {
+		t.Fatal("no descriptor of the lock is open")
+	}
+	defer syscall.Close(copied)
+	release()
+	release, err = d.Lock()
+	if err != nil {
+		t.Fatalf("after its release: %v", err)
+	}
+	release()
 }
 
 func TestASecondHolderOfTheLockIsRefusedUntilTheFirstLetsGo(t *testing.T) {
