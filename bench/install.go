@@ -38,6 +38,8 @@ type course interface {
 	before() []string
 	// words describe it in a row, and mark its rows.
 	words() (what, mark string)
+	// laps is how often it is run at least: a short run is disturbed by little.
+	laps() int
 }
 
 // made is a number of packages made for this, of twenty files and 200 kB each.
@@ -48,6 +50,8 @@ func (made) config() stage.Config { return stage.Config{Acme: true} }
 func (m made) words() (what, mark string) {
 	return fmt.Sprintf("%d updates of 20 files and 200 kB", m.count), ""
 }
+
+func (made) laps() int { return 7 }
 
 func (m made) names(suffix string) []string {
 	var out []string
@@ -81,6 +85,7 @@ type debian struct{}
 func (debian) config() stage.Config       { return stage.Config{Real: true} }
 func (debian) publish(*stage.Stage) error { return nil }
 func (debian) before() []string           { return nil }
+func (debian) laps() int                  { return 3 }
 func (debian) words() (what, mark string) { return "all updates of Debian 12.0's base", "r" }
 
 // lap is what one pair of devices needed.
@@ -100,8 +105,8 @@ const diskMB = 2048
 
 // race runs all laps of a course and makes its rows.
 func (b *bench) race(ctx context.Context, c course) (rows []Row, err error) {
-	cfg := c.config()
-	for i := range b.rounds {
+	cfg, rounds := c.config(), max(b.rounds, c.laps())
+	for i := range rounds {
 		cfg.Devices = append(cfg.Devices, stage.DeviceSpec{Name: agentDevice(i), DiskMB: diskMB}, stage.DeviceSpec{Name: plainDevice(i), DiskMB: diskMB})
 	}
 	s, err := b.stage(ctx, cfg)
@@ -113,7 +118,7 @@ func (b *bench) race(ctx context.Context, c course) (rows []Row, err error) {
 		return nil, err
 	}
 	var laps []lap
-	for i := range b.rounds {
+	for i := range rounds {
 		l, err := b.lap(ctx, s, c, i)
 		if err != nil {
 			return nil, fmt.Errorf("lap %d: %w", i+1, err)
