@@ -60,10 +60,11 @@ const (
 	InstallFailed        Cause = "install_failed" // a maintainer script or dpkg failed
 	UnknownData          Cause = "unknown_data"   // unparsable version, unknown enum: unknown always holds
 	NotRemovable         Cause = "cannot_be_uninstalled"
-	Revoked              Cause = "revoked"       // its publisher recalled it (A8)
-	AgentTooOld          Cause = "agent_too_old" // the device's agent must be newer
-	NotReleased          Cause = "not_released"  // content that the test devices have not verified yet (C6)
-	ProbeFailed          Cause = "probe_failed"  // it is there, and its health probe does not pass
+	Revoked              Cause = "revoked"        // its publisher recalled it (A8)
+	AgentTooOld          Cause = "agent_too_old"  // the device's agent must be newer
+	NotReleased          Cause = "not_released"   // content that the test devices have not verified yet (C6)
+	ProbeFailed          Cause = "probe_failed"   // it is there, and its health probe does not pass
+	RestartFailed        Cause = "restart_failed" // it is there, and the device or a service did not come back with it
 )
 
 // step is a row of the transition table.
@@ -84,7 +85,7 @@ var table = map[State]step{
 	Downloaded:      {24 * time.Hour, "the device installs it", []State{Assigned, Downloading, Installing, Blocked, Failed}},
 	Installing:      {2 * time.Hour, "the device verifies the result", []State{RestartRequired, Failed, ResultUnknown, Blocked}},
 	Installed:       {0, "", []State{RestartRequired, Removing, Blocked, Assigned}},
-	RestartRequired: {30 * 24 * time.Hour, "the device restarts", []State{Removing, Blocked}},
+	RestartRequired: {30 * 24 * time.Hour, "the device restarts", []State{Failed, Removing, Blocked}},
 	Failed:          {0, "", []State{Assigned, Downloading, Downloaded, Installing, Blocked, Removing}},
 	Removing:        {2 * time.Hour, "the device verifies the result", []State{Removed, RemoveFailed, Blocked}},
 	Removed:         {0, "", []State{Assigned, Downloading, Installing, Blocked, Removing}},

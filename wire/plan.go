@@ -27,6 +27,7 @@ type Plan struct {
 	Allow    []PlanAllow     `json:"allow,omitempty"`
 	Deny     []PlanDeny      `json:"deny,omitempty"`
 	Feeds    []PlanFeed      `json:"feeds,omitempty"`    // the feeds that the device follows
+	Restart  *PlanRestart    `json:"restart,omitempty"`  // absent: the device is never restarted
 	Verdicts []PlanVerdict   `json:"verdicts,omitempty"` // for `assent-agent why`
 }
 

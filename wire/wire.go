@@ -25,7 +25,8 @@ import (
 //
 //	1  2026-11-23  first protocol: enrol, renew, check in, documents, reports, plans for deb
 //	2  2026-11-23  feeds: roots with the enrolment, feeds and removals in plans, several ecosystems in one document
-const Capability = 2
+//	3  2026-11-23  restarts: their policy in plans, their reasons in facts, failed after restart_required
+const Capability = 3
 
 // Caps on what is accepted from the network, in bytes after decompression.
 const (
@@ -128,19 +129,20 @@ type CheckInReply struct {
 type Facts struct {
 	Hostname      string          `json:"hostname"`
 	MachineID     string          `json:"machine_id"`
-	OS            string          `json:"os"`             // os-release ID: "debian"
-	OSVersion     string          `json:"os_version"`     // VERSION_ID: "12"
-	Codename      string          `json:"codename"`       // VERSION_CODENAME: "bookworm"
-	Arch          string          `json:"arch"`           // dpkg's native architecture
-	Foreign       []string        `json:"foreign"`        // dpkg's foreign architectures, sorted
-	Kernel        string          `json:"kernel"`         // uname -r
-	TimeZone      string          `json:"time_zone"`      // IANA name, "UTC" when unknown
-	Agent         string          `json:"agent"`          // agent version
-	Restart       []string        `json:"restart"`        // why a restart is pending: package names, or "kernel"; empty when none
-	Posture       []Finding       `json:"posture"`        // weaknesses in the device's own set-up
-	Origins       []OriginHealth  `json:"origins"`        // state of each package source
-	ManagerHealth string          `json:"manager_health"` // "" when well, else what is wrong with dpkg
-	Guard         fleet.GuardMode `json:"guard"`          // the guard mode in force; empty when the hook is not installed
+	OS            string          `json:"os"`              // os-release ID: "debian"
+	OSVersion     string          `json:"os_version"`      // VERSION_ID: "12"
+	Codename      string          `json:"codename"`        // VERSION_CODENAME: "bookworm"
+	Arch          string          `json:"arch"`            // dpkg's native architecture
+	Foreign       []string        `json:"foreign"`         // dpkg's foreign architectures, sorted
+	Kernel        string          `json:"kernel"`          // uname -r
+	TimeZone      string          `json:"time_zone"`       // IANA name, "UTC" when unknown
+	Agent         string          `json:"agent"`           // agent version
+	Restart       []string        `json:"restart"`         // why a restart is pending: package names, or "kernel"; empty when none
+	Stale         []RestartReason `json:"stale,omitempty"` // everything that still runs as it was before an update, sorted
+	Posture       []Finding       `json:"posture"`         // weaknesses in the device's own set-up
+	Origins       []OriginHealth  `json:"origins"`         // state of each package source
+	ManagerHealth string          `json:"manager_health"`  // "" when well, else what is wrong with dpkg
+	Guard         fleet.GuardMode `json:"guard"`           // the guard mode in force; empty when the hook is not installed
 }
 
 // Finding is one weakness in a device's package manager set-up.

@@ -35,6 +35,8 @@ const (
 	RPM        Tool = "rpm"
 	Systemctl  Tool = "systemctl"
 	SystemdRun Tool = "systemd-run"
+	Loginctl   Tool = "loginctl"
+	Shutdown   Tool = "shutdown"
 )
 
 // paths is where each tool is; a tool that lies elsewhere is not ours to run.
@@ -50,6 +52,8 @@ func paths() map[Tool]string {
 		RPM:        "/usr/bin/rpm",
 		Systemctl:  "/usr/bin/systemctl",
 		SystemdRun: "/usr/bin/systemd-run",
+		Loginctl:   "/usr/bin/loginctl",
+		Shutdown:   "/usr/sbin/shutdown",
 	}
 }
 

@@ -85,6 +85,7 @@ type State struct {
 	Updates map[catalog.UpdateID]Entry `json:"updates"`
 	Flight  *Flight                    `json:"flight,omitempty"`
 	Outbox  []wire.Report              `json:"outbox,omitempty"` // in the order they happened
+	Restart *Restart                   `json:"restart,omitempty"`
 }
 
 // Record is one durable change. All its parts become true together.
@@ -95,6 +96,7 @@ type Record struct {
 	Landed  string                   `json:"landed,omitempty"`  // id of the flight that is over
 	Applied []string                 `json:"applied,omitempty"` // reports that the server made durable
 	Forget  []catalog.UpdateID       `json:"forget,omitempty"`  // updates that need no memory any more
+	Restart *Restart                 `json:"restart,omitempty"` // replaces what is remembered of restarts
 	Whole   *State                   `json:"whole,omitempty"`   // replaces everything: the compacted journal
 }
 
@@ -316,6 +318,9 @@ func apply(s State, rec Record) State {
 	}
 	for _, id := range rec.Forget {
 		delete(s.Updates, id)
+	}
+	if rec.Restart != nil {
+		s.Restart = rec.Restart
 	}
 	s.Outbox = trim(s.Outbox, rec.Applied)
 	return s

@@ -123,6 +123,11 @@ func (c *checker) facts(f *wire.Facts) {
 	}
 	f.Foreign = c.texts(f.Foreign, "foreign architectures")
 	f.Restart = c.texts(f.Restart, "reasons to restart")
+	f.Stale = capped(c, f.Stale, maxListed, "reasons to restart")
+	for i := range f.Stale {
+		r := &f.Stale[i]
+		r.Kind, r.Name, r.Detail = wire.RestartKind(text(string(r.Kind))), text(r.Name), text(r.Detail)
+	}
 	f.Posture = capped(c, f.Posture, maxListed, "findings")
 	for i := range f.Posture {
 		f.Posture[i].Code, f.Posture[i].Detail = text(f.Posture[i].Code), text(f.Posture[i].Detail)
