@@ -154,13 +154,13 @@ func (b *Tab) Open(path string) {
 	b.one(chromedp.Navigate(b.URL + path))
 }
 
-// Await waits until an expression of the page is true, also over a change of pages.
+// Await waits until an expression of the page holds (as JavaScript sees it), also over a change of pages.
 func (b *Tab) Await(expression string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, stepLimit)
 	defer cancel()
 	for {
-		_, err := chromedp.Run(ctx, chromedp.Poll[bool](expression, chromedp.WithPollingTimeout(stepLimit)))
+		_, err := chromedp.Run(ctx, chromedp.Poll[bool]("!!("+expression+")", chromedp.WithPollingTimeout(stepLimit)))
 		if err == nil {
 			return
 		}
@@ -188,10 +188,10 @@ func (b *Tab) Size(width, height int64) {
 	b.one(chromedp.EmulateViewport(width, height))
 }
 
-// Scheme sets the system's colours: "light" or "dark".
+// Scheme sets the system's colours, "light" or "dark", and asks for no motion.
 func (b *Tab) Scheme(name string) {
 	b.t.Helper()
-	_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}})
+	_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}, {Name: "prefers-reduced-motion", Value: "reduce"}}})
 	b.must(err)
 }
 
