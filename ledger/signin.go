@@ -23,6 +23,7 @@ type (
 	PasskeyRemove struct {
 		Operator string `json:"operator"`
 		ID       string `json:"id"`
+		Reason   string `json:"reason,omitempty"` // where the server did it
 	}
 	// SessionEnd signs an operator out of every browser. Only what somebody else ends is recorded.
 	SessionEnd struct {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -43,7 +44,11 @@ func newFailure(err error) *failure {
 	if errors.Is(err, context.DeadlineExceeded) {
 		e = fault.New(fault.Unavailable, "timeout", "The server took too long; try again.").Because(err)
 	}
-	return problemOf(statusOf(e), e)
+	f := problemOf(statusOf(e), e)
+	if wait, ok := auth.RetryAfter(err); ok {
+		f.headers.Set("Retry-After", strconv.Itoa(wait))
+	}
+	return f
 }
 
 func problemOf(status int, e *fault.Error) *failure {

@@ -124,7 +124,7 @@ func aboutPeople(body ledger.Body, n Names) string {
 	case ledger.PasskeyAdd:
 		return fmt.Sprintf("registered the passkey %s, %q, for %q", b.ID, b.Name, b.Operator)
 	case ledger.PasskeyRemove:
-		return fmt.Sprintf("removed the passkey %s of %q", b.ID, b.Operator)
+		return fmt.Sprintf("removed the passkey %s of %q%s", b.ID, b.Operator, because(b.Reason))
 	case ledger.SessionEnd:
 		return fmt.Sprintf("signed %q out everywhere", b.Operator)
 	}

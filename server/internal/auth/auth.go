@@ -56,7 +56,7 @@ type Service struct {
 	book  Book
 	now   func() time.Time
 	log   *slog.Logger
-	limit *limiter
+	limit *Limiter
 	used  *lastUsed
 }
 
@@ -68,8 +68,8 @@ var (
 	errNoCredential = fault.New(fault.Unauthenticated, "unauthenticated", "This needs an access token; sign in with `assent login`.")
 	errBad          = fault.New(fault.Unauthenticated, "unauthenticated", "The token is not valid, or not any more; sign in again with `assent login`.")
 	errSignIn       = fault.New(fault.Unauthenticated, "sign_in_refused", "The sign-in token is not valid, has expired or was used before; ask an administrator for a new one.").On("token")
-	// ErrLimited is the refusal of an address that failed too often. Its Retry-After is Limits.Every.
-	ErrLimited = fault.New(fault.Unavailable, "too_many_attempts", "Too many failed attempts from this address; wait a moment and try again.")
+	// ErrLimited is the refusal of whoever failed too often, by address or by name; RetryAfter says when to try again.
+	ErrLimited = fault.New(fault.Unavailable, "too_many_attempts", "Too many failed attempts; wait a moment and try again.")
 )
 
 // New makes a Service.
@@ -83,7 +83,7 @@ func New(c Config) (*Service, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{book: c.Book, now: c.Now, log: c.Log, limit: newLimiter(c.Limits), used: newLastUsed()}, nil
+	return &Service{book: c.Book, now: c.Now, log: c.Log, limit: NewLimiter(c.Limits), used: newLastUsed()}, nil
 }
 
 // Authenticate says who sent the Authorization header's value from the remote address ("host:port").
@@ -124,8 +124,8 @@ func (s *Service) check(text string, oneTime bool) (Session, error) {
 // refuse charges the address and says why not. Only the token's id, which is no secret, is logged, and
 // only as often as the limit lets attempts through: a flood does not fill the disk.
 func (s *Service) refuse(why *fault.Error, remote, text string) error {
-	if !s.limit.allow(remote, s.now()) {
-		return ErrLimited
+	if err := s.limit.Take(network(remote), s.now()); err != nil {
+		return err
 	}
 	tok, _ := ParseToken(text)
 	s.log.Warn("refused credential", "remote", remote, "token", tok.ID, "code", why.Code)

@@ -20,6 +20,12 @@ func (b IndexBook) Access(id string) (access ledger.Access, operator ledger.Oper
 	return access, operator, ok && operator.Name != ""
 }
 
+// Operator looks an operator up in the state of this moment.
+func (b IndexBook) Operator(name string) (operator ledger.Operator, ok bool) {
+	b.Index.View(func(v *index.View) { operator, ok = v.State().Operators[name] })
+	return operator, ok
+}
+
 // Exchange is two acts: the one-time token ends, then the fresh one begins. Acts come one after another,
 // so of several callers one ends it and the others find it gone. If the server dies between the two, the
 // token is spent for nothing, which is the safe way round: a new one is quickly made.
