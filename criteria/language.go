@@ -2,6 +2,7 @@ package criteria
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -69,7 +70,7 @@ func newLanguage(fields []Field) (*Language, error) {
 	if l.plain, err = cel.NewCustomEnv(limits...); err != nil {
 		return nil, fmt.Errorf("parser of expressions: %w", err)
 	}
-	options := append(limits, cel.StdLib(), cel.ClearMacros(), cel.Macros(cel.AllMacro, cel.ExistsMacro), cel.RegexProgramSizeLimit(maxRegex),
+	options := append(slices.Clone(limits), cel.StdLib(), cel.ClearMacros(), cel.Macros(cel.AllMacro, cel.ExistsMacro), cel.RegexProgramSizeLimit(maxRegex),
 		cel.Function("days", cel.Overload("days_int", []*cel.Type{cel.IntType}, cel.DurationType, cel.UnaryBinding(spans(24*time.Hour)))),
 		cel.Function("hours", cel.Overload("hours_int", []*cel.Type{cel.IntType}, cel.DurationType, cel.UnaryBinding(spans(time.Hour)))),
 		cel.Function(orderVersions, cel.Overload("order_versions_3", []*cel.Type{cel.StringType, cel.StringType, cel.StringType}, cel.IntType, cel.FunctionBinding(compareVersions))),
