@@ -149,7 +149,7 @@ func showPublished(p *printer, u client.UpdateDetail) {
 		removal = strings.TrimSuffix("cannot be uninstalled: "+pub.Removal.Reason, ": ")
 	}
 	p.fields("Title", pub.Title, "Feed", pub.Feed, "Kind", string(pub.Kind), "Payload", string(pub.Format), "Needs server", pub.MinServer, "Needs agent", pub.MinAgent,
-		"Applies to", strings.Join(pub.AppliesTo, " or "), "Requires", strings.Join(requires, ", "), "Restart", string(pub.Restart), "Removal", removal,
+		"Applies to", strings.Join(pub.AppliesTo, " or "), "Requires", strings.Join(requires, ", "), "Supersedes", strings.Join(pub.Supersedes, ", "), "Restart", string(pub.Restart), "Removal", removal,
 		"CVEs", strings.Join(pub.CVEs, ", "))
 	if u.Gated != "" {
 		p.line("It needs server %s or newer: upgrade the server, then it can be approved.", u.Gated)

@@ -237,33 +237,52 @@ func (v *candidate) mismatch(it catalog.Item) (installation.Cause, string) {
 	return "", ""
 }
 
-// chooseNewest leaves at most one release of each software to install: the newest that was admitted.
+// chooseNewest leaves at most one release of each software to install: the one that all others give way to. That is the
+// newest that was admitted, unless a publisher says of two which one replaces the other.
 func (c *computation) chooseNewest() {
-	chosen := map[catalog.Software]*candidate{}
+	rivals := map[catalog.Software][]*candidate{}
 	for _, v := range c.candidates {
-		if v.Action != Install {
-			continue
+		if v.Action == Install {
+			rivals[v.Release.Software] = append(rivals[v.Release.Software], v)
 		}
-		best := chosen[v.Release.Software]
-		if best == nil {
-			chosen[v.Release.Software] = v
-			continue
-		}
-		order, err := pkgver.Compare(v.Release.Ecosystem, v.Release.Version, best.Release.Version)
-		switch {
-		case err != nil:
-			v.hold(installation.UnknownData, "its version cannot be compared with %s: %v", best.Release.Version, err)
-		case order > 0:
-			best.supersededBy(v)
-			chosen[v.Release.Software] = v
-		default:
+	}
+	for _, list := range rivals {
+		best := foremost(list)
+		for _, v := range list {
+			if v == best {
+				continue
+			}
+			if _, err := pkgver.Compare(v.Release.Ecosystem, v.Release.Version, best.Release.Version); err != nil {
+				v.hold(installation.UnknownData, "its version cannot be compared with %s: %v", best.Release.Version, err)
+				continue
+			}
 			v.supersededBy(best)
 		}
 	}
 }
 
+// foremost is the release that no other supersedes; where publishers name each other in a circle, the newest.
+func foremost(list []*candidate) *candidate {
+	best := list[0]
+	for _, v := range list[1:] {
+		if newer(v, best) {
+			best = v
+		}
+	}
+	for _, v := range list {
+		if !slices.ContainsFunc(list, func(w *candidate) bool { return w.update.Supersedes(v.update, newer(w, v)) }) {
+			return v
+		}
+	}
+	return best
+}
+
 func (v *candidate) supersededBy(w *candidate) {
 	v.Action, v.Superseded, v.Items, v.Download = None, w.Update, nil, 0
+	if w.update.Names(v.update) {
+		v.say("A5", "superseded here by %s, which is approved too: its publisher says that it replaces this one", w.Release.Version)
+		return
+	}
 	v.say("A5", "superseded here by %s, which is approved too", w.Release.Version)
 }
 

@@ -97,6 +97,11 @@ func title(a catalog.Agreement) string {
 // applies checks the versions that the release may be installed over.
 func (c *computation) applies(v *candidate) bool {
 	have := c.installed(v.Release.Software)
+	if have == "" && v.update.Published.Kind == catalog.Patch {
+		v.Action = None
+		v.say("T3", "it is a patch: it needs a full version to be there already")
+		return false
+	}
 	if len(v.update.Published.AppliesTo) == 0 || have == "" {
 		return true
 	}
@@ -174,18 +179,20 @@ func (c *computation) callIn() {
 	}
 }
 
-// call gives the newest fresh offer that meets a requirement its verdict as if it were asked for. It is called in at
+// call gives the foremost fresh offer that meets a requirement its verdict as if it were asked for. It is called in at
 // most once.
 func (c *computation) call(v *candidate, req catalog.Requirement) bool {
-	var best *candidate
+	var fit []*candidate
 	for _, o := range c.candidates {
-		if o.offer.Fresh && !o.called && o.Status == approval.Approved && c.meets(o.Release, v, req) && (best == nil || newer(o, best)) {
-			best = o
+		patch := o.update.Published != nil && o.update.Published.Kind == catalog.Patch
+		if o.offer.Fresh && !o.called && !patch && o.Status == approval.Approved && c.meets(o.Release, v, req) {
+			fit = append(fit, o)
 		}
 	}
-	if best == nil {
+	if len(fit) == 0 {
 		return false
 	}
+	best := foremost(fit)
 	best.called = true
 	best.Reasons = slices.Clone(best.Approval.Trace)
 	best.say("T3", "%s %s needs it first", v.Release.Name, v.Release.Version)

@@ -353,6 +353,65 @@ func TestPlan_ReleasesSayWhatTheyInstallOver(t *testing.T) {
 	want(t, verdict(t, w.compute(), r), plan.Install, "")
 }
 
+func TestA5_WhatAPublisherSaysSupersedesAnotherReleaseTakesItsPlaceWhateverTheirVersions(t *testing.T) {
+	replaces := func(versions ...string) func(*catalog.Update) {
+		return func(u *catalog.Update) { u.Published.Supersedes = versions }
+	}
+	w := newWorld()
+	w.has(managedRelease("ledger", "1.0"))
+	withdrawn := w.offered(w.publish("ledger", "3.0", nil), "1.0")
+	fixed := w.offered(w.publish("ledger", "2.9", replaces("3.0")), "1.0")
+	for _, r := range []catalog.Release{withdrawn, fixed} {
+		w.decide(r, fleet.Root, approval.Approved)
+	}
+	res := w.compute()
+	want(t, verdict(t, res, fixed), plan.Install, "")
+	v := verdict(t, res, withdrawn)
+	want(t, v, plan.None, "")
+	because(t, v, "A5", "its publisher says that it replaces this one")
+
+	// Still newer ones come before both; and a release that was recalled takes nobody's place.
+	next := w.offered(w.publish("ledger", "3.1", nil), "1.0")
+	w.decide(next, fleet.Root, approval.Approved)
+	want(t, verdict(t, w.compute(), next), plan.Install, "")
+	for _, r := range []catalog.Release{next, fixed} {
+		u := w.updates[r.ID()]
+		u.Published.Revoked = &catalog.Revocation{At: now, Reason: "eats files"}
+	}
+	want(t, verdict(t, w.compute(), withdrawn), plan.Install, "")
+
+	// Publishers who name each other in a circle: the newest.
+	w = newWorld()
+	w.has(managedRelease("ledger", "1.0"))
+	a := w.offered(w.publish("ledger", "2.0", replaces("4.0")), "1.0")
+	b := w.offered(w.publish("ledger", "3.0", nil), "1.0")
+	c := w.offered(w.publish("ledger", "4.0", nil), "1.0")
+	for _, r := range []catalog.Release{a, b, c} {
+		w.decide(r, fleet.Root, approval.Approved)
+	}
+	want(t, verdict(t, w.compute(), c), plan.Install, "")
+}
+
+func TestT3_APatchNeedsAFullVersionThatIsThere(t *testing.T) {
+	w := newWorld()
+	patch := w.offered(w.publish("base", "2.1", func(u *catalog.Update) { u.Published.Kind = catalog.Patch }), "")
+	app := w.offered(w.publish("ledger", "2.0", func(u *catalog.Update) {
+		u.Published.Requires = []catalog.Requirement{{Application: "base", Version: "2.1"}}
+	}), "1.0")
+	w.has(managedRelease("ledger", "1.0"))
+	w.decide(patch, fleet.Root, approval.Approved)
+	w.decide(app, fleet.Root, approval.Approved)
+	res := w.compute()
+	want(t, verdict(t, res, patch), plan.None, "") // it is not called in to where it has nothing to mend
+	want(t, verdict(t, res, app), plan.Hold, installation.Unresolvable)
+
+	w.offers[0].New, w.offers[0].Fresh, w.offers[0].Items[0].Installed = false, false, "2.0"
+	w.has(managedRelease("base", "2.0"))
+	res = w.compute()
+	want(t, verdict(t, res, patch), plan.Install, "")
+	want(t, verdict(t, res, app), plan.Install, "")
+}
+
 // drawManaged makes a small world of applications with gates, agreements, recalls, prerequisites, deployments and any
 // decisions.
 func drawManaged(t *rapid.T) *world {
@@ -378,6 +437,10 @@ func drawManaged(t *rapid.T) *world {
 				if rapid.IntRange(0, 4).Draw(t, "revoked") == 0 {
 					p.Revoked = &catalog.Revocation{At: now}
 				}
+				if rapid.IntRange(0, 3).Draw(t, "supersedes") == 0 {
+					p.Supersedes = []string{rapid.SampledFrom([]string{"1.0", "1.1", "1.2"}).Draw(t, "superseded")}
+				}
+				p.Kind = rapid.SampledFrom([]catalog.ReleaseKind{catalog.Full, catalog.Full, catalog.Patch}).Draw(t, "kind")
 				if rapid.IntRange(0, 3).Draw(t, "requires") == 0 {
 					p.Requires = []catalog.Requirement{{Application: rapid.SampledFrom(names).Draw(t, "pre"), Version: rapid.SampledFrom([]string{"1.0", "1.2"}).Draw(t, "at least")}}
 				}

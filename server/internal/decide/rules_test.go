@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"assent/approval"
+	"assent/catalog"
 	"assent/client"
 	"assent/fault"
 	"assent/fleet"
@@ -346,6 +347,34 @@ func TestA5_ASupersededUpdateIsApprovedOnPurposeOnly(t *testing.T) {
 	o.act(client.Decide{Updates: []string{"tool@1.1"}, Status: approval.Approved, AllowSuperseded: true, DryRun: true})
 	o.decline("tool@1.2")
 	o.act(client.Decide{Updates: []string{"tool@1.1"}, Status: approval.Approved})
+}
+
+func TestA5_APublisherSaysWhichReleaseTakesThePlaceOfAnother(t *testing.T) {
+	o := newOffice(t)
+	withdrawn := vended("ledger", "3.0", nil)
+	fixed := vended("ledger", "2.9", func(u *catalog.Update) { u.Published.Supersedes = []string{"3.0"} })
+	o.publish(withdrawn, fixed)
+	o.Device("d1", fleet.Root)
+	o.Has("d1", "ledger 1.0")
+	o.lacks("d1", withdrawn, fixed)
+	if got := o.row(string(withdrawn.ID)); got.SupersededBy != fixed.ID {
+		t.Errorf("3.0 is superseded by %q", got.SupersededBy)
+	}
+	if got := o.row(string(fixed.ID)); got.SupersededBy != "" {
+		t.Errorf("2.9 is superseded by %q, which it replaces itself", got.SupersededBy)
+	}
+	if got := o.refused(client.Decide{Updates: []string{string(withdrawn.ID)}, Status: approval.Approved}); got.Code != "superseded" || !strings.Contains(got.Message, "2.9") {
+		t.Errorf("approving what was replaced: %v", got)
+	}
+	// What was recalled takes nobody's place (A8).
+	recalled := *fixed.Published
+	recalled.Revoked = &catalog.Revocation{Reason: "loses data"}
+	fixed.Published = &recalled
+	o.publish(fixed)
+	if got := o.row(string(withdrawn.ID)); got.SupersededBy != "" {
+		t.Errorf("superseded by %q, which was recalled", got.SupersededBy)
+	}
+	o.approve(string(withdrawn.ID))
 }
 
 func TestA5_AReleaseOnlyOtherDevicesCouldTakeSupersedesNothing(t *testing.T) {

@@ -191,26 +191,28 @@ func (v *View) NumberOfUpdates() int { return len(v.x.updates.entries) }
 // UpdateNumbered returns the update with a number.
 func (v *View) UpdateNumbered(n uint32) Update { return v.x.updates.entries[n].view() }
 
-// Newer lists the known newer releases of the same software, the newest first. What cannot be compared is
-// not newer.
-func (v *View) Newer(u Update) []Update {
+// superseding lists the known releases that take the update's place where a device could take both, the newest
+// first. What cannot be compared is not newer.
+func (v *View) superseding(u Update) []Update {
 	var out []Update
 	for _, e := range v.x.updates.byName[u.Name] {
-		if e.Software == u.Software && e.number != u.Number {
-			if order, err := pkgver.Compare(u.Ecosystem, e.Version, u.Version); err == nil && order > 0 {
-				out = append(out, e.view())
-			}
+		if e.Software != u.Software || e.number == u.Number {
+			continue
+		}
+		order, err := pkgver.Compare(u.Ecosystem, e.Version, u.Version)
+		if e.Supersedes(*u.Update, err == nil && order > 0) {
+			out = append(out, e.view())
 		}
 	}
 	newestFirst(u.Ecosystem, out)
 	return out
 }
 
-// Superseded returns the newer release that takes an update's place for the devices of a set, if there
-// is one for all of them: a release that only other devices could take (another Debian, another feed)
+// Superseded returns the release that takes an update's place for the devices of a set (a newer one, or one whose
+// publisher says so), if there is one for all of them: a release that only other devices could take (another Debian, another feed)
 // supersedes nothing here. Releases that skip lists do not count.
 func (v *View) Superseded(u Update, devices *roaring.Bitmap, skip func(Update) bool) (Update, bool) {
-	newer := slices.DeleteFunc(v.Newer(u), func(n Update) bool { return skip != nil && skip(n) })
+	newer := slices.DeleteFunc(v.superseding(u), func(n Update) bool { return skip != nil && skip(n) })
 	if len(newer) == 0 {
 		return Update{}, false
 	}
