@@ -50,6 +50,8 @@ var mutations = []mutation{
 	{"content that the test devices refused (C6)", "plan/managed.go", "It never leaves staging\", answer.Act, answer.Reason)\n\t\treturn false", "It never leaves staging\", answer.Act, answer.Reason)", "./plan", "TestC6"},
 	{"declined applications staying out (C1)", "plan/compute.go", "case v.Status == approval.Declined:", "case v.Status == approval.Declined && false:", "./plan", "TestC1"},
 	{"components staying on devices (C5)", "plan/managed.go", "case v.update.Class == catalog.Component:", "case v.update.Class == catalog.Component && false:", "./plan", "TestC5|TestC1_OnlyDeclined"},
+	{"the releases that a publisher says replace others (A5)", "catalog/supersede.go", "return newer || u.Names(other)", "return newer", "./server/internal/decide", "TestA5"},
+	{"files that were damaged on the server", "server/internal/mirror/proof.go", "damaged = damaged || !sound", "_ = sound", "./server/internal/mirror", "TestADamagedFile"},
 	{"the chain of a feed's roots", "trust/walk.go", "next, err := w.t.UpdateRoot(b)", "next, err := metadata.Root().FromBytes(b)\n\t\tif err == nil {\n\t\t\tw.t.Root = next\n\t\t}", "./trust", "TestTUF_ARootSigned|TestTUF_AVersion"},
 	{"signatures of a feed's targets", "trust/client.go", "if err = chain[i].VerifyDelegate(metadata.TARGETS, m); err == nil {", "if err == nil {", "./trust", "TestOpen|TestHostile"},
 	{"the rollback of a feed", "trust/client.go", "_, _ = w.timestamp(b) // expired or signed", "_ = b // expired or signed", "./trust", "TestTUF_Rollback|TestTUF_AReplay|TestClient_NeverGoesBack"},

@@ -94,6 +94,7 @@ func (f *follower) follow(ctx context.Context) {
 			answer = nil
 		case answer = <-f.asks:
 			timer.Stop()
+			f.reread()
 		}
 	}
 }

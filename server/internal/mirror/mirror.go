@@ -76,6 +76,7 @@ type Mirror struct {
 	followers map[string]*follower
 	settled   chan struct{} // closed, and made anew, each time the followers are the subscriptions
 	flights   flights
+	proofs    proofs
 
 	telling sync.Mutex // held while somebody is told what is followed, so that the last word is the newest
 }

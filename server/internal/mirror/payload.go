@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -118,6 +117,11 @@ func (fl *flights) fly(f *flight, digest string, now time.Time, fetch func(conte
 
 // target opens a target, which is fetched when it is not here.
 func (m *Mirror) target(ctx context.Context, f *follower, t trust.Target) (content.File, error) {
+	if t.Size <= maxProofOnAsk && m.proofs.claim(t.SHA256, m.Now()) {
+		if _, err := m.proofread(ctx, t); err != nil {
+			return nil, err
+		}
+	}
 	file, err := m.Content.Open(ctx, t.SHA256)
 	if !errors.Is(err, content.ErrUnknown) {
 		return file, err
@@ -156,6 +160,7 @@ func (f *follower) fetch(ctx context.Context, t trust.Target) (err error) {
 	f.count(-body.at)
 	switch {
 	case err == nil:
+		f.m.proofs.came(t.SHA256, f.m.Now())
 		f.came(t)
 		return nil
 	case errors.Is(err, content.ErrMismatch):
@@ -215,9 +220,19 @@ func (f *follower) fill(ctx context.Context) {
 	}
 }
 
-// fillFrom fetches what is missing of an edition, the smallest files first. A file that cannot be had does not keep the
-// others from coming; a full disk does.
+// fillFrom fetches what is missing of an edition, and anew what turns out to be damaged.
 func (f *follower) fillFrom(ctx context.Context, e *edition) error {
+	err := f.fetchMissing(ctx, e)
+	damaged, failed := f.proofreadAll(ctx, e)
+	if damaged && failed == nil && f.edition() == e {
+		return f.fetchMissing(ctx, e)
+	}
+	return cmp.Or(err, failed)
+}
+
+// fetchMissing fetches what is missing of an edition, the smallest files first. A file that cannot be had does not keep the
+// others from coming; a full disk does.
+func (f *follower) fetchMissing(ctx context.Context, e *edition) error {
 	missing, err := f.missing(ctx, e)
 	if err != nil {
 		return err
@@ -244,11 +259,7 @@ func (f *follower) fillFrom(ctx context.Context, e *edition) error {
 func (f *follower) missing(ctx context.Context, e *edition) ([]trust.Target, error) {
 	var out []trust.Target
 	p := progress{}
-	for _, name := range slices.Sorted(maps.Keys(e.targets)) {
-		t := e.targets[name]
-		if !isFile(t) {
-			continue
-		}
+	for _, t := range e.wanted() {
 		here, err := f.m.Content.Has(ctx, t.SHA256)
 		if err != nil {
 			return nil, fmt.Errorf("look for files of the feed: %w", err)
