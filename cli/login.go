@@ -162,12 +162,22 @@ func tokenID(token string) string {
 }
 
 func (a *app) status() *cobra.Command {
-	return &cobra.Command{
+	var q client.TrendQuery
+	var overTime bool
+	cmd := &cobra.Command{
 		Use: "status", Short: "Show the state of the whole, and what needs you", Args: args(0, 0, ""),
+		Example: `  assent status
+  assent status --trend --group Web --days 30`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.connect()
 			if err != nil {
 				return err
+			}
+			if overTime {
+				return a.trend(cmd.Context(), c, q)
+			}
+			if q != (client.TrendQuery{}) {
+				return usage("--group and --days go with --trend")
 			}
 			s, err := c.Status(cmd.Context())
 			if err != nil {
@@ -176,6 +186,11 @@ func (a *app) status() *cobra.Command {
 			return a.answer(s, func(p *printer) { a.showStatus(p, s) })
 		},
 	}
+	cmd.Flags().BoolVar(&overTime, "trend", false, "show how it went over time instead")
+	cmd.Flags().StringVarP(&q.Group, "group", "g", "", "with --trend: of this group (id or name)")
+	cmd.Flags().IntVar(&q.Days, "days", 0, "with --trend: how many days back, 1 to 731; 90 by default")
+	a.completeGroup(cmd, "group")
+	return cmd
 }
 
 // compliance is the figure with what it is made of. Declined pairs count in it as accepted risk (A4).

@@ -29,6 +29,7 @@ import (
 	"assent/server/internal/planner"
 	"assent/server/internal/staging"
 	"assent/server/internal/store"
+	"assent/server/internal/trend"
 	"assent/wire"
 )
 
@@ -50,6 +51,7 @@ type running struct {
 	planner  *planner.Planner
 	gateway  *gateway.Gateway
 	mirror   *mirror.Mirror
+	trend    *trend.Service
 	content  *dir.Store
 	face     face
 	registry *prometheus.Registry
@@ -231,6 +233,7 @@ func (r *running) run(ctx context.Context) error {
 	group.Go(func() error { return r.gateway.Serve(ctx, r.agents, stopGrace) })
 	group.Go(func() error { return r.face.serve(ctx, r.people, r.tls, stopGrace) })
 	group.Go(func() error { return standing{r.index, r.gateway}.follow(ctx) })
+	group.Go(func() error { return r.trend.Run(ctx) })
 	group.Go(func() error { return staging.Run(ctx, r.index, r.Log) })
 	group.Go(func() error { r.every(ctx, catchUpEvery, "read other servers' acts", r.index.CatchUp); return nil })
 	group.Go(func() error { return r.mirror.Run(ctx) })

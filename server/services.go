@@ -17,6 +17,7 @@ import (
 	"assent/server/internal/decide"
 	"assent/server/internal/packages"
 	"assent/server/internal/roster"
+	"assent/server/internal/trend"
 	"assent/server/internal/web"
 	"assent/wire"
 )
@@ -36,6 +37,9 @@ func (r *running) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if r.trend, err = trend.New(trend.Config{Index: r.index, Store: r.db, Figures: decisions, Log: r.Log}); err != nil {
+		return err
+	}
 	book, err := r.newAudit()
 	if err != nil {
 		return err
@@ -48,13 +52,13 @@ func (r *running) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	handler, err := api.New(api.Config{Auth: who, Decide: decisions, Roster: people, Audit: book, Changes: r.index, Feeds: r.mirror, Packages: kits,
+	handler, err := api.New(api.Config{Auth: who, Decide: decisions, Roster: people, Audit: book, Changes: r.index, Feeds: r.mirror, Packages: kits, Trends: r.trend,
 		Log: r.Log, Observe: watch.observe, Version: r.Version})
 	if err != nil {
 		return err
 	}
 	console, err := web.New(web.Config{Accounts: who, Book: auth.IndexBook{Index: r.index}, Decide: decisions, Roster: people, Audit: book, Changes: r.index,
-		Feeds: r.mirror, Packages: kits, Secure: r.tls != nil, Log: r.Log, Observe: watch.observe, Violation: violations(r.registry), Version: r.Version})
+		Feeds: r.mirror, Packages: kits, Trends: r.trend, Secure: r.tls != nil, Log: r.Log, Observe: watch.observe, Violation: violations(r.registry), Version: r.Version})
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ import (
 	"assent/server/internal/planner"
 	"assent/server/internal/roster"
 	"assent/server/internal/store"
+	"assent/server/internal/trend"
 	"assent/server/internal/web"
 )
 
@@ -45,6 +46,7 @@ type World struct {
 	index *index.Index
 	auth  *auth.Service
 	feeds *mirror.Mirror
+	trend *trend.Service
 
 	violations atomic.Int64
 }
@@ -85,20 +87,28 @@ func (w *World) api(db *store.DB, plans *planner.Planner, key ed25519.PrivateKey
 	w.feeds = feeds
 	updates, err := decide.New(decide.Config{Index: w.index, Planner: plans, Version: "test", Engine: db.Engine(), Texts: feeds})
 	w.must(err)
+	w.trend, err = trend.New(trend.Config{Index: w.index, Store: db, Figures: updates})
+	w.must(err)
 	people, err := roster.New(roster.Config{Index: w.index, Reader: updates, Events: read, CA: []byte("no real certificate"), Server: "https://assent.test:8443",
 		Refresh: func([]fleet.DeviceID) {}}) // there is no gateway to pass it on
 	w.must(err)
 	kits, err := packages.New(packages.Config{Book: updates, Files: feeds, Tokens: people, Dir: w.Packages, Server: "https://assent.test:8443"})
 	w.must(err)
-	face, err := api.New(api.Config{Auth: w.auth, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Log: slog.New(slog.DiscardHandler), Version: "test"})
+	face, err := api.New(api.Config{Auth: w.auth, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend, Log: slog.New(slog.DiscardHandler), Version: "test"})
 	w.must(err)
-	console, err := web.New(web.Config{Accounts: w.auth, Book: auth.IndexBook{Index: w.index}, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits,
+	console, err := web.New(web.Config{Accounts: w.auth, Book: auth.IndexBook{Index: w.index}, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend,
 		Violation: func() { w.violations.Add(1) }, Version: "test"})
 	w.must(err)
 	mux := http.NewServeMux()
 	mux.Handle("/api/", face)
 	mux.Handle("/", console)
 	return mux
+}
+
+// Sample takes the figures of today, as the server does in the background.
+func (w *World) Sample() {
+	w.t.Helper()
+	w.must(w.trend.Take(w.t.Context()))
 }
 
 // Violations is how often browsers reported that a page of the console broke its Content-Security-Policy.

@@ -80,6 +80,7 @@ func TestEveryClientMethodReachesItsServiceWithEverythingItWasGiven(t *testing.T
 		{"Unexcept", first(c.Unexcept(ctx, 12)), []any{who, int64(12)}},
 		{"Why", first(c.Why(ctx, odd, purl)), []any{who, odd, purl}},
 		{"Queue", first(c.Queue(ctx, failed, page)), []any{who, failed, page}},
+		{"Trend", first(c.Trend(ctx, client.TrendQuery{Group: "Web", Days: 7})), []any{who, client.TrendQuery{Group: "Web", Days: 7}}},
 		{"Status", first(c.Status(ctx)), []any{who}},
 		{"Devices", first(c.Devices(ctx, client.DeviceQuery{Group: "Web", Search: "s", State: "retired", Only: "silent"}, page)), []any{who, client.DeviceQuery{Group: "Web", Search: "s", State: "retired", Only: "silent"}, page}},
 		{"Device", first(c.Device(ctx, odd)), []any{who, odd}},

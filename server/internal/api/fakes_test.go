@@ -91,6 +91,9 @@ func answer[T any](s *services, name string, args ...any) (T, error) {
 func (s *services) List(_ context.Context, x0 auth.Actor, x1 client.Filter, x2 client.Page) (client.List[client.UpdateRow], error) {
 	return answer[client.List[client.UpdateRow]](s, "List", x0, x1, x2)
 }
+func (s *services) Trend(_ context.Context, x0 auth.Actor, x1 client.TrendQuery) (client.Trend, error) {
+	return answer[client.Trend](s, "Trend", x0, x1)
+}
 func (s *services) Get(_ context.Context, x0 auth.Actor, x1 string, x2 string) (client.UpdateDetail, error) {
 	return answer[client.UpdateDetail](s, "Get", x0, x1, x2)
 }

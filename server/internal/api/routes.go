@@ -15,6 +15,7 @@ func (s *server) routes() []Route {
 
 		// Where things stand.
 		route(Viewer, http.MethodGet, "/status", "get-status", "The state of the whole", s.status),
+		route(Viewer, http.MethodGet, "/trend", "get-trend", "How a group did over time", s.trend),
 		patient(route(Viewer, http.MethodGet, "/changes", "wait-changes", "Wait until something changes", s.changes)),
 		route(Viewer, http.MethodGet, "/queue", "list-queue", "List what is on its way", s.queue),
 		route(Viewer, http.MethodGet, "/events", "list-events", "List what devices reported, newest first", s.events),

@@ -38,7 +38,7 @@ func newWorld(t *testing.T) *world {
 	}
 	service, err := auth.New(auth.Config{Book: w.book, Now: func() time.Time { return w.now }, Limits: auth.Limits{Burst: 1000}})
 	w.must(t, err)
-	w.handler, err = api.New(api.Config{Auth: service, Decide: w.services, Roster: w.services, Audit: audit{w.services}, Changes: w.pulse, Feeds: feeds{w.services}, Packages: kits{w.services},
+	w.handler, err = api.New(api.Config{Auth: service, Decide: w.services, Roster: w.services, Audit: audit{w.services}, Changes: w.pulse, Feeds: feeds{w.services}, Packages: kits{w.services}, Trends: w.services,
 		Log: slog.New(slog.DiscardHandler)})
 	w.must(t, err)
 	return w
@@ -102,6 +102,7 @@ func table() []row {
 		{"GET", "/me", readers, "", "", 200},
 		{"POST", "/sign-out", readers, "", "RevokeAccess", 200},
 		{"GET", "/status", readers, "", "Status", 200},
+		{"GET", "/trend?group=Web&days=7", readers, "", "Trend", 200},
 		{"GET", "/changes", readers, "", "", 200},
 		{"GET", "/queue", readers, "", "Queue", 200},
 		{"GET", "/events", readers, "", "Events", 200},

@@ -48,6 +48,11 @@ type Standing interface {
 	Status(ctx context.Context, who auth.Actor) (client.Status, error)
 }
 
+// Trends say how groups did over time.
+type Trends interface {
+	Trend(ctx context.Context, who auth.Actor, q client.TrendQuery) (client.Trend, error)
+}
+
 // Roster is everything about devices, groups and people.
 type Roster interface {
 	Devices

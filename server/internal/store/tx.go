@@ -231,7 +231,12 @@ func body(v any) (string, error) {
 
 // bodies calls fn with the decoded value of each row of a query for one body column.
 func bodies[T any](ctx context.Context, t tx, query string, fn func(T) error) error {
-	return t.each(ctx, query, nil, func(scan func(...any) error) error {
+	return each(ctx, t, query, nil, fn)
+}
+
+// each is bodies for a query with arguments.
+func each[T any](ctx context.Context, t tx, query string, args []any, fn func(T) error) error {
+	return t.each(ctx, query, args, func(scan func(...any) error) error {
 		var data []byte
 		if err := scan(&data); err != nil {
 			return err

@@ -26,6 +26,7 @@ func (s *server) overviewRoutes() []Route {
 // overviewView says what needs the administrator, each with a count and the list behind it.
 type overviewView struct {
 	Group      string
+	Pieces     string // the query of the parts that come later
 	Now        time.Time
 	Attention  []notice
 	Decisions  []tally // what waits for a decision
@@ -101,7 +102,7 @@ func (s *server) overview(v *Visit) (overviewView, error) {
 	if err != nil {
 		return overviewView{}, err
 	}
-	view := overviewView{Group: v.Group().Name, Now: status.Now, Attention: notices(status.Attention), Compliance: complianceOf(status.Compliance),
+	view := overviewView{Group: v.Group().Name, Pieces: url.Values{"group": {string(v.Group().ID)}}.Encode(), Now: status.Now, Attention: notices(status.Attention), Compliance: complianceOf(status.Compliance),
 		Ledger: status.Ledger, Version: status.Version, MayEnrol: v.May(Administrator), Causes: causes(status.Blocked)}
 	view.First = sum(status.Devices, "active", "quarantined", "retired") == 0
 	view.Fleet = fleetTallies(status)

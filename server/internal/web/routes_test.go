@@ -121,6 +121,9 @@ func table() []row {
 		{"POST", "/scope", readers, "group=g-team", 303},
 		{"GET", "/", readers, "", 200},
 		{"GET", "/overview/coverage", readers, "", 200},
+		{"GET", "/overview/trend", readers, "", 200},
+		{"GET", "/overview/trend.csv?days=30", readers, "", 200},
+		{"GET", "/overview/trend.json", readers, "", 200},
 		{"GET", "/account", readers, "", 200},
 		{"POST", "/account/sessions/none/end", readers, "", 404},
 		{"POST", "/account/sessions/end-others", readers, "", 303},
@@ -208,7 +211,7 @@ func TestN25_ARoleInOneGroupSeesNothingOfAnother(t *testing.T) {
 	s.Group("g-other", "Elsewhere", fleet.Root)
 	s.Device("secret-db", "g-other")
 	b := s.browser(s.tokens["D"])
-	for _, path := range []string{"/", "/devices", "/devices?group=g-other", "/devices?group=root", "/devices.csv", "/devices.json?group=g-other", "/search?q=secret", "/palette?q=elsewhere", "/overview/coverage"} {
+	for _, path := range []string{"/", "/devices", "/devices?group=g-other", "/devices?group=root", "/devices.csv", "/devices.json?group=g-other", "/search?q=secret", "/palette?q=elsewhere", "/overview/coverage", "/overview/trend", "/overview/trend?group=g-other"} {
 		if body := text(t, b.get(path)); strings.Contains(body, "secret-db") || strings.Contains(body, ">Elsewhere<") {
 			t.Errorf("%s shows what is outside the scope", path)
 		}

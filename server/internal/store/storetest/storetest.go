@@ -46,6 +46,7 @@ func Run(t *testing.T, fresh func(testing.TB) store.Config) {
 		{"SessionsEndWithWhatTheyStandOn", sessions},
 		{"EndedSessionsAreForgotten", sweptSessions},
 		{"AChallengeIsTakenOnce", ceremonies},
+		{"ThereIsOneTrendSampleForAGroupAndDay", samples},
 		{"EverythingIsThereAfterReopening", reopen},
 		{"TwoServersMayStartOnAnEmptyDatabase", startTogether},
 		{"ANewerSchemaIsRefused", newerSchema},
