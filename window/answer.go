@@ -176,17 +176,33 @@ func (w Windows) Fits(now time.Time, zone Zone, device string, need time.Duratio
 	when := v.firstFit(now, a, device, need)
 	switch {
 	case a.Open && when.Equal(now):
-		left := "no end is set"
-		if !a.Window.End.IsZero() {
-			left = human(a.Window.End.Sub(now)) + " are left"
-		}
-		return Fit{Fits: true, When: now, Code: a.Code, Text: fmt.Sprintf("It takes %s, and %s.", human(need), left)}
+		return Fit{Fits: true, When: now, Code: a.Code, Text: fmt.Sprintf("It takes %s; the window has %s.", atLeast(need), left(a, now))}
 	case when.IsZero():
-		return Fit{Code: TooLong, Text: fmt.Sprintf("It takes %s, and no window among the next %d leaves this device so long.", human(need), fitAhead)}
+		return Fit{Code: TooLong, Text: fmt.Sprintf("It takes %s, and no window among the next %d leaves this device so long.", atLeast(need), fitAhead)}
 	case a.Open:
-		return Fit{When: when, Code: TooShort, Text: fmt.Sprintf("It takes %s, and only %s are left; it fits on %s.", human(need), human(a.Window.End.Sub(now)), clock(when))}
+		return Fit{When: when, Code: TooShort, Text: fmt.Sprintf("It takes %s; the window has only %s. It fits on %s.", atLeast(need), left(a, now), clock(when))}
 	}
-	return Fit{When: when, Code: a.Code, Text: fmt.Sprintf("%s It takes %s and fits on %s.", a.Text, human(need), clock(when))}
+	return Fit{When: when, Code: a.Code, Text: fmt.Sprintf("%s It takes %s and fits on %s.", a.Text, atLeast(need), clock(when))}
+}
+
+// left says how much of the window is left, never more than that.
+func left(a Answer, now time.Time) string {
+	if a.Window.End.IsZero() {
+		return "no end"
+	}
+	rest := a.Window.End.Sub(now)
+	if rest > time.Minute {
+		rest = rest.Truncate(time.Minute)
+	}
+	return human(rest) + " left"
+}
+
+// atLeast says a duration, never less than it is.
+func atLeast(d time.Duration) string {
+	if d > time.Minute {
+		d = (d + time.Minute - 1).Truncate(time.Minute)
+	}
+	return human(d)
 }
 
 // firstFit is the first moment from now at which need fits, zero if none of the next windows has the room.

@@ -51,12 +51,9 @@ func (r *rule) isNth(d date, n nthDay) bool {
 	if d.weekday != n.day || n.n == 0 {
 		return d.weekday == n.day
 	}
-	at, size := d.day, 0
+	at, size := d.day, monthLength(d.year, d.month)
 	if r.freq == yearly && len(r.months) == 0 {
-		at = d.yearDay
-		size = yearLength(d.year)
-	} else {
-		size = monthLength(d.year, d.month)
+		at, size = d.yearDay, yearLength(d.year)
 	}
 	if n.n > 0 {
 		return (at-1)/7+1 == n.n

@@ -80,7 +80,7 @@ func parseRule(text string, start wall) (*rule, error) {
 	r := &rule{freq: -1, interval: 1, wkst: time.Monday, start: start, until: wallOf(time.Date(lastYear+1, 1, 1, 0, 0, 0, 0, time.UTC)) - 1}
 	seen := map[string]bool{}
 	count := 0
-	for _, piece := range strings.Split(text, ";") {
+	for piece := range strings.SplitSeq(text, ";") {
 		key, value, found := strings.Cut(piece, "=")
 		if !found || value == "" {
 			return nil, badRule("%q in the rule is not of the form NAME=VALUE, with semicolons between.", clip(piece))
@@ -159,7 +159,7 @@ func number(key, value string, low, high int) (int, error) {
 
 func numbers(key, value string, p part) ([]int, error) {
 	var out []int
-	for _, s := range strings.Split(value, ",") {
+	for s := range strings.SplitSeq(value, ",") {
 		n, ok := integer(s)
 		size := n
 		if p.signed {
@@ -180,7 +180,7 @@ func numbers(key, value string, p part) ([]int, error) {
 
 func nthDays(value string) ([]nthDay, error) {
 	var out []nthDay
-	for _, s := range strings.Split(value, ",") {
+	for s := range strings.SplitSeq(value, ",") {
 		cut := max(len(s)-2, 0)
 		i := slices.Index(weekdays, s[cut:])
 		n, ok := 0, true

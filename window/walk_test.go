@@ -234,6 +234,7 @@ var oddTimes = []struct{ zone, day string }{
 	{"Asia/Kathmandu", "2026-04-14"}, {"Asia/Kolkata", "2026-08-15"}, {"Australia/Eucla", "2026-02-27"}, {"Pacific/Chatham", "2026-09-27"},
 	{"Pacific/Apia", "2011-12-30"}, // the day that was skipped
 	{"Pacific/Apia", "2012-04-01"},
+	{"Europe/Berlin", "2040-12-31"}, {"America/New_York", "2060-12-31"}, {"Australia/Lord_Howe", "2044-10-02"}, // behind the tables of zones
 	{"America/Caracas", "2016-05-01"}, {"Asia/Pyongyang", "2018-05-05"}, {"Africa/Casablanca", "2026-02-15"}, {"Pacific/Kiritimati", "2028-03-01"},
 }
 

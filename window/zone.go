@@ -32,21 +32,43 @@ func (w wall) String() string { return w.utc().Format("2006-01-02T15:04") }
 // does not exist, the first moment after the gap.
 func (w wall) in(loc *time.Location) time.Time {
 	local := int64(w) * 60
-	// No offset is larger than 16 h, and none changes by more than a day: from two days before, the first
-	// stretch of one offset that reaches w has it.
-	at := time.Unix(local-48*3600, 0).In(loc)
-	for {
-		begin, end := at.ZoneBounds()
-		_, offset := at.Zone()
-		t := time.Unix(local-int64(offset), 0).In(loc)
-		if !begin.IsZero() && t.Before(begin) {
-			return begin.In(loc)
+	// No offset is larger than 16 h, so what shows w lies within a day of it. Stretch by stretch of one offset:
+	for begin, last := local-24*3600, local+24*3600; ; {
+		offset := offsetAt(begin, loc)
+		t := max(local-offset, begin)
+		end := stretch(begin, last, offset, loc)
+		if t < end || end == last {
+			return time.Unix(t, 0).In(loc)
 		}
-		if end.IsZero() || t.Before(end) {
-			return t
-		}
-		at = end.In(loc)
+		begin = end
 	}
+}
+
+func offsetAt(unix int64, loc *time.Location) int64 {
+	_, offset := time.Unix(unix, 0).In(loc).Zone()
+	return int64(offset)
+}
+
+// stretch is the first second after begin that has another offset, or last if none before it has. It takes for
+// granted that no zone changes its offset and back within six hours. Time.ZoneBounds does not serve: it also ends
+// at the ends of years, and in Go 1.26 never comes past 31 December of a leap year that lies behind the zone's table.
+func stretch(begin, last, offset int64, loc *time.Location) int64 {
+	const step = 6 * 3600
+	for low := begin; low < last; low += step {
+		high := min(low+step, last)
+		if offsetAt(high, loc) == offset {
+			continue
+		}
+		for low+1 < high {
+			if middle := low + (high-low)/2; offsetAt(middle, loc) == offset {
+				low = middle
+			} else {
+				high = middle
+			}
+		}
+		return high
+	}
+	return last
 }
 
 func floorDiv(a, b int64) int64 {
