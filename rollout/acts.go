@@ -253,9 +253,9 @@ func (h *hand) restart(i int) {
 	}
 }
 
-// done gives the act's result. A task without rings has no ring to change: its transition is of the whole.
+// done gives the act's result. Where no ring changes (the task has none, or has lost the one that was halted) the transition is of the whole.
 func (h *hand) done(why Reason) (State, []Transition, error) {
-	if len(h.st.Rings) == 0 {
+	if len(h.transitions) == 0 {
 		t := Transition{From: Halted, To: Running, At: h.now, By: h.by, Reason: why}
 		if h.st.Stop != nil {
 			t.From, t.To = t.To, t.From

@@ -126,6 +126,9 @@ func (a *advance) tally() {
 			continue
 		}
 		counts[i].add(s)
+		if s == Pending && a.watch(i).overdue(o) {
+			counts[i].Overdue++
+		}
 		if keep {
 			marks[i][o.Device] = m
 		}
@@ -298,12 +301,8 @@ func (a *advance) judge(i int) bool {
 	case p.Takers() == 0:
 		return a.empty(i)
 	case p.Counted() < p.Sample || !p.met(r):
-		why := Reason{SampleWanting, fmt.Sprintf("%d of the %s that must have an outcome have one: %s.", p.Counted(), count(p.Sample), p)}
-		if p.Pending == 0 {
-			why = Reason{SampleBlocked, fmt.Sprintf("%d of the %s that must have an outcome have one, and all others are blocked: %s.", p.Counted(), count(p.Sample), p)}
-		}
 		rs.Soaked = 0
-		a.set(i, Running, why)
+		a.set(i, Running, p.wanting())
 		return false
 	case rs.Phase == Soaking:
 		rs.Soaked += Span(a.credit)

@@ -64,6 +64,9 @@ type watch struct {
 	now       time.Time
 }
 
+// patience is how long a device that is heard of may be about to begin before its ring says so; V1's own deadline, where it is longer.
+const patience = 24 * time.Hour
+
 // lasts is how long it is since the latest of the instants that is not in the future: what a jumping clock left behind does not count.
 func (w watch) lasts(instants ...time.Time) time.Duration {
 	var latest time.Time
@@ -77,9 +80,24 @@ func (w watch) lasts(instants ...time.Time) time.Duration {
 
 func (w watch) silent(o Outcome) bool { return w.attentive && w.lasts(o.LastSeen) > w.ring.silence() }
 
+// stuck reports whether the device is at it for longer than that may last: work, a probe that never answers, a restart that counts and never comes.
 func (w watch) stuck(o Outcome) bool {
-	mayWork := slices.Contains(working, o.State) || w.ring.Restarted && o.State == installation.RestartRequired
-	return w.attentive && mayWork && w.lasts(o.Since) > o.State.Deadline()
+	limit := o.State.Deadline()
+	switch {
+	case o.State == installation.Installed, o.State == installation.RestartRequired && !w.ring.Restarted:
+		limit = w.ring.silence()
+	case o.State != installation.RestartRequired && !slices.Contains(working, o.State):
+		return false
+	}
+	return w.attentive && w.lasts(o.Since) > limit
+}
+
+// overdue reports whether a pending device should have begun by now. It is no failure, but people should know.
+func (w watch) overdue(o Outcome) bool {
+	if w.opened.IsZero() || o.State == installation.Blocked || slices.Contains(working, o.State) {
+		return false
+	}
+	return w.lasts(o.Since) > max(o.State.Deadline(), patience)
 }
 
 // stands judges one outcome by itself.
@@ -109,16 +127,24 @@ func (w watch) reported(o Outcome) Standing {
 		}
 		return Elsewise
 	case installation.Blocked:
-		if o.Cause == installation.ProbeFailed || o.Cause == installation.InstallFailed {
-			return Failed
-		}
-		return Blocked
+		return blocked(o.Cause)
 	case installation.NotApplicable:
 		return NotApplicable
 	case installation.Installed, installation.RestartRequired:
 		return w.installed(o)
 	}
 	return Pending
+}
+
+// blocked tells blocks by their cause: what is a failure, what ends by itself, and what does not.
+func blocked(c installation.Cause) Standing {
+	switch c {
+	case installation.ProbeFailed, installation.InstallFailed:
+		return Failed
+	case installation.RingNotOpen, installation.WindowClosed, installation.ManagerBusy:
+		return Pending
+	}
+	return Blocked
 }
 
 func (w watch) installed(o Outcome) Standing {
@@ -158,9 +184,12 @@ func (w watch) count(before Mark, known bool, o Outcome) (m Mark, keep bool, s S
 	return m, true, s
 }
 
-// forgets reports whether the outcome replaces a failure: another failure does, and a success that is not older.
+// forgets reports whether the outcome replaces a failure: another failure does, and a success that is not older. Taking a failed install back is no other failure.
 func forgets(failure Mark, s Standing, o Outcome) bool {
 	since := instant(o.Since)
+	if slices.Contains([]installation.State{installation.Removing, installation.Removed, installation.RemoveFailed}, o.State) {
+		return false
+	}
 	return s == Failed && !since.Equal(failure.Since) || s == Succeeded && !since.Before(failure.Since)
 }
 

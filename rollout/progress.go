@@ -2,7 +2,7 @@ package rollout
 
 import "fmt"
 
-// Progress counts the devices of a ring by their standing. The nine numbers after Devices add up to it.
+// Progress counts the devices of a ring by their standing. The nine numbers from Succeeded to Forgiven add up to it.
 type Progress struct {
 	Devices       int `json:"devices"` // in the ring, and those that are counted there though they have moved on
 	Succeeded     int `json:"succeeded"`
@@ -14,7 +14,8 @@ type Progress struct {
 	Elsewise      int `json:"by_other_means"`
 	Gone          int `json:"gone"`
 	Forgiven      int `json:"forgiven"`
-	Sample        int `json:"sample"` // devices that must have an outcome
+	Overdue       int `json:"overdue"` // of the pending: should have begun by now
+	Sample        int `json:"sample"`  // devices that must have an outcome
 }
 
 // Counted is the size of the sample there is.
@@ -96,6 +97,18 @@ func (p Progress) failing(r Ring) Reason {
 // hopeless reports whether the rate is missed even if every device without an outcome succeeds.
 func (p Progress) hopeless(r Ring) bool {
 	return (p.Takers()-p.Failures())*1000 < r.SuccessRate*p.Takers()
+}
+
+// wanting says what the sample still lacks.
+func (p Progress) wanting() Reason {
+	has := fmt.Sprintf("%d of the %s that must have an outcome have one", p.Counted(), count(p.Sample))
+	switch {
+	case p.Pending == 0:
+		return Reason{SampleBlocked, fmt.Sprintf("%s, and all others are blocked: %s.", has, p)}
+	case p.Pending == p.Overdue:
+		return Reason{SampleOverdue, fmt.Sprintf("%s, and all others should have begun by now: %s.", has, p)}
+	}
+	return Reason{SampleWanting, fmt.Sprintf("%s: %s.", has, p)}
 }
 
 // mute names the part of the failures that is silence.

@@ -27,10 +27,13 @@
 //
 //   - Succeeded: installed by Assent, with a passing probe where the ring asks for one. A device of which a success was counted stays one until it fails or
 //     falls silent in a ring that has not passed yet.
-//   - Failed: the install or the probe failed, it was taken back, or it has been at it for longer than its state may last (V1). A failure stays one until the
+//   - Failed: the install or the probe failed, it was taken back, or it has been at it for longer than its state may last (V1), or
+//     its probe did not answer within the silence deadline. A failure stays one until the
 //     device succeeds; a retry, a retirement or a repair by hand does not hide it. A success older than the failure does not replace it.
 //   - Silent: not heard of for the ring's silence deadline while the ring is running or soaking.
 //   - Pending, blocked: not counted. A blocked device does not make the minimum sample smaller: if only blocked ones are left, the ring waits for a person.
+//     A block that ends by itself (ring not open, window closed, package manager busy) is pending. If all that are left should have begun a day ago and are
+//     heard of all the same, the ring waits for a person too.
 //   - Not applicable, got by other means (V4), retired or quarantined without an outcome, forgiven: not counted, and not among the devices that the sample is
 //     measured against. A ring of which nothing is left waits for a person, or is skipped where the ring says so (if_empty), and never passes.
 //   - A device that moves while it is installing or after is counted where it began and nowhere else; whether it may install is asked of the ring it is in now.
@@ -48,7 +51,8 @@
 //
 // # Limits
 //
-// Advance believes the outcomes it is given: they must be those of all devices of the task, at that moment. One device alone can halt a ring whose failure limit is
+// Advance believes the outcomes it is given: they must be those of all devices of the task to which it admits the update, at that moment; one that it does not
+// admit there would be pending for ever. One device alone can halt a ring whose failure limit is
 // 1 and pass a ring whose sample is 1: ask for more where a device may lie. The package does not cap how many devices install at once.
 package rollout
 
@@ -112,6 +116,7 @@ const (
 	Superseded     Code = "superseded"       // a newer release is rolled out instead
 	SampleWanting  Code = "sample_wanting"   // too few devices have an outcome yet
 	SampleBlocked  Code = "sample_blocked"   // too few devices have an outcome, and all others are blocked
+	SampleOverdue  Code = "sample_overdue"   // too few devices have an outcome, and all others should have begun by now
 	NothingToTry   Code = "nothing_to_try"   // no device of the ring could take it
 	Soak           Code = "soaking"          //
 	GatePassed     Code = "passed"           //
@@ -125,12 +130,12 @@ const (
 	RingsOpen      Code = "open"             // nothing stands against installing
 )
 
-var codes = []Code{NotStarted, InnerRing, NotBefore, AwaitsPerson, Unsettled, Superseded, SampleWanting, SampleBlocked, NothingToTry, Soak, GatePassed, SkippedByName,
+var codes = []Code{NotStarted, InnerRing, NotBefore, AwaitsPerson, Unsettled, Superseded, SampleWanting, SampleBlocked, SampleOverdue, NothingToTry, Soak, GatePassed, SkippedByName,
 	FailureLimit, FailureRate, RateMissed, HaltedByPerson, InnerHalted, NoRing, RingsOpen}
 
 // NeedsPerson reports whether nothing goes on until a person acts or the devices change.
 func (c Code) NeedsPerson() bool {
-	return slices.Contains([]Code{AwaitsPerson, SampleBlocked, NothingToTry, FailureLimit, FailureRate, RateMissed, HaltedByPerson, InnerHalted}, c)
+	return slices.Contains([]Code{AwaitsPerson, SampleBlocked, SampleOverdue, NothingToTry, FailureLimit, FailureRate, RateMissed, HaltedByPerson, InnerHalted}, c)
 }
 
 // Reason says why, to programs and to people. It is refreshed even when nothing changes.
@@ -206,7 +211,7 @@ const (
 type Transition struct {
 	Task   string           `json:"task"`
 	Update catalog.UpdateID `json:"update"`
-	Ring   string           `json:"ring"` // empty: of a task without rings
+	Ring   string           `json:"ring"` // empty: of the whole, where no ring changes
 	From   Phase            `json:"from"`
 	To     Phase            `json:"to"`
 	At     time.Time        `json:"at"`

@@ -390,6 +390,42 @@ func TestT6_RequiredProbesAreAwaited(t *testing.T) {
 	s.at(halted)
 }
 
+func TestT6_AProbeThatNeverAnswersIsAFailure(t *testing.T) {
+	s := tell(t, []rollout.Ring{{Name: "A", Groups: []fleet.GroupID{"a"}, SuccessRate: 1000, Probes: true, Silence: rollout.Span(time.Hour)}}, 1)
+	s.report("a0", installation.Installed)
+	s.pass(time.Hour)
+	s.at(running)
+	s.pass(5 * time.Minute)
+	s.at(halted)
+}
+
+func TestT6_DevicesThatNeverBeginAreNamedAfterADay(t *testing.T) {
+	s := tell(t, []rollout.Ring{{Name: "A", Groups: []fleet.GroupID{"a"}, SuccessRate: 1000}}, 3)
+	s.report("a0", installation.Installed)
+	s.report("a1", installation.Assigned)
+	s.pass(24 * time.Hour)
+	s.because("A", rollout.SampleWanting, "1 of the 3")
+	s.pass(5 * time.Minute)
+	s.because("A", rollout.SampleOverdue, "1 of the 3")
+	s.report("a2", installation.Blocked, func(o *rollout.Outcome) { o.Cause = installation.WindowClosed })
+	s.because("A", rollout.SampleWanting, "1 of the 3") // it waits lawfully
+	s.at(running)
+}
+
+func TestT6_TakingAFailedInstallBackIsNoSecondFailure(t *testing.T) {
+	s := tell(t, []rollout.Ring{{Name: "A", Groups: []fleet.GroupID{"a"}, SuccessRate: 1000}}, 2)
+	s.report("a0", installation.Failed)
+	s.did(s.state.Resume("ann", "known", s.now))
+	s.now = s.now.Add(time.Minute)
+	s.report("a0", installation.Removing)
+	s.now = s.now.Add(time.Minute)
+	s.report("a0", installation.Removed)
+	s.at(running)
+	s.now = s.now.Add(time.Minute)
+	s.report("a0", installation.Failed) // tried again
+	s.at(halted)
+}
+
 func TestT6_ARestartIsJudgedApartUnlessTheRingAsksForIt(t *testing.T) {
 	ring := rollout.Ring{Name: "A", Groups: []fleet.GroupID{"a"}, SuccessRate: 1000}
 	s := tell(t, []rollout.Ring{ring}, 1)
