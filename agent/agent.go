@@ -94,7 +94,7 @@ func (t Timing) withDefaults() Timing {
 	return t
 }
 
-// Options are what an Agent is made of. All fields but Feeds, Probe, Timing, Built, Await, Undone, EventDir and Watch are required.
+// Options are what an Agent is made of. All fields but Feeds, Probe, Timing, Built, Await, Undone, EventDir, Watch and Restart are required.
 type Options struct {
 	Dir      *statedir.Dir
 	Identity identity.Identity
@@ -115,8 +115,10 @@ type Options struct {
 	Undone   func(catalog.Item) error
 	EventDir string // where the guard leaves its events; empty for none
 	// Watch calls left whenever the guard left an event in dir, until ctx ends; nil: they are found with the next scan.
-	Watch  func(ctx context.Context, dir string, left func()) error
-	Timing Timing
+	Watch func(ctx context.Context, dir string, left func()) error
+	// Restart is how the device and its services are restarted (T5); nil: they never are, and what runs is not looked at.
+	Restart Restarter
+	Timing  Timing
 }
 
 // Agent is the running program of one device.
@@ -129,9 +131,11 @@ type Agent struct {
 	follows follows // belongs to the observe loop
 	sieved  sieved  // belongs to the work loop
 	mended  mended  // and this too
+	// restarts belongs to the restart loop, and what others read of it to mu.
+	restarts restarts
 
 	// Signals; each holds at most one.
-	wake, work, rescan, refresh, mail, docsReady, toClose chan struct{}
+	wake, work, rescan, refresh, mail, docsReady, toClose, toRestart chan struct{}
 
 	publishing sync.Mutex // held while documents are encoded and their digests taken over, before mu
 	collecting sync.Mutex // held while the guard's events are taken over, before mu
@@ -165,7 +169,7 @@ func New(opt Options) (*Agent, error) {
 	opt.Timing = opt.Timing.withDefaults()
 	a := &Agent{opt: opt, id: opt.Identity, run: rand.Text(), manager: make(chan struct{}, 1),
 		docs: map[wire.Kind]string{}, errors: map[string]string{}, beats: map[string]time.Time{}, told: map[string]bool{}}
-	for _, c := range []*chan struct{}{&a.wake, &a.work, &a.rescan, &a.refresh, &a.mail, &a.docsReady, &a.toClose} {
+	for _, c := range []*chan struct{}{&a.wake, &a.work, &a.rescan, &a.refresh, &a.mail, &a.docsReady, &a.toClose, &a.toRestart} {
 		*c = make(chan struct{}, 1)
 	}
 	a.sieved.recheck = opt.Timing.Recheck
@@ -190,7 +194,7 @@ func New(opt Options) (*Agent, error) {
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.journal.Close()
 	defer a.seq.Close()
-	loops := []func(context.Context){a.observeLoop, a.closeLoop, a.linkLoop, a.mailLoop, a.workLoop, a.watchLoop, a.eventLoop}
+	loops := []func(context.Context){a.observeLoop, a.closeLoop, a.linkLoop, a.mailLoop, a.workLoop, a.watchLoop, a.eventLoop, a.restartLoop}
 	var wg sync.WaitGroup
 	for _, loop := range loops {
 		wg.Go(func() { loop(ctx) })

@@ -321,9 +321,7 @@ func (a *Agent) touchDown() {
 // file makes the journal's note of a transaction.
 func (a *Agent) file(h *held, tx pkgmgr.Transaction, orders []order) journal.Flight {
 	f := journal.Flight{ID: strings.ToLower(rand.Text()), Plan: h.body.Plan, Counter: h.body.Counter, Rollback: orders[0].kind == toStepBack, Removal: orders[0].kind == toRemove, Started: a.opt.Now().UTC(), Changes: tx.Changes}
-	a.mu.Lock()
-	f.Restart = slices.Clone(a.snap.Restart)
-	a.mu.Unlock()
+	f.Restart = a.pending()
 	for _, o := range orders {
 		f.Parts = append(f.Parts, o.Part)
 	}

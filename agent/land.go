@@ -34,6 +34,9 @@ func (a *Agent) land(ctx context.Context, f journal.Flight, out pkgmgr.Outcome, 
 	if err := a.look(ctx); err != nil {
 		a.fail("scan", err) // only what asks for a restart is missing then
 	}
+	if err := a.stale(ctx, true); err != nil {
+		a.fail("restart", err)
+	}
 	journal.CrashPoint(journal.Verified)
 	a.mended = mended{a.broken(), a.opt.Now()} // what our own transaction broke is retried at its time, not repaired at once
 	l := landing{agent: a, flight: f, out: out, err: runErr, health: health, there: there, restart: a.newRestarts(f)}
@@ -50,6 +53,7 @@ func (a *Agent) land(ctx context.Context, f journal.Flight, out pkgmgr.Outcome, 
 		rec.Reports = append(rec.Reports, wire.Report{ID: "conffile-" + f.ID, At: a.opt.Now().UTC(), Event: "conffile_kept",
 			Detail: clip("kept as the administrator had them: "+strings.Join(out.Conffiles, ", "), 1000)})
 	}
+	a.followed(&rec)
 	if err := a.write(rec); err != nil {
 		return err
 	}
@@ -75,13 +79,8 @@ func (a *Agent) unknown(f journal.Flight, why error) error {
 
 // newRestarts lists what asks for a restart since the transaction began.
 func (a *Agent) newRestarts(f journal.Flight) []string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.snap == nil {
-		return nil
-	}
 	var out []string
-	for _, r := range a.snap.Restart {
+	for _, r := range a.pending() {
 		if !slices.Contains(f.Restart, r) {
 			out = append(out, r)
 		}
@@ -193,7 +192,7 @@ func (l *landing) restarts(o order) []string {
 	var out []string
 	for _, r := range l.restart {
 		if slices.ContainsFunc(slices.Concat(o.Items, o.Extras), func(it catalog.Item) bool {
-			return it.Name == r || r == "kernel" && strings.HasPrefix(it.Name, "linux-image-")
+			return asks(r, it)
 		}) {
 			out = append(out, r)
 		}

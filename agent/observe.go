@@ -233,11 +233,11 @@ func (a *Agent) document(kind wire.Kind) (body []byte, digest string, err error)
 func (a *Agent) facts(snap *pkgmgr.Snapshot) wire.Facts {
 	f := a.opt.Device.Facts()
 	f.Agent = a.opt.Version
-	f.Restart = orEmpty(snap.Restart)
 	f.Posture = orEmpty(snap.Posture)
 	f.ManagerHealth = clip(snap.Health.Broken, wire.MaxString)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	f.Restart, f.Stale = orEmpty(a.pendingIn(snap)), a.reasons(snap)
 	f.Origins = mergeOrigins(snap.Origins, a.origins)
 	f.Guard = fleet.Inherit
 	if a.held != nil && a.held.fenced {

@@ -69,6 +69,7 @@ type simManager struct {
 	applied     func([]wire.Change) // called when a transaction begins to change something
 	scanErr     error
 	busy        string // who holds the lock
+	holder      string // when nothing is asked of it
 	refreshErr  error
 	origins     []wire.OriginHealth
 	fenceErr    error
@@ -405,7 +406,7 @@ func (m *simManager) Verify(_ context.Context, items []catalog.Item) ([]wire.Pro
 		p := w.Installed[it.Name+":"+it.Arch]
 		out = append(out, wire.ProofItem{Name: it.Name, Arch: it.Arch, Version: p.Version, Status: p.Status})
 	}
-	return out, pkgmgr.Health{Broken: w.broken()}, nil
+	return out, pkgmgr.Health{Broken: w.broken(), Holder: now(m, &m.holder)}, nil
 }
 
 func (m *simManager) Fence(_ context.Context, plan wire.Plan) error {

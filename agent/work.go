@@ -73,6 +73,7 @@ func (a *Agent) pass(ctx context.Context) (time.Time, error) {
 	if h == nil {
 		return until, nil
 	}
+	defer a.settledPlan(h)
 	orders := ordersOf(h)
 	if err := a.withdraw(orders); err != nil {
 		return later, err
@@ -201,7 +202,9 @@ func (a *Agent) verify(ctx context.Context, items []catalog.Item) (presence, pkg
 
 // already reports orders that are met without a transaction of this pass.
 func (a *Agent) already(ctx context.Context, h *held, found []order, there presence, health pkgmgr.Health) error {
-	found = slices.DeleteFunc(found, func(o order) bool { return o.Probe != nil && a.waits(o) })
+	found = slices.DeleteFunc(found, func(o order) bool {
+		return (o.Probe != nil || a.journal.Entry(o.Update).Cause == installation.RestartFailed) && a.waits(o)
+	})
 	var parts []journal.Part
 	for _, o := range found {
 		parts = append(parts, o.Part)
@@ -211,7 +214,7 @@ func (a *Agent) already(ctx context.Context, h *held, found []order, there prese
 		return err
 	}
 	var rec journal.Record
-	now := a.opt.Now()
+	now, unwell := a.opt.Now(), a.unwell(ctx, found)
 	for _, o := range found {
 		e := a.journal.Entry(o.Update)
 		state, cause, detail := installation.Installed, installation.Cause(""), "already there: "+a.how(o.Items)
@@ -226,6 +229,13 @@ func (a *Agent) already(ctx context.Context, h *held, found []order, there prese
 			try := a.lookAgain(e.Try, o.key, now)
 			state, cause, detail = installation.Failed, installation.ProbeFailed, probing(try, problem)
 			rec.Tries = put(rec.Tries, o.Update, try)
+		case e.Cause == installation.RestartFailed && unwell != "":
+			try := a.lookAgain(e.Try, o.key, now)
+			state, cause, detail = installation.Failed, installation.RestartFailed, afterRestart(try, unwell)
+			rec.Tries = put(rec.Tries, o.Update, try)
+		case e.Cause == installation.RestartFailed:
+			detail = "what the restart left undone is done now"
+			rec.Tries = put(rec.Tries, o.Update, journal.Try{Plan: o.key})
 		case e.Cause == installation.ProbeFailed:
 			detail = "its health probe passes now"
 			rec.Tries = put(rec.Tries, o.Update, journal.Try{Plan: o.key})
@@ -303,8 +313,11 @@ func (a *Agent) stamp() string {
 // restarted ends the wait for a restart where one happened or is not asked for any more.
 func (a *Agent) restarted() error {
 	a.mu.Lock()
-	seen, pending := a.snap != nil, a.snap != nil && len(a.snap.Restart) > 0
+	seen, pending := a.snap != nil && (a.opt.Restart == nil || a.restarts.seen), len(a.pendingIn(a.snap)) > 0
 	a.mu.Unlock()
+	if a.proving() {
+		return nil
+	}
 	boot := a.opt.Device.BootID()
 	var rec journal.Record
 	for id, e := range a.journal.Updates() {
@@ -356,7 +369,7 @@ func way(from, to installation.State) []installation.State {
 
 // write journals a record, if there is anything in it. Without it the step it announces must not be taken.
 func (a *Agent) write(rec journal.Record) error {
-	if len(rec.Reports) == 0 && len(rec.Tries) == 0 && len(rec.Forget) == 0 && rec.Flight == nil && rec.Landed == "" {
+	if len(rec.Reports) == 0 && len(rec.Tries) == 0 && len(rec.Forget) == 0 && rec.Flight == nil && rec.Landed == "" && rec.Restart == nil {
 		return nil
 	}
 	err := a.journal.Write(rec)

@@ -49,7 +49,7 @@ func (h Host) Look(ctx context.Context) (Found, error) {
 	}
 	f.Reasons = Stale(processes)
 	if why, stale := f.Kernels.Stale(); stale {
-		f.Reasons = sorted(append(f.Reasons, why))
+		f.Reasons = Sorted(append(f.Reasons, why))
 	}
 	return f, nil
 }

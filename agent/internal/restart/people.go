@@ -153,8 +153,33 @@ func cString(b []byte) string {
 	return s
 }
 
-// Tell writes a text to the terminals of people. It reaches whom it can; the error says whom it could not.
-func (h Host) Tell(people []Person, text string) error {
+// Tell shows a text to people, on their terminals and screens. It reaches whom it can; the error says whom it could not.
+func (h Host) Tell(ctx context.Context, people []Person, text string) error {
+	err := h.tellTerminals(people, text)
+	for _, p := range people {
+		_, one := h.notify(ctx, p, text, askSystemd)
+		err = errors.Join(err, one)
+	}
+	return err
+}
+
+// Put shows a question to people, on their terminals and screens. Whoever answers on a screen within limit is told to answered;
+// it is not waited for, and who sits at a terminal answers with a command.
+func (h Host) Put(ctx context.Context, people []Person, text string, later bool, limit time.Duration, answered func(Person, Answer)) error {
+	for _, p := range people {
+		if !p.Desktop {
+			continue
+		}
+		go func() {
+			if a, err := h.askDesktop(ctx, p, text, later, limit); err == nil && a != NoAnswer {
+				answered(p, a)
+			}
+		}()
+	}
+	return h.tellTerminals(people, text)
+}
+
+func (h Host) tellTerminals(people []Person, text string) error {
 	var errs []error
 	for _, p := range people {
 		if p.Terminal == "" {
@@ -193,9 +218,9 @@ func (h Host) write(terminal, text string) error {
 	return err
 }
 
-// AskDesktop shows a question to one person at a screen and waits up to limit for the answer. Without a notifier, and without
+// askDesktop shows a question to one person at a screen and waits up to limit for the answer. Without a notifier, and without
 // an answer, there is none. later says whether it can be put off.
-func (h Host) AskDesktop(ctx context.Context, p Person, text string, later bool, limit time.Duration) (Answer, error) {
+func (h Host) askDesktop(ctx context.Context, p Person, text string, later bool, limit time.Duration) (Answer, error) {
 	args := []string{"--action=now=Restart now"}
 	if later {
 		args = append(args, "--action=later=Later")
@@ -208,12 +233,6 @@ func (h Host) AskDesktop(ctx context.Context, p Person, text string, later bool,
 		return PutOff, nil
 	}
 	return NoAnswer, err
-}
-
-// TellDesktop shows a text to one person at a screen.
-func (h Host) TellDesktop(ctx context.Context, p Person, text string) error {
-	_, err := h.notify(ctx, p, text, askSystemd)
-	return err
 }
 
 // notify runs the notifier as the person, in a unit of its own, with nothing but that person's bus.

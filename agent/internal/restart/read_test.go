@@ -371,10 +371,10 @@ func TestWhoIsSignedInIsReadFromSessionsAndTerminals(t *testing.T) {
 	if got, err := (Host{Root: t.TempDir(), Run: run}).People(t.Context()); err != nil || len(got) != 0 {
 		t.Errorf("%v, %v", got, err)
 	}
-	if a, err := h.AskDesktop(t.Context(), want[2], "x", true, 1); a != NoAnswer || err != nil {
+	if a, err := h.askDesktop(t.Context(), want[2], "x", true, 1); a != NoAnswer || err != nil {
 		t.Errorf("asked without a notifier: %v, %v", a, err)
 	}
-	if err := h.Tell([]Person{want[1]}, "x"); err == nil {
+	if err := h.Tell(t.Context(), []Person{want[1]}, "x"); err == nil {
 		t.Error("nobody noticed that there is no terminal")
 	}
 }
@@ -383,7 +383,7 @@ func TestADesktopIsAskedAsItsUserAndAnswersInTwoWords(t *testing.T) {
 	root := fakeDevice(t, map[string]string{notifier: "", "run/user/1000/bus": ""})
 	for said, want := range map[string]Answer{"now\n": RestartNow, "later\n": PutOff, "": NoAnswer, "now; reboot": NoAnswer} {
 		run := &scripted{t: t, answers: map[string]command.Result{"systemd-run": {Stdout: []byte(said)}}}
-		got, err := Host{Root: root, Run: run}.AskDesktop(t.Context(), Person{Name: "ann", UID: "1000", Desktop: true}, "<b>--x & y</b>", true, 60e9)
+		got, err := Host{Root: root, Run: run}.askDesktop(t.Context(), Person{Name: "ann", UID: "1000", Desktop: true}, "<b>--x & y</b>", true, 60e9)
 		if got != want || err != nil {
 			t.Errorf("%q: %v, %v", said, got, err)
 		}
@@ -398,14 +398,14 @@ func TestATextGoesToATerminalAndToNothingElse(t *testing.T) {
 		t.Fatal("terminals are Linux's")
 	}
 	root := fakeDevice(t, map[string]string{"dev/tty1": "a file"})
-	if err := (Host{Root: root}).Tell([]Person{{Name: "x", Terminal: "tty1"}}, "x"); err == nil {
+	if err := (Host{Root: root}).Tell(t.Context(), []Person{{Name: "x", Terminal: "tty1"}}, "x"); err == nil {
 		t.Error("a file was written to")
 	}
 	if b, err := os.ReadFile(filepath.Join(root, "dev/tty1")); err != nil || string(b) != "a file" {
 		t.Errorf("%q, %v", b, err)
 	}
 	master, name := terminal(t)
-	if err := (Host{Root: "/"}).Tell([]Person{{Name: "x", Terminal: name}, {Name: "y"}}, "one\x1b[2J\ntwo"); err != nil {
+	if err := (Host{Root: "/"}).Tell(t.Context(), []Person{{Name: "x", Terminal: name}, {Name: "y"}}, "one\x1b[2J\ntwo"); err != nil {
 		t.Fatal(err)
 	}
 	b := make([]byte, 200)

@@ -41,9 +41,6 @@ func Units(reasons []wire.RestartReason) []string {
 	return out
 }
 
-// Same reports whether two reasons are one: of one kind, about one thing, in one state of it.
-func Same(a, b wire.RestartReason) bool { return a == b }
-
 // Names are the reasons in few words.
 func Names(reasons []wire.RestartReason) string {
 	var out []string
@@ -54,8 +51,8 @@ func Names(reasons []wire.RestartReason) string {
 	return strings.Join(slices.Compact(out), ", ")
 }
 
-// sorted orders reasons, each once.
-func sorted(reasons []wire.RestartReason) []wire.RestartReason {
+// Sorted orders reasons, each once.
+func Sorted(reasons []wire.RestartReason) []wire.RestartReason {
 	slices.SortFunc(reasons, func(a, b wire.RestartReason) int {
 		return strings.Compare(string(a.Kind)+"\x00"+a.Name+"\x00"+a.Detail, string(b.Kind)+"\x00"+b.Name+"\x00"+b.Detail)
 	})

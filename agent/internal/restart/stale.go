@@ -147,7 +147,7 @@ func Stale(processes []Process) []wire.RestartReason {
 		files = slices.Compact(files)
 		out = append(out, wire.RestartReason{Kind: h.kind, Name: h.name, Detail: sentence(h.kind, h.name, files)})
 	}
-	out = sorted(out)
+	out = Sorted(out)
 	return out[:min(len(out), maxReasons)]
 }
 

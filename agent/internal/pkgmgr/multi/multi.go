@@ -149,8 +149,8 @@ func (m *Manager) Verify(ctx context.Context, items []catalog.Item) ([]wire.Proo
 				ask, at = append(ask, it), append(at, i)
 			}
 		}
-		if len(ask) == 0 {
-			continue
+		if len(ask) == 0 && (part.side || len(items) > 0) {
+			continue // without any item, the health of the device's own package manager is asked for
 		}
 		got, h, err := part.who.Verify(ctx, ask)
 		if err == nil && len(got) != len(ask) {

@@ -1,0 +1,491 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"assent/agent/internal/journal"
+	"assent/agent/internal/restart"
+	"assent/agent/internal/statedir"
+	"assent/installation"
+	"assent/window"
+	"assent/wire"
+)
+
+// simRestarter is a device with services and people, which goes down when it is told to.
+type simRestarter struct {
+	mu        sync.Mutex
+	found     restart.Found
+	people    []restart.Person
+	enabled   []string
+	missing   []string
+	inhibited error
+	answer    restart.Answer // of whoever is asked; 0: none
+	sick      map[string]error
+
+	restarts []time.Time
+	told     []string
+	asked    []string
+	tried    []string
+	looks    int
+}
+
+func (r *simRestarter) set(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f()
+}
+
+func (r *simRestarter) Look(context.Context) (restart.Found, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.looks++
+	return r.found, nil
+}
+
+func (r *simRestarter) Enabled(context.Context) ([]string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.enabled, nil
+}
+
+func (r *simRestarter) Missing(_ context.Context, units []string) ([]string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(r.missing), func(u string) bool { return !slices.Contains(units, u) }), nil
+}
+
+func (r *simRestarter) Restart(context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.inhibited != nil {
+		return r.inhibited
+	}
+	r.restarts = append(r.restarts, time.Now())
+	return nil
+}
+
+func (r *simRestarter) People(context.Context) ([]restart.Person, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.people, nil
+}
+
+func (r *simRestarter) Tell(_ context.Context, _ []restart.Person, text string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = append(r.told, text)
+	return nil
+}
+
+func (r *simRestarter) Put(_ context.Context, people []restart.Person, text string, _ bool, _ time.Duration, answered func(restart.Person, restart.Answer)) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked = append(r.asked, text)
+	if r.answer != restart.NoAnswer {
+		go answered(people[0], r.answer)
+	}
+	return nil
+}
+
+func (r *simRestarter) TryRestart(_ context.Context, unit string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tried = append(r.tried, unit)
+	if err := r.sick[unit]; err != nil {
+		return err
+	}
+	r.found.Reasons = slices.DeleteFunc(slices.Clone(r.found.Reasons), func(x wire.RestartReason) bool { return x.Name == unit })
+	return nil
+}
+
+func (r *simRestarter) times() []time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.restarts)
+}
+
+// restartBench is a bench whose device can be restarted, with libc6 that asks for it and an application that fails.
+func restartBench(t *testing.T, plan *wire.PlanRestart) (*bench, *simRestarter, wire.PlanInstall) {
+	t.Helper()
+	libc, bad := file("libc6", "2"), file("bad", "2")
+	libc.Restart, bad.Fails = true, true
+	b := newBench(t, []simFile{libc, bad}, "libc6", "bad")
+	r := &simRestarter{enabled: []string{"cron.service", "ssh.service"}}
+	b.opt.Restart = r
+	p := installs(libc, bad)
+	p.Restart = plan
+	b.s.set(p)
+	return b, r, libc.install()
+}
+
+// reboot is what the device does when it goes down and comes up: /run is empty.
+func (b *bench) reboot(t *testing.T, boot string) {
+	t.Helper()
+	b.stop()
+	b.opt.Device = simDevice{boot}
+	b.m.change(func(w *simWorld) { w.Restart = nil })
+	b.start(t)
+}
+
+// events lists the texts of a kind of event.
+func (b *bench) events(kind string) []string {
+	b.s.mu.Lock()
+	defer b.s.mu.Unlock()
+	var out []string
+	for _, r := range b.s.reports {
+		if r.Event == kind {
+			out = append(out, r.Detail)
+		}
+	}
+	return out
+}
+
+func schedule(t *testing.T, s window.Schedule) json.RawMessage {
+	t.Helper()
+	b, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestT5_RestartIsMadeForWhatSucceededThoughAnotherPatchFailedAndIsProvenAfterTheBoot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, r, libc := restartBench(t, &wire.PlanRestart{When: wire.RestartIfRequired})
+		b.start(t)
+		b.pass(30 * time.Second)
+		if n := len(r.times()); n != 1 || b.state(libc) != installation.RestartRequired {
+			t.Fatalf("%d restarts, libc6 is %s\n%s", n, b.state(libc), b.s.story())
+		}
+		if st := b.a.journal.Restart().Step; st == nil || st.Boot != "boot-1" || !slices.Equal(st.Units, r.enabled) {
+			t.Fatalf("the step that was noted before: %+v", st)
+		}
+		b.reboot(t, "boot-2")
+		b.pass(time.Minute)
+		if got := b.s.last(libc); got.State != installation.Installed || !strings.Contains(got.Detail, "2 services") {
+			t.Errorf("%+v", got)
+		}
+		b.pass(12 * time.Hour)
+		if n := len(r.times()); n != 1 {
+			t.Errorf("%d restarts", n)
+		}
+		if len(b.events("restarting")) != 1 || len(b.events("restarted")) != 1 || len(b.s.illegal) > 0 {
+			t.Errorf("events\n%s\nillegal %v", b.s.story(), b.s.illegal)
+		}
+	})
+}
+
+func TestI8_ADeviceRestartsInsideItsWindowOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		from := time.Now().UTC() // 2000-01-01T00:00
+		b, r, libc := restartBench(t, &wire.PlanRestart{When: wire.RestartAlways,
+			Schedule: schedule(t, window.Schedule{Rule: "FREQ=DAILY", Start: "2000-01-01T02:00", Length: window.Duration(time.Hour)})})
+		b.start(t)
+		b.pass(2*time.Hour - time.Minute)
+		if n := len(r.times()); n != 0 || b.state(libc) != installation.RestartRequired {
+			t.Fatalf("%d restarts before the window, libc6 is %s", n, b.state(libc))
+		}
+		b.pass(3 * time.Minute)
+		got := r.times()
+		if len(got) != 1 || got[0].Sub(from) < 2*time.Hour || got[0].Sub(from) > 2*time.Hour+2*time.Minute {
+			t.Fatalf("restarts at %v\n%s", got, b.s.story())
+		}
+	})
+	for name, raw := range map[string]string{"rubbish": `"x"`, "a later field": `{"moon":1}`, "a rule that is none": `{"rule":"FREQ=NEVER"}`} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, r, _ := restartBench(t, &wire.PlanRestart{When: wire.RestartIfRequired, Schedule: json.RawMessage(raw)})
+				b.start(t)
+				b.pass(6 * time.Hour)
+				s, err := readRestart(b.opt.Dir)
+				if n := len(r.times()); n != 0 || err != nil || !strings.Contains(s.Text, "cannot be read") {
+					t.Errorf("%d restarts, %+v, %v", n, s, err)
+				}
+			})
+		})
+	}
+}
+
+func TestT5_WithoutAPolicyOrWithOneThatIsNotKnownNothingRestarts(t *testing.T) {
+	for name, plan := range map[string]*wire.PlanRestart{"none": nil, "never": {When: wire.RestartNever}, "of a later server": {When: "if_moon_is_full"}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, r, libc := restartBench(t, plan)
+				b.start(t)
+				b.pass(12 * time.Hour)
+				if n := len(r.times()); n != 0 || b.state(libc) != installation.RestartRequired {
+					t.Errorf("%d restarts, libc6 is %s", n, b.state(libc))
+				}
+			})
+		})
+	}
+}
+
+func TestT5_ADeviceThatComesBackWrongSaysSoAndIsNotRestartedAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		break_ func(*simRestarter)
+		says   string
+		after  time.Duration
+	}{
+		"a service is missing": {func(r *simRestarter) { r.missing = []string{"ssh.service", "other.service"} }, "did not come back: ssh.service", backPatience + time.Minute},
+		"the old kernel runs":  {func(r *simRestarter) {}, "came back with the kernel 6.1.0-1-amd64 and not with 6.1.0-2-amd64", time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, r, libc := restartBench(t, &wire.PlanRestart{When: wire.RestartIfRequired})
+				if name == "the old kernel runs" {
+					r.found.Kernels = restart.Kernels{Running: "6.1.0-1-amd64", Installed: []string{"6.1.0-1-amd64", "6.1.0-2-amd64"}}
+					why, _ := r.found.Kernels.Stale()
+					r.found.Reasons = []wire.RestartReason{why}
+				}
+				b.start(t)
+				b.pass(30 * time.Second)
+				r.set(func() { c.break_(r) })
+				b.reboot(t, "boot-2")
+				b.pass(c.after)
+				if got := b.s.last(libc); got.State != installation.Failed || got.Cause != installation.RestartFailed || !strings.Contains(got.Detail, c.says) {
+					t.Fatalf("%+v\n%s", got, b.s.story())
+				}
+				b.pass(12 * time.Hour)
+				if n := len(r.times()); n != 1 || b.state(libc) != installation.Failed {
+					t.Errorf("%d restarts, libc6 is %s", n, b.state(libc))
+				}
+				r.set(func() {
+					r.missing, r.found = nil, restart.Found{Kernels: restart.Kernels{Running: "6.1.0-2-amd64", Installed: []string{"6.1.0-2-amd64"}}}
+				})
+				b.pass(2 * time.Hour)
+				if got := b.s.last(libc); got.State != installation.Installed {
+					t.Errorf("when all was well again: %+v", got)
+				}
+				if len(b.events("restart_failed")) != 1 || len(b.s.illegal) > 0 {
+					t.Errorf("events\n%s\nillegal %v", b.s.story(), b.s.illegal)
+				}
+			})
+		})
+	}
+}
+
+func TestT5_ALoopOfRestartsEndsWithAnEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, r, _ := restartBench(t, &wire.PlanRestart{When: wire.RestartIfRequired})
+		b.start(t)
+		for n := range 6 { // each boot asks for a restart for another reason
+			b.pass(5 * time.Minute)
+			b.reboot(t, fmt.Sprintf("boot-%d", n+2))
+			b.m.change(func(w *simWorld) { w.Restart = []string{fmt.Sprintf("reason-%d", n)} })
+		}
+		b.pass(time.Hour)
+		if n := len(r.times()); n != restart.MaxRestarts {
+			t.Errorf("%d restarts, want %d", n, restart.MaxRestarts)
+		}
+		if n := len(b.events("restart_loop")); n != 1 {
+			t.Errorf("%d events of a loop\n%s", n, b.s.story())
+		}
+	})
+}
+
+func TestT5_AnAgentThatIsKilledBeforeTheRestartCountsItAndTriesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, r, libc := restartBench(t, &wire.PlanRestart{When: wire.RestartIfRequired})
+		b.start(t)
+		b.pass(30 * time.Second)
+		b.stop()
+		b.start(t) // in the same boot: the device never went down
+		b.pass(30 * time.Second)
+		if n := len(r.times()); n != 2 || len(b.events("restart_not_done")) != 1 {
+			t.Errorf("%d restarts\n%s", n, b.s.story())
+		}
+		b.pass(4 * time.Hour) // and it never does
+		if n := len(r.times()); n != restart.MaxRestarts || b.state(libc) != installation.RestartRequired {
+			t.Errorf("%d restarts, libc6 is %s", n, b.state(libc))
+		}
+	})
+}
+
+func TestN59_WhatInhibitsARestartIsHeededAndSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, r, _ := restartBench(t, &wire.PlanRestart{When: wire.RestartIfRequired})
+		r.inhibited = fmt.Errorf("%w: a backup runs", restart.ErrInhibited)
+		b.start(t)
+		b.pass(time.Hour)
+		if n := len(b.events("restart_not_done")); n < 5 || n > 13 {
+			t.Errorf("%d attempts in an hour", n)
+		}
+		r.set(func() { r.inhibited = nil })
+		b.pass(6 * time.Minute)
+		if n := len(r.times()); n != 1 {
+			t.Errorf("%d restarts, what was held up counts as none\n%s", n, b.s.story())
+		}
+	})
+}
+
+func TestN59_APackageManagerThatWorksIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, r, _ := restartBench(t, &wire.PlanRestart{When: wire.RestartIfRequired})
+		b.m.duringApply = func() { b.m.set(func() { b.m.holder = "unattended-upgr (pid 7)" }) }
+		b.start(t)
+		b.pass(time.Hour)
+		if n := len(r.times()); n != 0 {
+			t.Fatalf("%d restarts while another package manager works", n)
+		}
+		b.m.set(func() { b.m.holder = "" })
+		b.pass(3 * time.Minute)
+		if n := len(r.times()); n != 1 {
+			t.Errorf("%d restarts after it", n)
+		}
+	})
+}
+
+func TestT5_PeopleAreAskedMayPutItOffAndAreWarned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, r, _ := restartBench(t, &wire.PlanRestart{When: wire.RestartAsked, Ask: wire.RestartAsk{Text: "Please restart.", Repeat: 1800, Deadline: 6 * 3600, Deferrals: 2}})
+		r.people, r.answer = []restart.Person{{Name: "ann"}}, restart.PutOff
+		from := time.Now()
+		b.start(t)
+		b.pass(29 * time.Minute)
+		if len(r.asked) != 1 || !strings.HasPrefix(r.asked[0], "Please restart.") || len(b.events("restart_deferred")) != 1 {
+			t.Fatalf("asked %q\n%s", r.asked, b.s.story())
+		}
+		b.stop()
+		b.start(t) // what was asked and answered is not forgotten
+		b.pass(20 * time.Minute)
+		if st := b.a.journal.Restart(); st.Deferred != 2 {
+			t.Fatalf("%+v, asked %d times", st, len(r.asked))
+		}
+		b.pass(15 * time.Minute)
+		got := r.times()
+		if len(got) != 1 || len(r.told) != 1 || !strings.Contains(r.told[0], "Save your work") {
+			t.Fatalf("restarts at %v, told %q", got, r.told)
+		}
+		if after := got[0].Sub(from); after < time.Hour || after > 70*time.Minute {
+			t.Errorf("restarted after %s, want after both deferrals of half an hour and the notice", after)
+		}
+	})
+}
+
+func TestT5_SomebodyAtTheDeviceOrdersTheRestartInTheWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, r, _ := restartBench(t, &wire.PlanRestart{When: wire.RestartAsked})
+		r.people = []restart.Person{{Name: "ann"}}
+		b.start(t)
+		b.pass(time.Minute)
+		s, err := readRestart(b.opt.Dir)
+		if err != nil || !s.Due || s.orderable() != nil || s.deferrable() != nil {
+			t.Fatalf("%+v, %v", s, err)
+		}
+		must(t, sendOrder(b.opt.Dir, restartOrder{Act: orderNow, At: time.Now().Add(-time.Hour), By: "old"}))
+		b.pass(2 * time.Minute)
+		if len(r.times()) != 0 {
+			t.Fatal("an order of an hour ago was followed")
+		}
+		must(t, sendOrder(b.opt.Dir, restartOrder{Act: orderNow, At: time.Now(), By: "ann\x1b (as root)"}))
+		b.pass(2 * time.Minute)
+		if got := b.events("restart_ordered"); len(r.times()) != 1 || len(got) != 1 || !strings.Contains(got[0], "ann (as root)") {
+			t.Errorf("restarts %v, events %q", r.times(), got)
+		}
+	})
+}
+
+func TestT5_ServicesThatRunOldFilesAreRestartedOnceInTheWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, r, _ := restartBench(t, &wire.PlanRestart{Services: true, Schedule: schedule(t, window.Schedule{Rule: "FREQ=DAILY", Start: "2000-01-01T02:00", Length: window.Duration(time.Hour)})})
+		stale := func(kind wire.RestartKind, name string) wire.RestartReason {
+			return wire.RestartReason{Kind: kind, Name: name, Detail: "It still runs x."}
+		}
+		r.found.Reasons = restart.Sorted([]wire.RestartReason{stale(wire.StaleService, "nginx.service"), stale(wire.StaleService, "sick.service"), stale(wire.StaleCore, "dbus.service"), stale(wire.StaleSession, "user 7")})
+		r.sick = map[string]error{"sick.service": errors.New("it failed")}
+		b.start(t)
+		b.pass(time.Hour)
+		var facts wire.Facts
+		must(t, json.Unmarshal(b.s.document(wire.KindFacts), &facts))
+		if len(r.tried) != 0 || len(facts.Stale) != 5 || !slices.Equal(facts.Restart, []string{"libc6"}) {
+			t.Fatalf("tried %v before the window; facts %+v", r.tried, facts)
+		}
+		b.pass(6 * time.Hour)
+		if !slices.Equal(r.tried, []string{"nginx.service", "sick.service"}) {
+			t.Errorf("tried %v", r.tried)
+		}
+		if ok, bad := b.events("service_restarted"), b.events("service_failed"); len(ok) != 1 || len(bad) != 1 || !strings.Contains(bad[0], "it failed") {
+			t.Errorf("events %q %q", ok, bad)
+		}
+		must(t, json.Unmarshal(b.s.document(wire.KindFacts), &facts))
+		if len(facts.Stale) != 4 || len(r.times()) != 0 {
+			t.Errorf("facts %+v, restarts %v", facts.Stale, r.times())
+		}
+	})
+}
+
+func TestT5_WithoutTheServerThePlanIsFollowedUntilItExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, r, _ := restartBench(t, &wire.PlanRestart{When: wire.RestartIfRequired, Schedule: schedule(t, window.Schedule{Rule: "FREQ=DAILY", Start: "2000-01-01T06:00", Length: window.Duration(time.Hour)})})
+		b.start(t)
+		b.pass(time.Minute)
+		b.s.with(func() { b.s.fail = errors.New("gone") })
+		b.pass(6*time.Hour + time.Minute)
+		if n := len(r.times()); n != 1 {
+			t.Errorf("%d restarts (V5)", n)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b, r, _ := restartBench(t, &wire.PlanRestart{When: wire.RestartIfRequired, Schedule: schedule(t, window.Schedule{Rule: "FREQ=DAILY", Start: "2000-01-03T06:00", Length: window.Duration(time.Hour)})})
+		b.start(t)
+		b.pass(time.Minute)
+		b.s.with(func() { b.s.fail = errors.New("gone") })
+		b.pass(3 * 24 * time.Hour)
+		s, err := readRestart(b.opt.Dir)
+		if n := len(r.times()); n != 0 || err != nil || s.Code != restart.CodeHeld {
+			t.Errorf("%d restarts by a plan that had expired; %+v, %v", n, s, err)
+		}
+	})
+}
+
+func TestT5_TheCommandRefusesWhatTheAgentWould(t *testing.T) {
+	due := RestartStatus{Due: true, Policy: wire.RestartAsked, Open: true, Do: restart.Wait, Code: restart.CodeAsking}
+	with := func(f func(*RestartStatus)) RestartStatus { s := due; f(&s); return s }
+	if due.orderable() != nil || due.deferrable() != nil {
+		t.Errorf("%v, %v", due.orderable(), due.deferrable())
+	}
+	for name, s := range map[string]RestartStatus{
+		"nothing is due":    with(func(s *RestartStatus) { s.Due = false }),
+		"never":             with(func(s *RestartStatus) { s.Policy, s.Fixed = wire.RestartNever, "x" }),
+		"a closed window":   with(func(s *RestartStatus) { s.Open, s.Fixed = false, "x" }),
+		"too many restarts": with(func(s *RestartStatus) { s.Code, s.Fixed = restart.CodeLoop, "x" }),
+	} {
+		if s.orderable() == nil || s.deferrable() == nil {
+			t.Errorf("%s: %v, %v", name, s.orderable(), s.deferrable())
+		}
+	}
+	dir, err := statedir.Open(t.TempDir() + "/state")
+	must(t, err)
+	defer dir.Close()
+	if _, err := readRestart(dir); err == nil {
+		t.Error("something was read from nothing")
+	}
+	must(t, dir.Root().Mkdir(askedDir, 0o700))
+	must(t, dir.WriteSoft(orderFile, []byte("rubbish")))
+	if _, ok, err := takeOrder(dir); ok || err != nil {
+		t.Errorf("%v, %v", ok, err)
+	}
+	if _, ok, err := takeOrder(dir); ok || err != nil {
+		t.Errorf("it is still there: %v, %v", ok, err)
+	}
+	var text strings.Builder
+	with(func(s *RestartStatus) {
+		s.Text, s.Deferred, s.Reasons = "Asked.", 2, []wire.RestartReason{{Kind: wire.StaleKernel, Name: "kernel", Detail: "Old."}}
+		s.Last = &journal.RestartStep{Problem: "no disk", Back: time.Unix(0, 0)}
+	}).Print(&text)
+	for _, want := range []string{"Asked.", "kernel: Old.", "2 times", "no disk", "policy:   ask"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("no %q in\n%s", want, text.String())
+		}
+	}
+}
