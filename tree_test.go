@@ -56,7 +56,7 @@ var never = []struct{ from, to, why string }{
 }
 
 // planMay is what the heart may look at.
-var planMay = []string{"assent/approval", "assent/catalog", "assent/feed", "assent/fleet", "assent/installation", "assent/ledger", "assent/pkgver", "assent/rollout", "assent/task", "assent/window", "assent/wire"}
+var planMay = []string{"assent/approval", "assent/catalog", "assent/criteria", "assent/feed", "assent/fleet", "assent/installation", "assent/ledger", "assent/pkgver", "assent/rollout", "assent/task", "assent/window", "assent/wire"}
 
 // mayExec lists the trees that may start processes, besides tests.
 var mayExec = map[string]string{

@@ -8,7 +8,6 @@ import (
 	"assent/approval"
 	"assent/catalog"
 	"assent/installation"
-	"assent/task"
 	"assent/wire"
 )
 
@@ -86,7 +85,7 @@ func (c *computation) admitChange(v *candidate, ch wire.Change, needs *[]catalog
 		v.hold(installation.DeclinedDependency, "apt would also install %s %s, which %s declined (act %d)", ch.Name, ch.Version, d.By, d.Act)
 		return false
 	}
-	if ch.Op == wire.OpInstall && c.newDependencies() && v.extra(ch) {
+	if ch.Op == wire.OpInstall && c.newDependencies(v) && v.extra(ch) {
 		return true
 	}
 	return c.need(v, release, needs)
@@ -129,11 +128,12 @@ func (v *candidate) extra(ch wire.Change) bool {
 	return true
 }
 
-// newDependencies is the T3 option of the tasks that cover the device.
-func (c *computation) newDependencies() bool {
-	return slices.ContainsFunc(c.in.Tasks, func(t task.Task) bool {
-		return slices.Contains(c.in.Path, t.Scope) && t.Options.NewDependencies
-	})
+// newDependencies is the T3 option of the tasks that admit v; of those that cover the device where no rule had to (C6).
+func (c *computation) newDependencies(v *candidate) bool {
+	if v.terms.None() {
+		return c.here.NewDependencies()
+	}
+	return v.terms.Options().NewDependencies
 }
 
 func names(rs []catalog.Release) string {

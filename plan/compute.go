@@ -7,6 +7,7 @@ import (
 
 	"assent/approval"
 	"assent/catalog"
+	"assent/criteria"
 	"assent/fleet"
 	"assent/installation"
 	"assent/pkgver"
@@ -16,7 +17,8 @@ import (
 
 // Compute decides every update of a device. See the package comment for what it guarantees.
 func Compute(in Input) Result {
-	c := &computation{in: in, statuses: map[catalog.Release]approval.Result{}, byRelease: map[catalog.Release]*candidate{}}
+	c := &computation{in: in, here: in.Tasks.On(in.Path, criteria.Device{Device: in.Device, Groups: in.Groups, Test: in.Test, Facts: in.Facts, Seen: in.Seen, Now: in.Now}),
+		statuses: map[catalog.Release]approval.Result{}, byRelease: map[catalog.Release]*candidate{}}
 	c.judgeOffers()
 	c.chooseNewest()
 	c.callIn()
@@ -30,6 +32,7 @@ func Compute(in Input) Result {
 // computation is the working state of one Compute.
 type computation struct {
 	in         Input
+	here       task.Here // the tasks, as they stand for the device
 	candidates []*candidate
 	byRelease  map[catalog.Release]*candidate
 	statuses   map[catalog.Release]approval.Result
@@ -45,6 +48,7 @@ type candidate struct {
 	covered map[string][]string // item key -> digests that the approval binds
 	called  bool                // a prerequisite that another update called in
 	after   []catalog.UpdateID  // prerequisites among With
+	terms   task.Terms          // of the tasks that admit it
 }
 
 func (v *Verdict) say(rule, format string, args ...any) {
@@ -119,10 +123,7 @@ func (c *computation) judge(v *candidate) {
 		if c.content(v) {
 			c.order(v)
 		}
-	case v.Status == approval.Undefined && !c.admitted(v):
-		v.say("T7", "no task installs updates that nobody decided on")
 	case !c.admitted(v):
-		v.say("T1", "no task covers this device for it")
 	case !known:
 		v.hold(installation.UnknownData, "the server does not know this release yet")
 	default:
@@ -176,14 +177,28 @@ func classRule(u catalog.Update) string {
 	return "C3"
 }
 
-// admitted finds the task that installs updates of this status here.
+// admitted finds the tasks that install updates of this status here. If there is none, it says why; if it is not known, it
+// holds.
 func (c *computation) admitted(v *candidate) bool {
-	i := slices.IndexFunc(c.in.Tasks, func(t task.Task) bool { return t.Admits(c.in.Path, v.Status) })
-	if i < 0 {
-		return false
+	u := v.update
+	u.Release, u.ID = v.Release, v.Update // the server may not know it yet
+	a := c.here.Admit(criteria.Update{Update: u, Installed: c.installed(v.Release.Software), Unplaced: c.in.Inventory == nil, Now: c.in.Now}, v.Status)
+	if lead, ok := a.Terms.Lead(); ok && a.Admitted {
+		v.Task, v.terms = lead.Name, a.Terms
+		return true
 	}
-	v.Task = c.in.Tasks[i].Name
-	return true
+	if !c.in.Tasks.OnlyDefault() {
+		v.Reasons = append(v.Reasons, a.Trace()...)
+	}
+	switch {
+	case a.Held != "":
+		v.hold(installation.UnknownData, "%s: unknown holds", a.Held)
+	case v.Status == approval.Undefined:
+		v.say("T7", "no task installs updates that nobody decided on")
+	default:
+		v.say("T1", "no task covers this device for it")
+	}
+	return false
 }
 
 // cover checks that the files the device would take are the files that were approved (promise 1).

@@ -39,7 +39,10 @@ type Input struct {
 	Guard     fleet.GuardMode
 	Inventory *wire.Inventory // nil: not known yet, everything holds
 	Available *wire.Available // nil: not known yet, everything holds
-	Tasks     []task.Task
+	Tasks     task.Set
+	Facts     *wire.Facts       // what selections look at; nil: not known yet
+	Groups    []string          // names of the device's group and all above, nearest first, for selections
+	Seen      time.Time         // when the device last spoke with the server, for selections; zero: never
 	Rollbacks []ledger.Rollback // ordered for this device and not yet done
 	Deploys   []ledger.Deploy   // that cover this device
 	Feeds     []wire.PlanFeed   // that the server follows

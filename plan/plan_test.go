@@ -116,9 +116,18 @@ func (w *world) compute() plan.Result {
 		Device: fleet.Device{ID: "d1", Group: w.path[0], State: w.state}, Path: w.path, Guard: w.guard,
 		Inventory: &wire.Inventory{Ecosystem: "deb", Packages: w.installed},
 		Available: &wire.Available{Closed: true, Ecosystem: "deb", Agent: w.agent, Updates: w.offers, Restore: w.restore},
-		Tasks:     []task.Task{task.Default()}, Rollbacks: w.rollbacks, Now: now, Known: w,
+		Tasks:     tasks(task.Default()), Rollbacks: w.rollbacks, Now: now, Known: w,
 		Deploys: w.deploys, Test: w.test, Server: w.server,
 	})
+}
+
+// tasks compiles tasks that are known to compile.
+func tasks(list ...task.Task) task.Set {
+	set, err := task.NewSet(list...)
+	if err != nil {
+		panic(err)
+	}
+	return set
 }
 
 func verdict(t *testing.T, res plan.Result, r catalog.Release) plan.Verdict {
@@ -225,22 +234,14 @@ func TestC4_ThirdPartyUndefinedFollowsTheTasksRules(t *testing.T) {
 	w := newWorld()
 	r := w.offer("app", "2.0", "1.0")
 	tsk := task.Default()
-	tsk.Rules = []task.Rule{{Admits: []approval.Status{approval.Approved, approval.Undefined}}}
+	tsk.Rules = []task.Rule{{Admits: task.ApprovedOrUndefined}}
 	in := plan.Input{Device: fleet.Device{ID: "d1", State: fleet.Active}, Path: w.path, Guard: w.guard, Inventory: &wire.Inventory{Ecosystem: "deb"},
-		Available: &wire.Available{Ecosystem: "deb", Updates: w.offers}, Tasks: []task.Task{tsk}, Now: now, Known: w}
+		Available: &wire.Available{Ecosystem: "deb", Updates: w.offers}, Tasks: tasks(tsk), Now: now, Known: w}
 	want(t, verdict(t, plan.Compute(in), r), plan.Install, "")
 	tsk.Rules = nil
-	in.Tasks = []task.Task{tsk}
+	in.Tasks = tasks(tsk)
 	w.decide(r, fleet.Root, approval.Approved)
 	want(t, verdict(t, plan.Compute(in), r), plan.None, "") // T1: a task without rules does nothing
-}
-
-func TestT1_DeclinedIsAdmittedByNoRule(t *testing.T) {
-	tsk := task.Default()
-	tsk.Rules = []task.Rule{{Admits: []approval.Status{approval.Approved, approval.Undefined, approval.Declined}}}
-	if tsk.Admits([]fleet.GroupID{fleet.Root}, approval.Declined) {
-		t.Error("a declined update was admitted")
-	}
 }
 
 func TestA5_ApprovalDoesNotCarryOverToANewerVersion(t *testing.T) {
@@ -371,7 +372,7 @@ func TestUnknownHolds_QuarantinedDeviceAndMissingInventory(t *testing.T) {
 	w.state = fleet.Quarantined
 	want(t, verdict(t, w.compute(), r), plan.Hold, installation.UnknownData)
 	in := plan.Input{Device: fleet.Device{ID: "d1", State: fleet.Active}, Path: w.path, Available: &wire.Available{Ecosystem: "deb", Updates: w.offers},
-		Tasks: []task.Task{task.Default()}, Now: now, Known: w}
+		Tasks: tasks(task.Default()), Now: now, Known: w}
 	want(t, verdict(t, plan.Compute(in), r), plan.Hold, installation.UnknownData)
 }
 

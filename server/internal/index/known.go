@@ -142,7 +142,7 @@ func (k known) Releases(s catalog.Software) []catalog.Update {
 }
 
 // Tasks lists the installation tasks. This build knows the default one (T7).
-func (v *View) Tasks() []task.Task { return []task.Task{task.Default()} }
+func (v *View) Tasks() task.Set { return task.DefaultSet() }
 
 // PlanInput is everything plan.Compute looks at for a device now.
 func (v *View) PlanInput(d Device, now time.Time) plan.Input {
