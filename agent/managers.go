@@ -20,6 +20,7 @@ import (
 	"assent/agent/internal/pkgmgr/multi"
 	"assent/agent/internal/pkgmgr/tree"
 	"assent/agent/internal/probe"
+	"assent/agent/internal/restart"
 	"assent/agent/internal/uplink"
 	"assent/catalog"
 	"assent/feed"
@@ -54,7 +55,7 @@ func (p *program) managers(log *slog.Logger, policy FeedPolicy, event func(feeds
 	aptConf := apt.Config{Root: p.root, Command: run, StateDir: p.state, Log: log, Now: time.Now}
 	dnfConf := dnf.Config{Root: p.root, Command: run, StateDir: p.state, Payloads: noFeeds{}, Platform: p.platform, Log: log, Now: time.Now}
 	treeConf := tree.Config{Root: p.root, StateDir: p.state, Payloads: noFeeds{}, Platform: p.platform, Now: time.Now, Log: log,
-		Own: tree.Own{Name: ownName, Version: semantic(p.build.Version), Arch: p.platform().Arch}}
+		Own: tree.Own{Name: ownName, Version: semantic(p.build.Version), Arch: p.platform().Arch}, Services: restart.Host{Root: p.root, Run: run}}
 	var health multi.Feeds
 	if err == nil {
 		aptConf.Feeds, dnfConf.Payloads, treeConf.Payloads, health = m.feeds, m.feeds, m.feeds, m.feeds

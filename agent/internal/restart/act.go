@@ -26,7 +26,7 @@ func readExe(root, pid string) (string, error) {
 // Restart begins an orderly restart of the device and returns as soon as it has begun. What inhibits it is heeded:
 // ErrInhibited, and nothing was begun.
 func (h Host) Restart(ctx context.Context) error {
-	if _, err := os.Lstat(filepath.Join(h.Root, "run/systemd/system")); err != nil {
+	if !h.systemd() {
 		return h.begin(ctx, command.Shutdown, "-r", "now")
 	}
 	err := h.begin(ctx, command.Systemctl, "reboot", "--no-block", "--check-inhibitors=yes")
@@ -34,6 +34,12 @@ func (h Host) Restart(ctx context.Context) error {
 		return h.begin(ctx, command.Systemctl, "reboot", "--no-block")
 	}
 	return err
+}
+
+// systemd reports whether systemd is the init of the device, as sd_booted(3) says it.
+func (h Host) systemd() bool {
+	_, err := os.Lstat(filepath.Join(h.Root, "run/systemd/system"))
+	return err == nil
 }
 
 func (h Host) begin(ctx context.Context, tool command.Tool, args ...string) error {

@@ -288,7 +288,7 @@ func TestServicesAreReadFromWhatSystemdPrints(t *testing.T) {
 	run := &scripted{t: t, answers: map[string]command.Result{
 		"systemctl list-units": {Stdout: []byte("nginx.service loaded active running Web\n-rf.service x\nstatic.service loaded active running S\n\n")},
 		"systemctl show":       {Stdout: []byte(show)}}}
-	root := fakeDevice(t, map[string]string{"proc/11/exe": "->/usr/bin/dash", "proc/12/exe": "->/opt/assent/acme/other/versions/1.0/bin/x (deleted)", "proc/13/exe": "->/opt/assent/acme/web/x"})
+	root := fakeDevice(t, map[string]string{"proc/11/exe": "->/usr/bin/dash", "proc/12/exe": "->/opt/assent/acme/other/versions/1.0/bin/x (deleted)", "proc/13/exe": "->/opt/assent/acme/web/x", "run/systemd/system/x": ""})
 	h := Host{Root: root, Run: run}
 	missing, err := h.Missing(t.Context(), []string{"nginx.service"})
 	if diff := cmp.Diff([]string{"dead.service (failed)", "never.service (inactive)"}, missing); diff != "" || err != nil {

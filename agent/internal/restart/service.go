@@ -85,8 +85,11 @@ func parseUnits(text string) []Unit {
 	return out
 }
 
-// units lists the services that are active now.
+// units lists the services that are active now; without systemd there are none.
 func (h Host) units(ctx context.Context) ([]Unit, error) {
+	if !h.systemd() {
+		return nil, nil
+	}
 	out, err := h.systemctl(ctx, askSystemd, "list-units", "--type=service", "--state=active", "--plain", "--no-legend", "--no-pager", "--full")
 	if err != nil {
 		return nil, err
@@ -168,12 +171,24 @@ func missing(u Unit) bool {
 	return true
 }
 
-// TryRestart restarts a service if it runs, and waits until it is active again and stays so. One that is spared is refused.
+// TryRestart restarts a service and waits until it is active again and stays so. One that somebody stopped, or that is gone, is
+// left alone, one that failed is started, and one that is spared is refused.
 func (h Host) TryRestart(ctx context.Context, unit string) error {
 	if why := Spared(unit); why != "" {
 		return fmt.Errorf("restart %s: %s", unit, why)
 	}
-	if _, err := h.systemctl(ctx, jobPatience, "try-restart", "--", unit); err != nil {
+	units, err := h.show(ctx, []string{unit})
+	if err != nil {
+		return err
+	}
+	if len(units) != 1 || units[0].Active == "inactive" {
+		return nil
+	}
+	verb := "try-restart"
+	if units[0].Active == "failed" {
+		verb = "restart"
+	}
+	if _, err := h.systemctl(ctx, jobPatience, verb, "--", unit); err != nil {
 		return errors.Join(ErrService, err)
 	}
 	return h.back(ctx, unit)

@@ -26,6 +26,8 @@ type aim struct {
 	op      wire.Op
 	kept    *version // the wanted version, still on disk
 	restart bool     // its publisher asks for a restart of the device
+	serves  bool     // its publisher asks for a restart of its services
+	again   bool     // it is in force, and only its services are left
 }
 
 func refuse(cause installation.Cause, format string, args ...any) *pkgmgr.Refusal {
@@ -120,10 +122,14 @@ func (t *Tree) aim(ctx context.Context, it catalog.Item, downgrade bool) (*aim, 
 	case cur == nil:
 		a.op = wire.OpInstall
 	case cur.Version == it.Version:
-		if cur.SHA256 == it.SHA256 && t.damage(ctx, a.rec.key(), *cur, false) == "" {
-			return nil, nil
-		}
 		a.op = wire.OpReinstall
+		if cur.SHA256 == it.SHA256 && t.damage(ctx, a.rec.key(), *cur, false) == "" {
+			if len(cur.Units) == 0 {
+				return nil, nil
+			}
+			a.again, a.kept = true, cur
+			return a, nil
+		}
 	default:
 		a.op = opOf(cur.Version, it.Version)
 	}
@@ -227,7 +233,7 @@ func (t *Tree) admit(a *aim, r feed.Release, back bool) error {
 		}
 		a.rec.Payload = r.Manifest.Payload
 	}
-	a.item.Size, a.restart = it.Size, r.Manifest.Restart == catalog.RestartDevice
+	a.item.Size, a.restart, a.serves = it.Size, r.Manifest.Restart == catalog.RestartDevice, r.Manifest.Restart == catalog.RestartService
 	return nil
 }
 

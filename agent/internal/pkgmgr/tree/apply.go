@@ -74,12 +74,19 @@ func (t *Tree) carry(ctx context.Context, a aim) error {
 	if a.op == wire.OpRemove {
 		return t.takeOff(a.rec)
 	}
+	if a.again {
+		return t.serve(ctx, a.rec)
+	}
 	home, err := t.makeHome(a.rec.key())
 	if err != nil {
 		return err
 	}
 	defer home.Close()
 	if a.rec, err = t.sweep(home, a.rec); err != nil {
+		return err
+	}
+	units, err := t.served(ctx, a)
+	if err != nil {
 		return err
 	}
 	v, err := t.place(ctx, home, a)
@@ -90,7 +97,15 @@ func (t *Tree) carry(ctx context.Context, a aim) error {
 	if a.restart {
 		v.Boot = t.cfg.BootID()
 	}
-	return t.enter(home, a.rec, v)
+	v.Serves, v.Units = a.serves || v.Serves, units
+	if err := t.enter(home, a.rec, v); err != nil {
+		return err
+	}
+	r, err := t.load(a.rec.key())
+	if err != nil {
+		return err
+	}
+	return t.serve(ctx, r)
 }
 
 // place has the wanted version on disk under a name of its own, whole and durable.
@@ -284,6 +299,8 @@ func (t *Tree) Recover(ctx context.Context) (pkgmgr.Health, error) {
 		}
 		if err := t.recover(k); err != nil {
 			health.Broken = fmt.Sprintf("%s: %v", k, err)
+		} else if err := t.serveAgain(ctx, k); err != nil {
+			t.cfg.Log.Warn("the services of an application are not back", "application", k.String(), "error", err)
 		}
 	}
 	return health, t.dropPayloads("")

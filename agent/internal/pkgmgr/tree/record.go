@@ -55,7 +55,9 @@ type version struct {
 	Manifest string    `json:"manifest,omitempty"`
 	At       time.Time `json:"at"`
 	How      string    `json:"how"`
-	Boot     string    `json:"boot,omitempty"` // the boot after which it asks for a restart
+	Boot     string    `json:"boot,omitempty"`   // the boot after which it asks for a restart
+	Serves   bool      `json:"serves,omitempty"` // its services are restarted when it comes or goes
+	Units    []string  `json:"units,omitempty"`  // those that still have to be, and to be active again
 }
 
 // step is a switch that was begun.
@@ -116,7 +118,7 @@ func (r record) observed(l link) record {
 	}
 	for _, v := range r.Past {
 		if v.Dir != "" && v.Dir == l.dir {
-			v.At, v.How, v.Boot = l.at, howByHand, ""
+			v.At, v.How, v.Boot, v.Units = l.at, howByHand, "", nil
 			return r.moved(&v)
 		}
 	}

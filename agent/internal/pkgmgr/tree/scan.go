@@ -91,6 +91,8 @@ func (t *Tree) pack(ctx context.Context, r record) wire.Package {
 	status := whole
 	if v.Manifest != "" && t.lately(ctx, r) != "" {
 		status = damaged
+	} else if len(v.Units) > 0 {
+		status = waiting
 	}
 	return wire.Package{Name: r.App, Arch: v.Arch, Version: v.Version, Status: status, Source: r.App, SourceVersion: v.Version,
 		Ecosystem: catalog.Generic, How: v.How}

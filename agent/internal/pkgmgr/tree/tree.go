@@ -15,8 +15,9 @@
 // touched here and so survive every step forward, back and off the device. A file of the tree that an application
 // changes counts as damage; files that it adds are ignored, and go with their version.
 //
-// It does not run anything: no scripts, no restarts of services, no probes (package probe). Prerequisites and the
-// versions that a release applies to are judged by the server.
+// Services whose main process runs from an application's directory are restarted after the switch where its publisher asks for
+// that, and the version counts as whole only once they are active again. Nothing else is run: no scripts, no probes (package
+// probe). Prerequisites and the versions that a release applies to are judged by the server.
 package tree
 
 import (
@@ -58,7 +59,8 @@ type Config struct {
 	BootID   func() string           // nil: the kernel's
 	Log      *slog.Logger            // nil discards
 	Limits   archive.Limits
-	Own      Own // the program that asks, if feeds may publish it
+	Own      Own      // the program that asks, if feeds may publish it
+	Services Services // nil: no service is ever restarted
 	// Spare is how many bytes stay free on every file system; zero means 32 MiB.
 	Spare int64
 }

@@ -15,6 +15,7 @@ import (
 const (
 	whole   = "ii"
 	damaged = "iiR" // installed, and has to be installed again
+	waiting = "iF"  // in force, and its services are not back
 )
 
 // Verify implements pkgmgr.Verifier. An item is there ("ii") when exactly its version is in force, came from exactly its payload, and
@@ -35,6 +36,8 @@ func (t *Tree) Verify(ctx context.Context, items []catalog.Item) ([]wire.ProofIt
 			p.Version, p.SHA256, p.Status = cur.Version, cur.SHA256, whole
 			if cur.Version == it.Version && it.SHA256 != "" && cur.SHA256 != it.SHA256 || t.damage(ctx, r.key(), *cur, false) != "" {
 				p.Status = damaged
+			} else if len(cur.Units) > 0 {
+				p.Status = waiting
 			}
 		}
 		out = append(out, p)
