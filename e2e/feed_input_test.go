@@ -158,10 +158,21 @@ func TestT3_PrerequisitesAreNamedComeFirstAndKeepWhatNeedsThem(t *testing.T) {
 	v := enrolled(open(t, "web1"), t).opens("acme")
 	eula := v.text("EULA.txt", "Books are yours.\n")
 	v.deb(app("engine", "1.0"), "--agreement", "eula:en="+eula)
-	v.deb(app("books", "1.0"), "--requires", "engine>=1.0")
-	v.deb(app("till", "1.0"), "--requires", "books>=1.0")
+	v.deb(after(app("books", "1.0"), "engine"), "--requires", "engine>=1.0")
+	v.deb(after(app("till", "1.0"), "books"), "--requires", "books>=1.0")
 	v.deb(app("core", "1.0"))
+	v.deb(stuck(), "--title", "Stuck")
 	v.issue()
+
+	// It takes a minute to be tried again, in which the rest goes on.
+	v.rolledOut("stuck@1.0", "web1")
+	v.assent("update", "decline", "stuck@1.0", "--reason", "not licensed")
+	failed := v.becomes("web1", "stuck@1.0", "remove_failed")
+	if failed.Cause != "install_failed" || !strings.Contains(failed.Detail, "pre-removal") || !strings.Contains(failed.Detail, "next after") {
+		t.Errorf("the failed removal does not say why, or when it is tried again: %+v", failed)
+	}
+	v.has("web1", "stuck", "1.0")
+	v.run("web1", "rm", "/etc/stuck.refuse")
 
 	t.Run("a chain", func(t *testing.T) {
 		v := v.in(t)
@@ -175,7 +186,7 @@ func TestT3_PrerequisitesAreNamedComeFirstAndKeepWhatNeedsThem(t *testing.T) {
 		v.has("web1", "books", "")
 		v.assent("update", "approve", "engine@1.0")
 		for _, update := range []string{"engine@1.0", "books@1.0", "till@1.0"} {
-			v.proven("web1", update)
+			v.proven("web1", update) // each refuses to be unpacked before the one that it needs works
 		}
 	})
 
@@ -201,4 +212,23 @@ func TestT3_PrerequisitesAreNamedComeFirstAndKeepWhatNeedsThem(t *testing.T) {
 			t.Errorf("dpkg did %s", got)
 		}
 	})
+
+	t.Run("C1 a removal that failed is tried again by itself", func(t *testing.T) {
+		v := v.in(t)
+		v.becomes("web1", "stuck@1.0", "removed")
+		v.has("web1", "stuck", "")
+	})
+}
+
+// after is an application that refuses to be unpacked while another one does not work. Nothing but its publisher's word
+// says so: it has no dependency that a package manager could see.
+func after(p debrepo.Package, other string) debrepo.Package {
+	p.PreInst = "#!/bin/sh\ndpkg-query -W -f '${db:Status-Status}' " + other + " | grep -qx installed\n"
+	return p
+}
+
+// stuck is an application that refuses to go while /etc/stuck.refuse is there.
+func stuck() debrepo.Package {
+	return debrepo.Package{Name: "stuck", Version: "1.0", Description: "does not want to go", Files: map[string]string{"/usr/lib/stuck/version": "1.0\n"},
+		PostInst: "#!/bin/sh\n[ -z \"$2\" ] && [ \"$1\" = configure ] && echo > /etc/stuck.refuse\nexit 0\n", PreRm: "#!/bin/sh\n[ ! -e /etc/stuck.refuse ]\n"}
 }

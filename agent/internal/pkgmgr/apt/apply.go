@@ -192,10 +192,8 @@ func outcome(text string, exit command.Exit) pkgmgr.Outcome {
 	for _, e := range aptErrors(text) {
 		out.Errors = append(out.Errors, plain(e, 500))
 	}
-	for line := range strings.Lines(text) {
-		if strings.HasPrefix(line, "dpkg: error") {
-			out.Errors = append(out.Errors, plain(strings.TrimSpace(line), 500))
-		}
+	for _, e := range dpkgErrors(text) {
+		out.Errors = append(out.Errors, plain(e, 500))
 	}
 	out.Errors = out.Errors[:min(len(out.Errors), 50)]
 	tail := plain(strings.ReplaceAll(text, "\r", "\n"), len(text))
@@ -203,6 +201,26 @@ func outcome(text string, exit command.Exit) pkgmgr.Outcome {
 		tail = strings.ToValidUTF8(tail[len(tail)-maxOutcomeLog:], "")
 	}
 	out.Log = tail
+	return out
+}
+
+// dpkgErrors are dpkg's own words about what failed. It puts the package on one line, with a colon at its end, and what is
+// the matter, indented, on the next.
+func dpkgErrors(text string) []string {
+	var out []string
+	open := false
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\r\n")
+		switch {
+		case strings.HasPrefix(line, "dpkg: error"):
+			out = append(out, line)
+			open = strings.HasSuffix(line, ":")
+		case open && strings.HasPrefix(line, " "):
+			out[len(out)-1] += " " + strings.Join(strings.Fields(line), " ")
+		default:
+			open = false
+		}
+	}
 	return out
 }
 
