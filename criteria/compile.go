@@ -125,7 +125,11 @@ func (l *Language) compile(source string) (program, error) {
 	if err := l.affordable(checked); err != nil {
 		return program{}, err
 	}
-	p.run, err = l.full.Program(checked, cel.CostLimit(maxCost), cel.OptimizeRegex(interpreter.MatchesRegexOptimization))
+	options := []cel.ProgramOption{cel.OptimizeRegex(interpreter.MatchesRegexOptimization)}
+	if l.large(reads) {
+		options = append(options, cel.CostLimit(maxCost))
+	}
+	p.run, err = l.full.Program(checked, options...)
 	if err != nil {
 		return program{}, fault.New(fault.Invalid, "criteria_not_allowed", "The expression cannot be planned; make it simpler.").Because(err)
 	}
@@ -156,6 +160,12 @@ func (l *Language) affordable(checked *cel.Ast) error {
 		return fault.New(fault.Invalid, "criteria_costly", "The expression could cost %d steps; %d are allowed. Look at fewer list elements or use a simpler pattern.", estimate.Max, maxWorst)
 	}
 	return nil
+}
+
+// large reports whether an expression reads a list, so that its cost depends on how long one is: then cost is counted while it
+// runs, which takes as long again as a small expression. Everything else costs what its text lets see.
+func (l *Language) large(reads []string) bool {
+	return slices.ContainsFunc(reads, func(name string) bool { f, _ := l.field(name); return f.Type == List })
 }
 
 // sizes tells the estimate how large the values of fields get.

@@ -9,7 +9,7 @@
 // Guarantees:
 //
 //   - Pure and bounded: no clock (the time comes in with what is judged), no I/O, no recursion, no nested loops. Source,
-//     nodes, depth, patterns and estimated cost are limited when it compiles, the cost also while it runs.
+//     nodes, depth, patterns and estimated cost are limited when it compiles; where a list is read, cost also while it runs.
 //   - What is not known is never false. A field whose value nobody knows makes the evaluation fail with a sentence that names
 //     it, unless the rest of the expression decides alone (`false && unknown` is false, `true || unknown` is true). Whoever
 //     asks must hold then. Where a missing value is a value of its own, or falls back to another one, Fields says so.

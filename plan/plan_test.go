@@ -244,6 +244,78 @@ func TestC4_ThirdPartyUndefinedFollowsTheTasksRules(t *testing.T) {
 	want(t, verdict(t, plan.Compute(in), r), plan.None, "") // T1: a task without rules does nothing
 }
 
+// ruled is a world with one offer, and the plan of it under these tasks.
+func ruled(status approval.Status, list ...task.Task) (plan.Input, catalog.Release) {
+	w := newWorld()
+	r := w.offer("app", "2.0", "1.0")
+	if status != approval.Undefined {
+		w.decide(r, fleet.Root, status)
+	}
+	return plan.Input{Device: fleet.Device{ID: "d1", State: fleet.Active}, Path: w.path, Guard: w.guard, Inventory: &wire.Inventory{Ecosystem: "deb", Packages: []wire.Package{{Name: "app", Arch: "amd64", Version: "1.0", Source: "app", SourceVersion: "1.0"}}},
+		Available: &wire.Available{Ecosystem: "deb", Updates: w.offers}, Tasks: tasks(list...), Now: now, Known: w}, r
+}
+
+func withRule(id string, r task.Rule) task.Task {
+	tk := task.Default()
+	tk.ID, tk.Name, tk.Rules = id, id, []task.Rule{r}
+	return tk
+}
+
+func TestT2_WhatARuleCannotJudgeHoldsAndSaysWhy(t *testing.T) {
+	in, r := ruled(approval.Undefined, withRule("exploited", task.Rule{Admits: task.ApprovedOrUndefined, Criteria: "kev"}))
+	v := verdict(t, plan.Compute(in), r)
+	want(t, v, plan.Hold, installation.UnknownData)
+	if last := v.Reasons[len(v.Reasons)-1].Text; !strings.Contains(last, "kev is not known") {
+		t.Errorf("%q", last)
+	}
+}
+
+func TestT2_CriteriaDecideAndTheTraceNamesEachRule(t *testing.T) {
+	in, r := ruled(approval.Undefined, withRule("majors", task.Rule{Name: "big", Admits: task.ApprovedOrUndefined, Criteria: `new_major && class == "third_party"`}))
+	v := verdict(t, plan.Compute(in), r)
+	want(t, v, plan.Install, "")
+	if v.Task != "majors" {
+		t.Errorf("task %q", v.Task)
+	}
+	in, r = ruled(approval.Undefined, withRule("minors", task.Rule{Name: "small", Admits: task.ApprovedOrUndefined, Criteria: `!new_major`}), task.Default())
+	v = verdict(t, plan.Compute(in), r)
+	want(t, v, plan.None, "")
+	var texts []string
+	for _, s := range v.Reasons {
+		texts = append(texts, s.Text)
+	}
+	for _, text := range []string{`the task "minors" does not admit it: it does not meet the criteria of rule "small"`, `the task "Install approved updates" does not admit it: rule 1 admits only approved updates`} {
+		if !slices.Contains(texts, text) {
+			t.Errorf("%q is not among %q", text, texts)
+		}
+	}
+}
+
+func TestT1_TwoTasksThatAdmitInstallOnceAndTheFirstInTheOrderLeads(t *testing.T) {
+	first := withRule("zz", task.Rule{Admits: task.Approved})
+	first.Order = -1
+	in, r := ruled(approval.Approved, task.Default(), withRule("aa", task.Rule{Admits: task.Approved}), first)
+	res := plan.Compute(in)
+	if v := verdict(t, res, r); len(res.Plan.Install) != 1 || v.Task != "zz" {
+		t.Errorf("%d installs, led by %q", len(res.Plan.Install), v.Task)
+	}
+}
+
+func TestT3_OneTaskThatAllowsNoNewDependenciesIsEnough(t *testing.T) {
+	strict := withRule("strict", task.Rule{Admits: task.Approved})
+	strict.Options.NewDependencies = false
+	w := newWorld()
+	r := w.offer("app", "2.0", "1.0", install("lib", "1.0"))
+	u := w.updates[r.ID()]
+	u.Items = append(u.Items, catalog.Bound{Item: item("lib", "1.0"), Role: catalog.Dependency, Rev: 1})
+	w.updates[r.ID()] = u
+	w.decide(r, fleet.Root, approval.Approved)
+	want(t, verdict(t, w.compute(), r), plan.Install, "")
+	in := plan.Input{Device: fleet.Device{ID: "d1", State: fleet.Active}, Path: w.path, Guard: w.guard, Inventory: &wire.Inventory{Ecosystem: "deb"},
+		Available: &wire.Available{Ecosystem: "deb", Updates: w.offers}, Tasks: tasks(task.Default(), strict), Now: now, Known: w}
+	want(t, verdict(t, plan.Compute(in), r), plan.Hold, installation.UnapprovedDependency)
+}
+
 func TestA5_ApprovalDoesNotCarryOverToANewerVersion(t *testing.T) {
 	w := newWorld()
 	old, newer := w.offer("app", "1.1", "1.0"), w.offer("app", "2.0", "1.0")
