@@ -23,6 +23,7 @@ type Config struct {
 	Listen      string   `json:"listen"`       // API and console; 127.0.0.1:8480 by default. Plain HTTP on loopback, else TLS with a certificate of Assent's own CA
 	AgentListen string   `json:"agent_listen"` // devices; :8443 by default
 	ServerNames []string `json:"server_names"` // host names and IP addresses by which devices and people reach the server; by default those the machine has
+	PublicURL   string   `json:"public_url"`   // where browsers reach the console, such as https://assent.example.org; by default the first server name and the port of listen. Passkeys are bound to its host
 	LogLevel    string   `json:"log_level"`    // debug, info (the default), warn, error
 	Database    Database `json:"database"`
 	Pprof       bool     `json:"pprof"`     // profiles under /debug/pprof, only with the API on loopback

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +28,7 @@ import (
 	"assent/server/internal/index"
 	"assent/server/internal/mirror"
 	"assent/server/internal/planner"
+	"assent/server/internal/signin"
 	"assent/server/internal/staging"
 	"assent/server/internal/store"
 	"assent/server/internal/trend"
@@ -53,6 +55,7 @@ type running struct {
 	mirror   *mirror.Mirror
 	trend    *trend.Service
 	content  *dir.Store
+	signin   *signin.Service
 	face     face
 	registry *prometheus.Registry
 	agents   net.Listener
@@ -140,7 +143,7 @@ func (r *running) greet(text string) {
 }
 
 // signInLink is the page of the console that uses a sign-in. Browsers send what stands behind the # to nobody.
-func (r *running) signInLink(text string) string { return r.apiURL(r.Listen) + "/sign-in#" + text }
+func (r *running) signInLink(text string) string { return strings.TrimSuffix(r.publicURL(r.Listen), "/") + "/sign-in#" + text }
 
 // login is the command line that uses a sign-in.
 func (r *running) login(text string) string {
@@ -156,6 +159,17 @@ func loginLine(c Config, ca, text string) string {
 	}
 	return line + " --token " + text
 }
+
+// publicURL is where people reach the console that listens on addr.
+func (c Config) publicURL(addr string) string {
+	if c.PublicURL != "" {
+		return c.PublicURL
+	}
+	return c.apiURL(addr)
+}
+
+// secure reports whether people come over TLS: to this server, or to a proxy in front of it.
+func (r *running) secure() bool { return r.tls != nil || strings.HasPrefix(r.PublicURL, "https://") }
 
 // apiURL is where people find the API that listens on addr.
 func (c Config) apiURL(addr string) string {
@@ -237,6 +251,7 @@ func (r *running) run(ctx context.Context) error {
 	group.Go(func() error { return staging.Run(ctx, r.index, r.Log) })
 	group.Go(func() error { r.every(ctx, catchUpEvery, "read other servers' acts", r.index.CatchUp); return nil })
 	group.Go(func() error { return r.mirror.Run(ctx) })
+	group.Go(func() error { return r.signin.Run(ctx) })
 	group.Go(func() error { r.every(ctx, sweepEvery, "remove unused files", r.sweep); return nil })
 	group.Go(func() error { r.every(ctx, pruneEvery, "forget unused documents", r.prune); return nil })
 	group.Go(func() error { r.watchdog(ctx); return nil })

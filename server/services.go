@@ -17,6 +17,7 @@ import (
 	"assent/server/internal/decide"
 	"assent/server/internal/packages"
 	"assent/server/internal/roster"
+	"assent/server/internal/signin"
 	"assent/server/internal/trend"
 	"assent/server/internal/web"
 	"assent/wire"
@@ -57,14 +58,34 @@ func (r *running) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	console, err := web.New(web.Config{Accounts: who, Book: auth.IndexBook{Index: r.index}, Decide: decisions, Roster: people, Audit: book, Changes: r.index,
-		Feeds: r.mirror, Packages: kits, Trends: r.trend, Secure: r.tls != nil, Log: r.Log, Observe: watch.observe, Violation: violations(r.registry), Version: r.Version})
+	if r.signin, err = r.newSignIn(who); err != nil {
+		return err
+	}
+	console, err := web.New(web.Config{SignIn: r.signin, Decide: decisions, Roster: people, Audit: book, Changes: r.index,
+		Feeds: r.mirror, Packages: kits, Trends: r.trend, Secure: r.secure(), Log: r.Log, Observe: watch.observe, Violation: violations(r.registry), Version: r.Version})
 	if err != nil {
 		return err
 	}
 	r.face = face{api: handler, web: console, auth: who, registry: r.registry, ping: r.db.Ping, ready: r.started.Load,
 		local: loopback(r.people.Addr().String()), pprof: r.Pprof, log: r.Log}
 	return r.openGateway(ctx, people)
+}
+
+// newSignIn builds what lets people into the console.
+func (r *running) newSignIn(tokens *auth.Service) (*signin.Service, error) {
+	site, err := signin.ReadSite(r.publicURL(r.people.Addr().String()))
+	if err != nil {
+		return nil, err
+	}
+	return signin.New(signin.Config{Book: auth.IndexBook{Index: r.index}, Tokens: tokens, Vault: r.db, Acts: r.index, Site: site, Log: r.Log, Observe: signIns(r.registry)})
+}
+
+// signIns counts attempts to sign in or to confirm who is signed in.
+func signIns(reg *prometheus.Registry) func(signin.Means, signin.Outcome) {
+	attempts := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "assent_sign_ins_total",
+		Help: "Attempts to sign in to the console or to confirm who is signed in, by means and outcome; many refused or limited ones are somebody guessing."}, []string{"means", "outcome"})
+	reg.MustRegister(attempts) // a new registry for each start: the name is free
+	return func(m signin.Means, o signin.Outcome) { attempts.WithLabelValues(string(m), string(o)).Inc() }
 }
 
 // violations counts what browsers blocked on pages of the console.

@@ -26,6 +26,7 @@ import (
 	"assent/server/internal/packages"
 	"assent/server/internal/planner"
 	"assent/server/internal/roster"
+	"assent/server/internal/signin"
 	"assent/server/internal/store"
 	"assent/server/internal/trend"
 	"assent/server/internal/web"
@@ -46,7 +47,10 @@ type World struct {
 	index *index.Index
 	auth  *auth.Service
 	feeds *mirror.Mirror
-	trend *trend.Service
+
+	signin *signin.Service
+	ahead  atomic.Int64 // how far the clock of who is signed in is ahead
+	trend  *trend.Service
 
 	violations atomic.Int64
 }
@@ -67,12 +71,32 @@ func New(t testing.TB) *World {
 	w.auth, err = auth.New(auth.Config{Book: auth.IndexBook{Index: w.index}})
 	w.must(err)
 	w.Act("server", ledger.ServerInit{Org: Org})
+	server := httptest.NewUnstartedServer(nil) // has its port, which passkeys are bound to
+	w.URL = "http://" + server.Listener.Addr().String()
+	w.signin = w.door(db)
 	w.Handler = w.api(db, plans, key)
-	server := httptest.NewServer(w.Handler)
+	server.Config.Handler = w.Handler
+	server.Start()
 	t.Cleanup(server.Close)
-	w.URL = server.URL
 	return w
 }
+
+// door is the service that lets people in. Passwords cost less here than anywhere else.
+func (w *World) door(db *store.DB) *signin.Service {
+	w.t.Helper()
+	site, err := signin.ReadSite(w.URL)
+	w.must(err)
+	s, err := signin.New(signin.Config{Book: auth.IndexBook{Index: w.index}, Tokens: w.auth, Vault: db, Acts: w.index, Site: site, Now: w.now,
+		Cost: signin.Cost{Memory: 64, Time: 1, Lanes: 1}})
+	w.must(err)
+	return s
+}
+
+// now is the clock of who is signed in.
+func (w *World) now() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) }
+
+// Wait lets time pass for everybody who is signed in.
+func (w *World) Wait(d time.Duration) { w.ahead.Add(int64(d)) }
 
 // api builds the services, and the API and the console over them.
 func (w *World) api(db *store.DB, plans *planner.Planner, key ed25519.PrivateKey) http.Handler {
@@ -96,7 +120,7 @@ func (w *World) api(db *store.DB, plans *planner.Planner, key ed25519.PrivateKey
 	w.must(err)
 	face, err := api.New(api.Config{Auth: w.auth, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend, Log: slog.New(slog.DiscardHandler), Version: "test"})
 	w.must(err)
-	console, err := web.New(web.Config{Accounts: w.auth, Book: auth.IndexBook{Index: w.index}, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend,
+	console, err := web.New(web.Config{SignIn: w.signin, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend,
 		Violation: func() { w.violations.Add(1) }, Version: "test"})
 	w.must(err)
 	mux := http.NewServeMux()

@@ -35,3 +35,6 @@ func ReadSite(address string) (Site, error) {
 	}
 	return Site{Host: host, Origin: origin}, nil
 }
+
+// PasskeyOrigin is where browsers offer passkeys; empty: nowhere.
+func (s *Service) PasskeyOrigin() string { return s.Site.Origin }

@@ -2,69 +2,112 @@ package web
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"assent/fault"
+	"assent/server/internal/signin"
 )
 
 // accountRoutes are the part of the table about the person who is signed in.
 func (s *server) accountRoutes() []Route {
-	return []Route{
+	return slices.Concat([]Route{
 		page(Viewer, http.MethodGet, "/account", "account", s.account),
 		act(Viewer, "/account/sessions/{session}/end", s.endSession),
 		act(Viewer, "/account/sessions/end-others", s.endOthers),
-	}
+		confirmed(page(Viewer, http.MethodGet, "/account/password", "account_password", s.passwordPage)),
+		confirmed(act(Viewer, "/account/password", s.setPassword)),
+		confirmed(act(Viewer, "/account/password/remove", s.removePassword)),
+	}, s.passkeyRoutes(), s.confirmRoutes())
 }
 
 // accountView is My account.
 type accountView struct {
 	Name, Role, Scope string
-	Expires           time.Time // of the access token behind this session
+	Expires           time.Time // of this session
 	Theme             string
+	Ways              signin.Ways
+	Passkeys          string // the origin at which passkeys can be used; empty: none
 	Sessions          []sessionRow
 	Messages          []Toast
 }
 
 // sessionRow is a browser in which the person is signed in.
 type sessionRow struct {
-	ID, Remote, Browser string
-	Since, Seen         time.Time
-	Current             bool
+	ID, Remote, Browser, Means string
+	Since, Seen                time.Time
+	Current                    bool
 }
 
 func (s *server) account(v *Visit) (accountView, error) {
 	v.Title = "My account"
-	view := accountView{Name: v.Session.Name, Role: string(v.Session.Role), Expires: v.Session.Expires, Theme: theme(v.Request), Messages: v.session.log()}
+	view := accountView{Name: v.Session.Name, Role: string(v.Session.Role), Expires: v.Session.Expires, Theme: theme(v.Request), Messages: v.session.log(), Passkeys: s.SignIn.PasskeyOrigin()}
 	if len(v.groups) > 0 {
 		view.Scope = v.groups[0].Name
 	}
-	for _, one := range s.sessions.list(v.Session.Name) {
-		view.Sessions = append(view.Sessions, sessionRow{ID: one.id, Remote: one.remote, Browser: one.agent, Since: one.created, Seen: one.lastSeen(), Current: one == v.session})
+	var err error
+	if view.Ways, err = s.SignIn.Ways(v.Context(), v.Session.Name); err != nil {
+		return view, err
 	}
-	return view, nil
+	list, err := s.SignIn.List(v.Context(), v.Session.Name)
+	view.Sessions = mapped(list, func(one signin.Session) sessionRow {
+		return sessionRow{ID: one.ID, Remote: one.Remote, Browser: one.Agent, Means: means(one.Means), Since: one.Created, Seen: one.Seen, Current: one.Key == v.session.Key}
+	})
+	return view, err
 }
 
 // endSession signs one browser of the person out. Sessions of others cannot be named: only one's own are looked at.
 func (s *server) endSession(v *Visit) (string, error) {
-	for _, one := range s.sessions.list(v.Session.Name) {
-		if one.id == v.Path("session") {
-			s.sessions.end(one)
-			v.Toast(Toast{Tone: "success", Text: "That browser is signed out."})
-			return "/account", nil
-		}
+	if err := s.SignIn.EndOne(v.Context(), v.Session.Name, v.Path("session")); err != nil {
+		return "", err
 	}
-	return "", fault.New(fault.NotFound, "session_unknown", "There is no such session any more.").On("session")
+	v.Toast(Toast{Tone: "success", Text: "That browser is signed out."})
+	return "/account", nil
 }
 
 func (s *server) endOthers(v *Visit) (string, error) {
-	n := 0
-	for _, one := range s.sessions.list(v.Session.Name) {
-		if one != v.session {
-			s.sessions.end(one)
-			n++
-		}
+	n, err := s.SignIn.EndOthers(v.Context(), v.Session.Name, v.session.Key)
+	if err != nil {
+		return "", err
 	}
 	v.Toast(Toast{Tone: "success", Text: "Signed out " + plural(n, "other browser", "other browsers") + "."})
+	return "/account", nil
+}
+
+// passwordView is the form for a password.
+type passwordView struct {
+	Name string
+	Has  bool // there is one, which is changed
+}
+
+func (s *server) passwordPage(v *Visit) (passwordView, error) {
+	ways, err := s.SignIn.Ways(v.Context(), v.Session.Name)
+	v.Title, v.Crumbs = "Set a password", []Crumb{{"My account", "/account"}}
+	if ways.Password {
+		v.Title = "Change the password"
+	}
+	return passwordView{Name: v.Session.Name, Has: ways.Password}, err
+}
+
+func (s *server) setPassword(v *Visit) (string, error) {
+	password := v.Request.PostForm.Get("password") // as it was typed, with spaces around it
+	if v.Request.PostForm.Get("again") != password {
+		return "", fault.New(fault.Invalid, "password_differs", "The two passwords differ; go back and type the same one twice.").On("again")
+	}
+	done, err := s.SignIn.SetPassword(v.Context(), v.Who(), v.Session.Name, password, v.session.Key)
+	if err != nil {
+		return "", err
+	}
+	v.Toast(Toast{Tone: "success", Text: "The password is set, and your other browsers are signed out.", Link: actLink(v, done.Act)})
+	return "/account", nil
+}
+
+func (s *server) removePassword(v *Visit) (string, error) {
+	done, err := s.SignIn.RemovePassword(v.Context(), v.Who(), v.Session.Name, v.session.Key)
+	if err != nil {
+		return "", err
+	}
+	v.Toast(Toast{Tone: "success", Text: "The password is removed, and your other browsers are signed out.", Link: actLink(v, done.Act)})
 	return "/account", nil
 }
 
@@ -93,8 +136,7 @@ func (s *server) setTheme(v *Visit) (string, error) {
 func (s *server) setScope(v *Visit) (string, error) {
 	for _, g := range v.groups {
 		if string(g.ID) == v.Form("group") {
-			v.session.choose(string(g.ID))
-			return withoutGroup(v.Form("back")), nil
+			return withoutGroup(v.Form("back")), s.SignIn.Choose(v.Context(), v.session.Key, string(g.ID))
 		}
 	}
 	return "", fault.New(fault.NotFound, "group_unknown", "There is no such group, or you may not see it.").On("group")

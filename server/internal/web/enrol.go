@@ -13,7 +13,7 @@ import (
 func (s *server) enrolRoutes() []Route {
 	return []Route{
 		page(Administrator, http.MethodGet, "/enrol", "enrol", s.enrolPage),
-		page(Administrator, http.MethodPost, "/enrol/create", "enrol_made", s.createToken),
+		confirmed(page(Administrator, http.MethodPost, "/enrol/create", "enrol_made", s.createToken)),
 		act(Administrator, "/enrol/revoke", s.revokeToken),
 	}
 }

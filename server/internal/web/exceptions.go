@@ -14,7 +14,7 @@ import (
 func (s *server) exceptionRoutes() []Route {
 	return []Route{
 		page(Viewer, http.MethodGet, "/exceptions", "exceptions", s.exceptionsPage),
-		act(Approver, "/exceptions", s.except),
+		confirmed(act(Approver, "/exceptions", s.except)),
 		act(Approver, "/exceptions/{exception}/end", s.unexcept),
 	}
 }

@@ -16,7 +16,7 @@ import (
 func (s *server) feedRoutes() []Route {
 	return []Route{
 		page(AdministratorOfAll, http.MethodGet, "/feeds", "feeds", s.feedsPage),
-		answer(AdministratorOfAll, http.MethodPost, "/feeds", s.subscribe),
+		confirmed(answer(AdministratorOfAll, http.MethodPost, "/feeds", s.subscribe)),
 		page(AdministratorOfAll, http.MethodGet, "/feeds/{feed}", "feeds_show", s.feedPage),
 		act(AdministratorOfAll, "/feeds/{feed}/refresh", s.refreshFeed),
 		act(AdministratorOfAll, "/feeds/{feed}/unsubscribe", s.unsubscribe),

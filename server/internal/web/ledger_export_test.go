@@ -7,19 +7,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
-	"time"
 
-	"assent/fleet"
 	"assent/ledger"
-	"assent/server/internal/auth"
 )
-
-// changing is a Book in which one operator's role can be changed.
-type changing struct{ role ledger.Role }
-
-func (c *changing) Access(string) (ledger.Access, ledger.Operator, bool) {
-	return ledger.Access{ID: "a", Operator: "ada", Expires: time.Now().Add(time.Hour)}, ledger.Operator{Name: "ada", Role: c.role, Scope: fleet.Root}, c.role != ""
-}
 
 // long is an Audit whose export goes on until it is told to stop; in between something happens.
 type long struct {
@@ -43,21 +33,19 @@ func (l *long) Export(_ context.Context, w io.Writer, live func() error) error {
 
 // TestN22_AnExportOfTheLedgerStopsWhenItsReaderLosesAccess also shows that half an export does not look whole.
 func TestN22_AnExportOfTheLedgerStopsWhenItsReaderLosesAccess(t *testing.T) {
-	for name, after := range map[string]ledger.Role{"removed": "", "changed": ledger.Approver, "nothing happened": ledger.Viewer} {
-		book := &changing{role: ledger.Viewer}
-		audit := &long{meanwhile: func() { book.role = after }}
-		s := &server{Config: Config{Book: book, Audit: audit, Log: slog.New(slog.DiscardHandler)}, sessions: newSessions(book, time.Now)}
-		r := httptest.NewRequest(http.MethodGet, "/ledger/export", nil)
-		who := auth.Session{Actor: auth.Actor{Name: "ada", Role: ledger.Viewer, Scope: fleet.Root}, Access: "a"}
-		r.AddCookie(&http.Cookie{Name: s.cookieName(), Value: s.sessions.start(who, false, r)})
+	for name, after := range map[string]ledger.Role{"removed": "", "changed": ledger.Viewer, "nothing happened": ledger.Approver} {
+		s, one, in := signedIn()
+		audit := &long{meanwhile: func() { one.who.Role = after; one.who.Name = map[bool]string{false: "ada"}[after == ""] }}
+		s.Audit, s.Log = audit, slog.New(slog.DiscardHandler)
+		v := in(&Visit{Request: httptest.NewRequest(http.MethodGet, "/ledger/export", nil)})
 		var aborted any
 		func() {
 			defer func() { aborted = recover() }()
-			if err := s.exportLedger(httptest.NewRecorder(), &Visit{Request: r, Session: who}); err != nil {
+			if err := s.exportLedger(httptest.NewRecorder(), v); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 		}()
-		if lost := after != ledger.Viewer; lost != (aborted != nil) || lost && audit.rounds != 2 || !lost && audit.rounds != 10 {
+		if lost := after != ledger.Approver; lost != (aborted != nil) || lost && audit.rounds != 2 || !lost && audit.rounds != 10 {
 			t.Errorf("%s: aborted %v after %d rounds", name, aborted, audit.rounds)
 		}
 	}

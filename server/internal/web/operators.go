@@ -8,6 +8,7 @@ import (
 	"assent/client"
 	"assent/fault"
 	"assent/ledger"
+	"assent/server/internal/signin"
 )
 
 // operatorRoutes are the part of the table about the people and programs that may use Assent.
@@ -15,8 +16,11 @@ func (s *server) operatorRoutes() []Route {
 	return []Route{
 		page(AdministratorOfAll, http.MethodGet, "/operators", "operators", s.operatorsPage),
 		page(AdministratorOfAll, http.MethodGet, "/operators/edit", "operators_edit", s.operatorPage), // ?name=
-		act(AdministratorOfAll, "/operators/set", s.setOperator),
-		act(AdministratorOfAll, "/operators/remove", s.removeOperator),
+		confirmed(act(AdministratorOfAll, "/operators/set", s.setOperator)),
+		confirmed(act(AdministratorOfAll, "/operators/remove", s.removeOperator)),
+		act(AdministratorOfAll, "/operators/sign-out", s.signOutOperator),
+		confirmed(act(AdministratorOfAll, "/operators/password/remove", s.removeOperatorPassword)),
+		confirmed(act(AdministratorOfAll, "/operators/passkey/remove", s.removeOperatorPasskey)),
 	}
 }
 
@@ -63,9 +67,11 @@ func (s *server) operatorsPage(v *Visit) (operatorsView, error) {
 // operatorView is one operator with the forms that change them.
 type operatorView struct {
 	client.OperatorRow
-	Roles  []Option
-	Groups []client.GroupRow
-	Self   bool
+	Roles    []Option
+	Groups   []client.GroupRow
+	Self     bool
+	Ways     signin.Ways
+	Sessions int
 }
 
 func (s *server) operatorPage(v *Visit) (operatorView, error) {
@@ -74,7 +80,44 @@ func (s *server) operatorPage(v *Visit) (operatorView, error) {
 		return operatorView{}, err
 	}
 	v.Title, v.Crumbs = o.Name, []Crumb{{"Operators and tokens", "/operators"}}
-	return operatorView{OperatorRow: o, Roles: roles(), Groups: v.Groups(), Self: o.Name == v.Who().Name}, nil
+	view := operatorView{OperatorRow: o, Roles: roles(), Groups: v.Groups(), Self: o.Name == v.Who().Name}
+	if view.Ways, err = s.SignIn.Ways(v.Context(), o.Name); err != nil {
+		return view, err
+	}
+	list, err := s.SignIn.List(v.Context(), o.Name)
+	view.Sessions = len(list)
+	return view, err
+}
+
+// signOutOperator signs an operator out everywhere. It takes power away, so it asks for nothing more.
+func (s *server) signOutOperator(v *Visit) (string, error) {
+	name := v.Form("name")
+	done, err := s.SignIn.EndAll(v.Context(), v.Who(), name, v.session.Key)
+	if err != nil {
+		return "", err
+	}
+	v.Toast(Toast{Tone: "success", Text: fmt.Sprintf("%s is signed out everywhere. Access tokens still count.", name), Link: actLink(v, done.Act)})
+	return operatorHref(name), nil
+}
+
+func (s *server) removeOperatorPassword(v *Visit) (string, error) {
+	name := v.Form("name")
+	done, err := s.SignIn.RemovePassword(v.Context(), v.Who(), name, v.session.Key)
+	if err != nil {
+		return "", err
+	}
+	v.Toast(Toast{Tone: "success", Text: fmt.Sprintf("The password of %s is removed, and they are signed out.", name), Link: actLink(v, done.Act)})
+	return operatorHref(name), nil
+}
+
+func (s *server) removeOperatorPasskey(v *Visit) (string, error) {
+	name := v.Form("name")
+	done, err := s.SignIn.RemovePasskey(v.Context(), v.Who(), name, v.Form("id"), v.session.Key)
+	if err != nil {
+		return "", err
+	}
+	v.Toast(Toast{Tone: "success", Text: fmt.Sprintf("A passkey of %s is removed, and they are signed out.", name), Link: actLink(v, done.Act)})
+	return operatorHref(name), nil
 }
 
 func (s *server) operator(v *Visit, name string) (client.OperatorRow, error) {

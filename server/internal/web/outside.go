@@ -90,15 +90,15 @@ func (s *server) handler(r Route) http.Handler {
 
 // admit finds out who asks and whether they may.
 func (s *server) admit(v *Visit, r Route) error {
-	one, who, ok := s.current(v.Request)
-	if ok {
+	one, who, err := s.visitor(v.Request)
+	if err == nil {
 		v.session, v.Session = one, who
 	}
 	if r.Need == Public {
 		return nil
 	}
-	if !ok {
-		return errSignedIn
+	if err != nil {
+		return err
 	}
 	if err := r.Need.Admits(who.Actor); err != nil {
 		return err
@@ -147,6 +147,7 @@ func (s *server) refuse(w http.ResponseWriter, v *Visit, err error) {
 	status := statusOf(e)
 	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "5")
+		retryAfter(w, err)
 	}
 	v.Title = http.StatusText(status)
 	view := problem{Status: status, Code: e.Code, Message: e.Message, Field: e.Field, Back: back(v.Request), SignedIn: v.session != nil}

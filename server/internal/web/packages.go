@@ -22,7 +22,7 @@ func (s *server) packageRoutes() []Route {
 		page(Viewer, http.MethodGet, "/packages", "packages", s.packagesPage),
 		act(Approver, "/packages", s.createPackage),
 		page(Viewer, http.MethodGet, "/packages/{package}", "packages_show", s.packagePage),
-		answer(Approver, http.MethodPost, "/packages/{package}/download", s.downloadPackage),
+		confirmed(answer(Approver, http.MethodPost, "/packages/{package}/download", s.downloadPackage)), // it may hold an enrolment token
 		page(Approver, http.MethodGet, "/packages/{package}/delete", "packages_delete", s.packageDeletePage),
 		act(Approver, "/packages/{package}/delete", s.deletePackage),
 	}, s.deployRoutes())

@@ -134,6 +134,7 @@ type frame struct {
 	Group   client.GroupRow
 	Theme   string // "light", "dark" or empty: as the system
 	Toasts  []Toast
+	Ask     bool   // the person can come back only with a token that somebody makes: ask for a password or a passkey
 	Here    string // path and query of the page
 	Version string
 	View    any
@@ -148,6 +149,7 @@ func (s *server) frame(v *Visit, view any) frame {
 		f.Name, f.Role, f.Menu, f.Groups, f.Group = v.Session.Name, string(v.Session.Role), s.menuFor(v), v.groups, v.group
 		if v.Request.Header.Get("HX-Request") == "" { // of what htmx asks for, only a piece is shown
 			f.Toasts = v.session.unseen()
+			f.Ask = s.unsafe(v.Context(), v.session)
 		}
 	}
 	return f

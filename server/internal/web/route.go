@@ -26,10 +26,12 @@ type Route struct {
 	Pattern string // as of http.ServeMux, without the method
 	Name    string // of the template; empty for what is no page
 
-	bare   bool // the template stands alone, without the layout around it: a fragment
-	raw    bool // the body is not a form
-	sample any  // the zero value of the template's view
-	serve  func(*server, http.ResponseWriter, *Visit) error
+	bare bool // the template stands alone, without the layout around it: a fragment
+	raw  bool // the body is not a form
+	// confirm: the person must have proved lately who they are; see confirmed.
+	confirm bool
+	sample  any // the zero value of the template's view
+	serve   func(*server, http.ResponseWriter, *Visit) error
 }
 
 // page makes a line of the table that shows the template templates/NAME.html with the view V that the handler

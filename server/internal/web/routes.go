@@ -8,7 +8,7 @@ import (
 // routes is the whole console: one line for each thing that can be asked, with what the person must hold. Each
 // subject's lines stand beside its pages.
 func (s *server) routes() []Route {
-	return slices.Concat(s.ownRoutes(), s.overviewRoutes(), s.trendRoutes(), s.accountRoutes(), s.searchRoutes(), s.deviceRoutes(), s.groupRoutes(), s.ledgerRoutes(), s.eventRoutes(), s.operatorRoutes(), s.tokenRoutes(), s.enrolRoutes(), s.updateRoutes(), s.exceptionRoutes(), s.agreementRoutes(), s.queueRoutes(), s.feedRoutes(), s.packageRoutes())
+	return slices.Concat(s.ownRoutes(), s.signInRoutes(), s.overviewRoutes(), s.trendRoutes(), s.accountRoutes(), s.searchRoutes(), s.deviceRoutes(), s.groupRoutes(), s.ledgerRoutes(), s.eventRoutes(), s.operatorRoutes(), s.tokenRoutes(), s.enrolRoutes(), s.updateRoutes(), s.exceptionRoutes(), s.agreementRoutes(), s.queueRoutes(), s.feedRoutes(), s.packageRoutes())
 }
 
 // ownRoutes are what every page needs.
@@ -18,9 +18,6 @@ func (s *server) ownRoutes() []Route {
 	return []Route{
 		answer(Public, http.MethodGet, "/static/{hash}/{file...}", s.file),
 		report,
-		page(Public, http.MethodGet, "/sign-in", "sign-in", s.signInPage),
-		answer(Public, http.MethodPost, "/sign-in", s.signIn),
-		act(Viewer, "/sign-out", s.signOut),
 		act(Public, "/theme", s.setTheme),
 		act(Viewer, "/scope", s.setScope),
 	}

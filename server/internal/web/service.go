@@ -3,28 +3,80 @@ package web
 import (
 	"context"
 	"io"
-	"time"
 
 	"assent/client"
-	"assent/ledger"
 	"assent/server/internal/auth"
+	"assent/server/internal/signin"
 )
 
 // The services behind the pages, one small interface for each subject. All methods are safe for concurrent use,
 // check that who may see or do it to the objects at hand, and return a *fault.Error for what the person can act on.
 // Acts are durable when they return nil. The REST API stands on the very same services.
 
-// Accounts lets people in; *auth.Service is one.
-type Accounts interface {
-	// Authenticate says whose access token stands in "Bearer TOKEN", sent from the remote address.
-	Authenticate(authorization, remote string) (auth.Session, error)
-	// SignIn exchanges the text of a one-time token for an access token.
-	SignIn(ctx context.Context, text, note, remote string, life time.Duration) (auth.Session, string, error)
+// SignIn lets people in, keeps who is signed in and asks for proof anew; *signin.Service is one.
+type SignIn interface {
+	Doors
+	Sessions
+	Endings
+	Passwords
+	Passkeys
+	Confirmations
 }
 
-// Book says what an access token is worth at this moment; auth.IndexBook is one.
-type Book interface {
-	Access(id string) (ledger.Access, ledger.Operator, bool)
+// Doors are the ways in. Refusals do not tell what was wrong, nor whether there is such an operator.
+type Doors interface {
+	WithToken(ctx context.Context, text, remote string) (signin.Proof, error)
+	WithPassword(ctx context.Context, name, password, remote string) (signin.Proof, error)
+	// BeginPasskey makes a challenge for anybody; WithPasskey takes its answer.
+	BeginPasskey(ctx context.Context, remote string) (signin.Challenge, error)
+	WithPasskey(ctx context.Context, id string, answer []byte, remote string) (signin.Proof, error)
+}
+
+// Sessions are who is signed in.
+type Sessions interface {
+	// Start makes a session and returns the cookie's value.
+	Start(ctx context.Context, p signin.Proof, from signin.From) (cookie string, err error)
+	// Find returns the session of a cookie's value and who it belongs to now, and notes that it was used.
+	Find(ctx context.Context, cookie string) (signin.Session, auth.Session, error)
+	// Check is Find by the session's key, and notes nothing.
+	Check(ctx context.Context, key string) (signin.Session, auth.Session, error)
+	List(ctx context.Context, operator string) ([]signin.Session, error)
+	Choose(ctx context.Context, key, group string) error
+}
+
+// Endings end sessions at once; keep is the key of one that goes on.
+type Endings interface {
+	End(ctx context.Context, key string) error
+	EndOne(ctx context.Context, operator, id string) error
+	EndOthers(ctx context.Context, operator, keep string) (int, error)
+	EndAll(ctx context.Context, who auth.Actor, operator, keep string) (client.Act, error)
+}
+
+// Passwords are set and removed as acts, which end the operator's sessions but the one with the key keep.
+type Passwords interface {
+	SetPassword(ctx context.Context, who auth.Actor, operator, password, keep string) (client.Act, error)
+	RemovePassword(ctx context.Context, who auth.Actor, operator, keep string) (client.Act, error)
+}
+
+// Passkeys are registered by a challenge and its answer.
+type Passkeys interface {
+	// PasskeyOrigin is where browsers offer passkeys; empty: nowhere.
+	PasskeyOrigin() string
+	BeginRegister(ctx context.Context, one signin.Session) (signin.Challenge, error)
+	Register(ctx context.Context, who auth.Actor, one signin.Session, id, name string, answer []byte) (client.Act, error)
+	Rename(ctx context.Context, operator, id, name string) error
+	RemovePasskey(ctx context.Context, who auth.Actor, operator, id, keep string) (client.Act, error)
+}
+
+// Confirmations are proofs that the person who is signed in is still the one who acts.
+type Confirmations interface {
+	// Fresh reports whether the last proof is good for privileged acts.
+	Fresh(one signin.Session) bool
+	Ways(ctx context.Context, operator string) (signin.Ways, error)
+	ConfirmPassword(ctx context.Context, one signin.Session, password, remote string) error
+	ConfirmToken(ctx context.Context, one signin.Session, text, remote string) error
+	BeginConfirm(ctx context.Context, one signin.Session, remote string) (signin.Challenge, error)
+	ConfirmPasskey(ctx context.Context, one signin.Session, id string, answer []byte, remote string) error
 }
 
 // Decide is everything about updates.

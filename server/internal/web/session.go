@@ -1,8 +1,7 @@
 package web
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -10,33 +9,21 @@ import (
 	"time"
 
 	"assent/server/internal/auth"
+	"assent/server/internal/signin"
 )
 
-// Limits of sessions (N22).
+// Bounds of what is kept in memory for sessions.
 const (
-	idleLife     = 30 * time.Minute // without a request
-	absoluteLife = 12 * time.Hour   // since signing in
-	maxSessions  = 50               // of one operator; the longest unused makes room
-	maxToasts    = 100              // kept in the log of a session
+	maxToasts = 100            // of one session
+	maxDesks  = 10_000         // sessions that were told something
+	deskLife  = 12 * time.Hour // as long as a session lives at most
 )
 
-// session is a browser that somebody signed in with. What it may do is not in it: that is looked up by the access
-// token's id for every request.
+// session is the browser that a request came from, as it stood then, and what it was told.
 type session struct {
-	id      string // names it in lists; no secret
-	key     [sha256.Size]byte
-	access  string // id of the access token
-	owner   string // operator
-	own     bool   // the access token was made by signing in here and ends with the session
-	remote  string // where the person signed in from
-	agent   string // the browser, as it calls itself
-	created time.Time
-
-	mu     sync.Mutex
-	seen   time.Time
-	scope  string // id of the group chosen in the top bar
-	toasts []Toast
-	unread int
+	signin.Session
+	desks *desks // nil: what it is told stays in loose
+	loose desk
 }
 
 // Toast is something that a person is told once, and can read again in the log of the session.
@@ -60,151 +47,107 @@ type Form struct {
 // Field is one field of a form.
 type Field struct{ Name, Value string }
 
-func (s *session) group() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.scope
+// desk is what a session was told. It is in the memory of the server that told it: a person who is served by several
+// may be told a little later, and a restart forgets it.
+type desk struct {
+	mu     sync.Mutex
+	toasts []Toast
+	unread int
 }
 
-func (s *session) choose(group string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.scope = group
+// desks are those of all sessions that were told something, by key.
+type desks struct {
+	mu  sync.Mutex
+	all map[string]*desk
 }
 
-func (s *session) toast(t Toast) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func newDesks() *desks { return &desks{all: map[string]*desk{}} }
+
+// of is the desk of a session; nil if it was told nothing and none shall be made.
+func (d *desks) of(key string, create bool) *desk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	one := d.all[key]
+	if one == nil && create {
+		if len(d.all) >= maxDesks {
+			d.clear()
+		}
+		one = &desk{}
+		d.all[key] = one
+	}
+	return one
+}
+
+// clear makes room: what nobody was told anything at for a session's life goes, and if that is nothing, all goes. d.mu
+// is held.
+func (d *desks) clear() {
+	for key, one := range d.all {
+		if one.last().Before(time.Now().Add(-deskLife)) {
+			delete(d.all, key)
+		}
+	}
+	if len(d.all) >= maxDesks {
+		clear(d.all)
+	}
+}
+
+func (d *desk) last() time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.toasts) == 0 {
+		return time.Time{}
+	}
+	return d.toasts[len(d.toasts)-1].At
+}
+
+func (d *desk) put(t Toast) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if t.At.IsZero() {
 		t.At = time.Now().UTC()
 	}
-	if s.toasts = append(s.toasts, t); len(s.toasts) > maxToasts {
-		s.toasts = slices.Delete(s.toasts, 0, len(s.toasts)-maxToasts)
+	if d.toasts = append(d.toasts, t); len(d.toasts) > maxToasts {
+		d.toasts = slices.Delete(d.toasts, 0, len(d.toasts)-maxToasts)
 	}
-	s.unread = min(s.unread+1, len(s.toasts))
+	d.unread = min(d.unread+1, len(d.toasts))
 }
+
+// desk is where the session's toasts are; nil if there are none and no place shall be made for them.
+func (s *session) desk(create bool) *desk {
+	if s.desks == nil {
+		return &s.loose
+	}
+	return s.desks.of(s.Key, create)
+}
+
+func (s *session) group() string { return s.Scope }
+
+func (s *session) toast(t Toast) { s.desk(true).put(t) }
 
 // unseen takes the toasts that no page showed yet.
 func (s *session) unseen() []Toast {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := slices.Clone(s.toasts[len(s.toasts)-s.unread:])
-	s.unread = 0
+	d := s.desk(false)
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := slices.Clone(d.toasts[len(d.toasts)-d.unread:])
+	d.unread = 0
 	return out
 }
 
 // log is all toasts, the newest first.
 func (s *session) log() []Toast {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := slices.Clone(s.toasts)
+	d := s.desk(false)
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := slices.Clone(d.toasts)
 	slices.Reverse(out)
 	return out
-}
-
-func (s *session) lastSeen() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.seen
-}
-
-// alive reports whether the session still counts.
-func (s *session) alive(now time.Time) bool {
-	return now.Sub(s.lastSeen()) < idleLife && now.Sub(s.created) < absoluteLife
-}
-
-// sessions are all of this server, in memory only: a restart signs everybody out. They are found by the SHA-256
-// of the cookie's value, so that neither a memory dump's map nor timing gives a value away.
-type sessions struct {
-	book Book
-	now  func() time.Time
-
-	mu  sync.Mutex
-	all map[[sha256.Size]byte]*session
-}
-
-func newSessions(book Book, now func() time.Time) *sessions {
-	return &sessions{book: book, now: now, all: map[[sha256.Size]byte]*session{}}
-}
-
-// start makes a session and returns the cookie's value. Its value is always new, so that nobody can plant one.
-func (s *sessions) start(who auth.Session, own bool, r *http.Request) string {
-	secret, now := rand.Text()+rand.Text(), s.now()
-	made := &session{id: rand.Text()[:12], key: sha256.Sum256([]byte(secret)), access: who.Access, owner: who.Name, own: own,
-		remote: r.RemoteAddr, agent: printable(r.UserAgent(), 200), created: now, seen: now}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.sweep(now)
-	if mine := s.of(who.Name); len(mine) >= maxSessions {
-		delete(s.all, mine[len(mine)-1].key)
-	}
-	s.all[made.key] = made
-	return secret
-}
-
-// sweep forgets what ended. s.mu is held.
-func (s *sessions) sweep(now time.Time) {
-	for key, one := range s.all {
-		if !one.alive(now) {
-			delete(s.all, key)
-		}
-	}
-}
-
-// of lists an operator's sessions, the last used first. s.mu is held.
-func (s *sessions) of(operator string) []*session {
-	var out []*session
-	for _, one := range s.all {
-		if one.owner == operator {
-			out = append(out, one)
-		}
-	}
-	slices.SortFunc(out, func(a, b *session) int { return b.lastSeen().Compare(a.lastSeen()) })
-	return out
-}
-
-// list is an operator's sessions, the last used first.
-func (s *sessions) list(operator string) []*session {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.sweep(s.now())
-	return s.of(operator)
-}
-
-// end ends a session at once, also for a request that is under way: it is never put back.
-func (s *sessions) end(one *session) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.all, one.key)
-}
-
-// find returns the session of a cookie's value and who it belongs to now, and notes that it was used.
-func (s *sessions) find(secret string) (*session, auth.Session, bool) {
-	one, who, ok := s.check(sha256.Sum256([]byte(secret)))
-	if ok {
-		one.mu.Lock()
-		one.seen = s.now()
-		one.mu.Unlock()
-	}
-	return one, who, ok
-}
-
-// check looks a session up: an access token or an operator that is gone, or whose time is over, ends it; a changed
-// role or scope counts from this moment on.
-func (s *sessions) check(key [sha256.Size]byte) (*session, auth.Session, bool) {
-	s.mu.Lock()
-	one := s.all[key]
-	s.mu.Unlock()
-	if one == nil {
-		return nil, auth.Session{}, false
-	}
-	now := s.now()
-	access, operator, known := s.book.Access(one.access)
-	if !one.alive(now) || !known || access.OneTime || operator.Name != one.owner || !now.Before(access.Expires) {
-		s.end(one)
-		return nil, auth.Session{}, false
-	}
-	return one, auth.Session{Actor: auth.Actor{Name: operator.Name, Role: operator.Role, Scope: operator.Scope}, Access: access.ID, Expires: access.Expires}, true
 }
 
 // live refuses a visit whose session ended, or whose person's role or scope changed, since it began: what answers
@@ -213,10 +156,72 @@ func (s *server) live(v *Visit) error {
 	if v.session == nil {
 		return errSignedIn
 	}
-	if _, who, ok := s.sessions.check(v.session.key); !ok || who.Actor != v.Session.Actor {
+	_, who, err := s.SignIn.Check(v.Context(), v.session.Key)
+	if err == nil && who.Actor != v.Session.Actor {
 		return errSignedIn
 	}
+	return err
+}
+
+// cookieName is bound to this host and to TLS by its prefix, where there is TLS.
+func (s *server) cookieName() string {
+	if s.Secure {
+		return "__Host-assent"
+	}
+	return "assent"
+}
+
+// cookie is what keeps a browser signed in; an empty value ends that.
+func (s *server) cookie(value string) *http.Cookie {
+	c := &http.Cookie{Name: s.cookieName(), Value: value, Path: "/", HttpOnly: true, Secure: s.Secure, SameSite: http.SameSiteStrictMode}
+	if value == "" {
+		c.MaxAge = -1
+	}
+	return c
+}
+
+// visitor is the session of a request, and who it belongs to now.
+func (s *server) visitor(r *http.Request) (*session, auth.Session, error) {
+	c, err := r.Cookie(s.cookieName())
+	if err != nil {
+		return nil, auth.Session{}, errSignedIn
+	}
+	one, who, err := s.SignIn.Find(r.Context(), c.Value)
+	if err != nil {
+		return nil, auth.Session{}, err
+	}
+	return &session{Session: one, desks: s.desks}, who, nil
+}
+
+// current is visitor for what can do without.
+func (s *server) current(r *http.Request) (*session, auth.Session, bool) {
+	one, who, err := s.visitor(r)
+	return one, who, err == nil
+}
+
+// begin signs a person in: the session that the browser had does not live on.
+func (s *server) begin(v *Visit, p signin.Proof) error {
+	if v.session != nil {
+		if err := s.SignIn.End(v.Context(), v.session.Key); err != nil {
+			return err
+		}
+	}
+	cookie, err := s.SignIn.Start(v.Context(), p, signin.From{Remote: v.Request.RemoteAddr, Agent: v.Request.UserAgent()})
+	if err != nil {
+		return err
+	}
+	v.cookies = append(v.cookies, s.cookie(cookie))
 	return nil
+}
+
+// unsafe reports whether the person can only come back with a token that somebody makes for them: they signed in with
+// a one-time link and have neither a password nor a passkey.
+func (s *server) unsafe(ctx context.Context, one *session) bool {
+	if signin.Means(one.Means) != signin.ByLink {
+		return false
+	}
+	ways, err := s.SignIn.Ways(ctx, one.Operator)
+	return err == nil && ways.None()
 }
 
 // printable is a text from outside that may stand in a list: without control characters, and not long.
@@ -231,29 +236,4 @@ func printable(text string, most int) string {
 		return string(runes[:most]) + "…"
 	}
 	return clean
-}
-
-// cookieName is bound to this host and to TLS by its prefix, where there is TLS.
-func (s *server) cookieName() string {
-	if s.Secure {
-		return "__Host-assent"
-	}
-	return "assent"
-}
-
-func (s *server) setCookie(w http.ResponseWriter, value string) {
-	c := &http.Cookie{Name: s.cookieName(), Value: value, Path: "/", HttpOnly: true, Secure: s.Secure, SameSite: http.SameSiteStrictMode}
-	if value == "" {
-		c.MaxAge = -1
-	}
-	http.SetCookie(w, c)
-}
-
-// current is the session of a request.
-func (s *server) current(r *http.Request) (*session, auth.Session, bool) {
-	c, err := r.Cookie(s.cookieName())
-	if err != nil {
-		return nil, auth.Session{}, false
-	}
-	return s.sessions.find(c.Value)
 }

@@ -1,118 +1,81 @@
 package web
 
 import (
-	"net/http/httptest"
+	"context"
+	"net/http"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"assent/fleet"
 	"assent/ledger"
 	"assent/server/internal/auth"
+	"assent/server/internal/signin"
 )
 
-// oneAccess is a book with one access token that can change.
-type oneAccess struct {
-	access   ledger.Access
-	operator ledger.Operator
+// oneSignedIn is a SignIn with one session, whose person can change.
+type oneSignedIn struct {
+	SignIn
+	who auth.Actor // no name: the session ended
 }
 
-func (b *oneAccess) Access(id string) (ledger.Access, ledger.Operator, bool) {
-	return b.access, b.operator, id == b.access.ID && b.operator.Name != ""
-}
-
-func newBook() (*oneAccess, auth.Session) {
-	b := &oneAccess{access: ledger.Access{ID: "a1", Operator: "ada", Expires: time.Now().Add(100 * time.Hour)},
-		operator: ledger.Operator{Name: "ada", Role: ledger.Approver, Scope: fleet.Root}}
-	return b, auth.Session{Actor: auth.Actor{Name: "ada", Role: ledger.Approver, Scope: fleet.Root}, Access: "a1"}
-}
-
-func TestN22_ASessionEndsWhenIdleAndAfterTwelveHoursWhateverItDoes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		book, who := newBook()
-		s := newSessions(book, time.Now)
-		r := httptest.NewRequest("GET", "/", nil)
-		idle, busy := s.start(who, false, r), s.start(who, false, r)
-		alive := func(secret string) bool { _, _, ok := s.find(secret); return ok }
-		time.Sleep(idleLife - time.Second)
-		if !alive(busy) {
-			t.Fatal("ended before it was idle for long")
-		}
-		time.Sleep(2 * time.Second)
-		if alive(idle) || !alive(busy) {
-			t.Error("idle time is not measured from the last request")
-		}
-		for range 22 {
-			time.Sleep(idleLife - time.Minute)
-			alive(busy)
-		}
-		if !alive(busy) {
-			t.Fatal("ended before twelve hours")
-		}
-		for range 2 {
-			time.Sleep(idleLife - time.Minute)
-			alive(busy)
-		}
-		if alive(busy) {
-			t.Error("lived on after twelve hours")
-		}
-	})
-}
-
-func TestN22_ASessionIsWorthWhatItsAccessTokenIsWorthNow(t *testing.T) {
-	for name, change := range map[string]func(*oneAccess){
-		"the token is revoked":     func(b *oneAccess) { b.access.ID = "other" },
-		"the token expired":        func(b *oneAccess) { b.access.Expires = time.Now() },
-		"the operator is gone":     func(b *oneAccess) { b.operator = ledger.Operator{} },
-		"the token is for signing": func(b *oneAccess) { b.access.OneTime = true },
-	} {
-		book, who := newBook()
-		s := newSessions(book, time.Now)
-		secret := s.start(who, false, httptest.NewRequest("GET", "/", nil))
-		if _, now, ok := s.find(secret); !ok || now.Actor != who.Actor {
-			t.Fatalf("%s: the session does not begin", name)
-		}
-		before := *book
-		change(book)
-		if _, _, ok := s.find(secret); ok {
-			t.Errorf("%s, but the session goes on", name)
-		}
-		*book = before
-		if _, _, ok := s.find(secret); ok {
-			t.Errorf("%s: a session that ended came back", name)
-		}
+func (o *oneSignedIn) Check(context.Context, string) (signin.Session, auth.Session, error) {
+	if o.who.Name == "" {
+		return signin.Session{}, auth.Session{}, errSignedIn
 	}
+	return signin.Session{Key: "key", Operator: o.who.Name}, auth.Session{Actor: o.who}, nil
 }
 
-func TestSessions_AreBoundedAndHaveNewSecretsEachTime(t *testing.T) {
-	book, who := newBook()
-	s := newSessions(book, time.Now)
-	seen := map[string]bool{}
-	for range 3 * maxSessions {
-		seen[s.start(who, false, httptest.NewRequest("GET", "/", nil))] = true
+func (o *oneSignedIn) Find(ctx context.Context, cookie string) (signin.Session, auth.Session, error) {
+	if cookie != "cookie" {
+		return signin.Session{}, auth.Session{}, errSignedIn
 	}
-	if len(seen) != 3*maxSessions || len(s.list("ada")) != maxSessions {
-		t.Errorf("%d secrets, %d sessions", len(seen), len(s.list("ada")))
-	}
-	if len(s.list("eve")) != 0 {
-		t.Error("the sessions of another operator are listed")
-	}
-	if _, _, ok := s.find(""); ok {
-		t.Error("no secret finds a session")
+	return o.Check(ctx, "key")
+}
+
+// signedIn is a server with one session, and what makes requests part of it.
+func signedIn() (*server, *oneSignedIn, func(*Visit) *Visit) {
+	one := &oneSignedIn{who: auth.Actor{Name: "ada", Role: ledger.Approver, Scope: fleet.Root}}
+	s := &server{Config: Config{SignIn: one}, desks: newDesks()}
+	return s, one, func(v *Visit) *Visit {
+		v.Request.AddCookie(&http.Cookie{Name: s.cookieName(), Value: "cookie"})
+		v.session, v.Session, _ = s.current(v.Request)
+		return v
 	}
 }
 
 func TestToasts_AreShownOnceAndStayInTheLog(t *testing.T) {
-	one := &session{}
-	for range maxToasts + 5 {
-		one.toast(Toast{Text: "old"})
+	desks := newDesks()
+	for _, one := range []*session{{}, {Session: signin.Session{Key: "k"}, desks: desks}} {
+		if one.unseen() != nil || one.log() != nil || len(desks.all) != 0 {
+			t.Error("something was told already")
+		}
+		for range maxToasts + 5 {
+			one.toast(Toast{Text: "old"})
+		}
+		one.toast(Toast{Text: "new"})
+		if got := one.unseen(); len(got) != maxToasts || got[len(got)-1].Text != "new" {
+			t.Errorf("%d toasts", len(got))
+		}
+		if len(one.unseen()) != 0 || len(one.log()) != maxToasts || one.log()[0].Text != "new" {
+			t.Error("shown twice, or lost from the log")
+		}
 	}
-	one.toast(Toast{Text: "new"})
-	if got := one.unseen(); len(got) != maxToasts || got[len(got)-1].Text != "new" {
-		t.Errorf("%d toasts", len(got))
+	again := &session{Session: signin.Session{Key: "k"}, desks: desks} // the next request of the same browser
+	if len(again.log()) != maxToasts {
+		t.Error("the log ends with the request")
 	}
-	if len(one.unseen()) != 0 || len(one.log()) != maxToasts || one.log()[0].Text != "new" {
-		t.Error("shown twice, or lost from the log")
+	other := &session{Session: signin.Session{Key: "other"}, desks: desks}
+	if other.log() != nil {
+		t.Error("one reads what another was told")
+	}
+}
+
+func TestDesks_AreBounded(t *testing.T) {
+	desks := newDesks()
+	for i := range maxDesks + 10 {
+		(&session{Session: signin.Session{Key: string(rune(i))}, desks: desks}).toast(Toast{Text: "x"})
+	}
+	if n := len(desks.all); n > maxDesks {
+		t.Errorf("%d are kept", n)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -26,13 +25,8 @@ func TestN23_NoCellOfAnExportIsAFormula(t *testing.T) {
 func at(target string) *Visit { return &Visit{Request: httptest.NewRequest("GET", target, nil)} }
 
 func TestExport_HoldsEveryPageAndHarmlessTexts(t *testing.T) {
-	book, who := newBook()
-	s := &server{sessions: newSessions(book, time.Now), Config: Config{Log: slog.New(slog.DiscardHandler)}}
-	signedIn := func(target string) *Visit {
-		v := at(target)
-		v.session, v.Session, _ = s.sessions.find(s.sessions.start(who, false, v.Request))
-		return v
-	}
+	s, _, in := signedIn()
+	s.Log = slog.New(slog.DiscardHandler)
 	list := func(v *Visit, p client.Page) (Table, error) {
 		t := Table{ID: "t", Many: "odd things", Columns: []Column{{Key: "a", Label: "Name"}, {Key: "n", Label: "Count", Number: true}}}
 		for range 2 {
@@ -44,7 +38,7 @@ func TestExport_HoldsEveryPageAndHarmlessTexts(t *testing.T) {
 		return t.finish(v)
 	}
 	rec := httptest.NewRecorder()
-	if err := s.export(rec, signedIn("/t.csv?cursor=zzz"), list, "csv"); err != nil {
+	if err := s.export(rec, in(at("/t.csv?cursor=zzz")), list, "csv"); err != nil {
 		t.Fatal(err)
 	}
 	want := "Name,Count\n\"'=x\"\",\",-3\n\"'=x\"\",\",-3\n\"'=x\"\",c\",-3\n\"'=x\"\",c\",-3\n\"'=x\"\",cc\",-3\n\"'=x\"\",cc\",-3\n"
@@ -55,21 +49,20 @@ func TestExport_HoldsEveryPageAndHarmlessTexts(t *testing.T) {
 		t.Error(rec.Header())
 	}
 	rec = httptest.NewRecorder()
-	if err := s.export(rec, signedIn("/t.json"), list, "json"); err != nil || strings.Count(rec.Body.String(), `"name":"=x`) != 6 {
+	if err := s.export(rec, in(at("/t.json")), list, "json"); err != nil || strings.Count(rec.Body.String(), `"name":"=x`) != 6 {
 		t.Errorf("%v: %s", err, rec.Body)
 	}
 }
 
 // TestN24_AnExportEndsWhenAccessDoes: an answer that is on its way does not outlive the access of who asked.
 func TestN24_AnExportEndsWhenAccessDoes(t *testing.T) {
-	book, who := newBook()
-	s := &server{sessions: newSessions(book, time.Now), Config: Config{Log: slog.New(slog.DiscardHandler)}}
-	v := at("/t.csv")
-	v.session, v.Session, _ = s.sessions.find(s.sessions.start(who, false, v.Request))
+	s, one, in := signedIn()
+	s.Log = slog.New(slog.DiscardHandler)
+	v := in(at("/t.csv"))
 	pages := 0
 	list := func(v *Visit, p client.Page) (Table, error) {
 		if pages++; pages == 3 {
-			book.operator.Role = "viewer"
+			one.who.Role = "viewer"
 		}
 		t := Table{ID: "t", Columns: []Column{{}}, Rows: []Row{{Cells: []Cell{{}}}}}
 		if pages < 10 {

@@ -15,7 +15,7 @@ import (
 func (s *server) tokenRoutes() []Route {
 	return []Route{
 		page(Viewer, http.MethodGet, "/access", "tokens", s.accessPage),
-		page(Viewer, http.MethodPost, "/access/create", "tokens_made", s.createAccess),
+		confirmed(page(Viewer, http.MethodPost, "/access/create", "tokens_made", s.createAccess)),
 		act(Viewer, "/access/revoke", s.revokeAccess),
 	}
 }

@@ -5,13 +5,13 @@
 // it quicker.
 //
 // Guarantees: every route stands in one table with what a person must hold for it, and New refuses a table with a
-// gap; a session holds nothing but the id of an access token, which is looked up anew for every request; nothing
-// is changed by a GET; requests from foreign web pages are refused; texts from devices and feeds are escaped by
+// gap; who is signed in is looked up anew for every request; what gives power asks who is signed in to prove it again;
+// nothing is changed by a GET; requests from foreign web pages are refused; texts from devices and feeds are escaped by
 // html/template, and a strict Content-Security-Policy stands behind it; a page is rendered whole before the first
 // byte goes out; what went wrong inside is logged, never shown.
 //
-// It does not: check rights to single objects (the services do, below every face), keep sessions over a restart
-// or share them among servers, or know passwords and passkeys.
+// It does not: check rights to single objects (the services do, below every face), or decide who is let in (package
+// signin does).
 package web
 
 import (
@@ -28,8 +28,7 @@ const maxBody = 1 << 20
 
 // Config is what the console stands on. The services are required; the rest may stay empty.
 type Config struct {
-	Accounts Accounts
-	Book     Book
+	SignIn   SignIn
 	Decide   Decide
 	Roster   Roster
 	Audit    Audit
@@ -50,12 +49,12 @@ type Config struct {
 // server holds the handlers of all routes.
 type server struct {
 	Config
-	sessions *sessions
-	assets   *assets
-	views    *views
-	menu     []section
-	groups   groupCache
-	reports  throttle
+	desks   *desks
+	assets  *assets
+	views   *views
+	menu    []section
+	groups  groupCache
+	reports throttle
 }
 
 // New builds the console's handler, to be mounted at "/". It fails on a missing service, on a route table with a
@@ -74,7 +73,7 @@ func New(c Config) (http.Handler, error) {
 }
 
 func build(c Config) (*server, error) {
-	for name, missing := range map[string]bool{"Accounts": c.Accounts == nil, "Book": c.Book == nil, "Decide": c.Decide == nil, "Roster": c.Roster == nil,
+	for name, missing := range map[string]bool{"SignIn": c.SignIn == nil, "Decide": c.Decide == nil, "Roster": c.Roster == nil,
 		"Audit": c.Audit == nil, "Changes": c.Changes == nil, "Feeds": c.Feeds == nil, "Packages": c.Packages == nil, "Trends": c.Trends == nil} {
 		if missing {
 			return nil, fmt.Errorf("web: the service %s is missing", name)
@@ -89,7 +88,7 @@ func build(c Config) (*server, error) {
 	if c.Violation == nil {
 		c.Violation = func() {}
 	}
-	s := &server{Config: c, sessions: newSessions(c.Book, time.Now)}
+	s := &server{Config: c, desks: newDesks()}
 	var err error
 	if s.assets, err = loadAssets(); err != nil {
 		return nil, err

@@ -96,6 +96,7 @@
 
   // A sign-in link carries its token behind the #, which browsers send to nobody.
   const form = document.querySelector("form[data-sign-in]");
+  if (form) form.querySelector("details").open = location.hash.length > 1; // without script the field stays in sight
   if (form && location.hash.length > 1) {
     form.elements.token.value = decodeURIComponent(location.hash.slice(1));
     history.replaceState(null, "", location.pathname + location.search);
