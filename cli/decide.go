@@ -293,6 +293,10 @@ func (a *app) showPreview(p *printer, v client.Preview) {
 	add(v.Withdrawn, many(v.Withdrawn, "planned install")+" withdrawn")
 	add(v.Removals, many(v.Removals, "install")+" taken back")
 	add(int(min(v.Download, 1)), size(v.Download)+" to download")
+	add(v.Restarts, many(v.Restarts, "device")+" to restart afterwards")
+	add(v.Permanent, many(v.Permanent, "install")+" that cannot be uninstalled")
+	add(v.CannotGoBack, fmt.Sprintf("%d that keep it and cannot be rolled back", v.CannotGoBack))
+	add(v.CanGoBack, fmt.Sprintf("%d that keep it until an order rolls it back", v.CanGoBack))
 	p.line("%s.", strings.Join(summary, ", "))
 	for _, u := range v.Updates {
 		showUpdatePreview(p, u)

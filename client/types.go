@@ -166,15 +166,29 @@ type Skipped struct {
 
 // Preview is what an act means for the devices of its scope.
 type Preview struct {
-	Devices   int             `json:"devices"`             // devices on which something would change
-	Unclear   int             `json:"unclear,omitempty"`   // of these, still working out what the package manager would change along with it
-	Offline   int             `json:"offline"`             // of these, not connected now
-	Installs  int             `json:"installs"`            // (device, update) pairs that would be installed
-	Withdrawn int             `json:"withdrawn,omitempty"` // planned installs that would vanish
-	Removals  int             `json:"removals,omitempty"`  // (device, update) pairs that would be taken back: the version before comes back, or it is removed
-	Unseen    int             `json:"unseen,omitempty"`    // devices that were left out of these figures, for lack of time
-	Download  int64           `json:"download"`            // bytes over all devices
-	Updates   []PreviewUpdate `json:"updates"`
+	Devices   int           `json:"devices"`             // devices on which something would change
+	Unclear   int           `json:"unclear,omitempty"`   // of these, still working out what the package manager would change along with it
+	Offline   int           `json:"offline"`             // of these, not connected now
+	Installs  int           `json:"installs"`            // (device, update) pairs that would be installed
+	Withdrawn int           `json:"withdrawn,omitempty"` // planned installs that would vanish
+	Removals  int           `json:"removals,omitempty"`  // (device, update) pairs that would be taken back: the version before comes back, or it is removed
+	Unseen    int           `json:"unseen,omitempty"`    // devices that were left out of these figures, for lack of time
+	Download  int64         `json:"download"`            // bytes over all devices
+	Tasks     []PreviewTask `json:"tasks,omitempty"`     // which tasks would install, and when
+	Restarts  int           `json:"restarts,omitempty"`  // devices that need a restart after the installs, as publishers say; of other packages nobody says
+	Permanent int           `json:"permanent,omitempty"` // (device, update) pairs that would be installed and could not be uninstalled (C2)
+	CanGoBack int           `json:"can_go_back,omitempty"`
+	// CannotGoBack counts, of a decline, the (device, update) pairs that have it, keep it, and could not be rolled back by an
+	// order either; CanGoBack those that an order could roll back (C3).
+	CannotGoBack int             `json:"cannot_go_back,omitempty"`
+	Updates      []PreviewUpdate `json:"updates"`
+}
+
+// PreviewTask is the part of a preview that one task would install.
+type PreviewTask struct {
+	Task    string `json:"task"` // its name
+	When    string `json:"when"` // in words
+	Devices int    `json:"devices"`
 }
 
 // PreviewUpdate is the part of a preview that belongs to one update.
@@ -185,6 +199,9 @@ type PreviewUpdate struct {
 	Extras   []catalog.Item   `json:"extras,omitempty"` // new packages that would come with it
 	Download int64            `json:"download"`
 	Blocked  []PreviewBlocked `json:"blocked,omitempty"`
+	// Of the devices that have a declined update and keep it: whether an order could roll it back.
+	CanGoBack    int `json:"can_go_back,omitempty"`
+	CannotGoBack int `json:"cannot_go_back,omitempty"`
 }
 
 // PreviewBlocked is one reason for which devices would not get an update.

@@ -3,6 +3,7 @@ package decide
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -25,7 +26,7 @@ const (
 // preview computes what an act means: plan.Compute before against after, for the devices of its scope
 // whose documents speak of the software. Devices with the same facts are computed once.
 func (s *Service) preview(ctx context.Context, a *act) (client.Preview, error) {
-	p := &previewer{act: a, now: s.index.Now().UTC(), updates: map[catalog.UpdateID]*previewed{}}
+	p := &previewer{act: a, now: s.index.Now().UTC(), updates: map[catalog.UpdateID]*previewed{}, tasks: map[string]int{}}
 	for _, u := range a.updates {
 		p.updates[u.ID] = &previewed{PreviewUpdate: client.PreviewUpdate{UpdateRef: ref(u)}, named: true}
 	}
@@ -72,6 +73,7 @@ type previewer struct {
 	now     time.Time
 	updates map[catalog.UpdateID]*previewed
 	out     client.Preview
+	tasks   map[string]int // name of a task -> devices on which it would install
 }
 
 // previewed is the part of one update.
@@ -90,6 +92,7 @@ type blockKey struct {
 func (p *previewer) class(v *index.View, devices *roaring.Bitmap) {
 	d := v.Numbered(devices.Minimum())
 	before := byUpdate(plan.Compute(v.PlanInputAt(d, p.now, p.act.before)).Verdicts)
+	var fresh []plan.Verdict // what the act has installed
 	after := plan.Compute(v.PlanInputAt(d, p.now, p.act.after)).Verdicts
 	n, changed := int(devices.GetCardinality()), false
 	for _, verdict := range after {
@@ -99,6 +102,7 @@ func (p *previewer) class(v *index.View, devices *roaring.Bitmap) {
 		case verdict.Action == plan.Install:
 			if was.Action != plan.Install {
 				changed = true
+				fresh = append(fresh, verdict)
 				p.install(v, verdict, n)
 			}
 		case was.Action == plan.Install && verdict.Superseded == "":
@@ -112,6 +116,8 @@ func (p *previewer) class(v *index.View, devices *roaring.Bitmap) {
 			p.named(v, u, verdict, devices)
 		}
 	}
+	p.installed(v, fresh, n)
+	p.kept(v, d, after, n)
 	if changed {
 		p.out.Devices += n
 		p.out.Offline += offline(v, devices)
@@ -205,6 +211,9 @@ func offline(v *index.View, devices *roaring.Bitmap) (n int) {
 // result puts the sums in order: the act's updates as they were given, then what comes free with them.
 func (p *previewer) result() client.Preview {
 	p.out.Updates = []client.PreviewUpdate{}
+	for _, name := range slices.Sorted(maps.Keys(p.tasks)) {
+		p.out.Tasks = append(p.out.Tasks, client.PreviewTask{Task: name, When: anyTime, Devices: p.tasks[name]})
+	}
 	for _, u := range p.act.updates {
 		p.out.Updates = append(p.out.Updates, p.updates[u.ID].finish())
 	}

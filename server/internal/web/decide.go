@@ -68,6 +68,7 @@ type decideImpact struct {
 	Skipped []decideSkip // grouped by why
 	Extras  []catalog.Item
 	Blocked []decideBlock
+	Keep    []decideKept // what a decline leaves installed
 	Shown   []client.PreviewUpdate
 	More    int
 }
@@ -76,6 +77,12 @@ type decideSkip struct {
 	Code    string
 	N       int
 	Example []client.Skipped
+}
+
+// decideKept is an update that a decline leaves on devices, with the page that says for each whether it can go back.
+type decideKept struct {
+	client.PreviewUpdate
+	Href string
 }
 
 type decideBlock struct {
@@ -271,6 +278,9 @@ func decideImpactOf(form decideForm, o client.Outcome) decideImpact {
 			if !slices.Contains(out.Extras, it) {
 				out.Extras = append(out.Extras, it)
 			}
+		}
+		if u.CanGoBack+u.CannotGoBack > 0 && len(out.Keep) < maxLooked {
+			out.Keep = append(out.Keep, decideKept{u, updateHref(string(u.ID)) + "/rollback"})
 		}
 		for _, b := range u.Blocked {
 			out.Blocked = append(out.Blocked, decideBlock{Update: u.UpdateRef, PreviewBlocked: b, Few: few(b.Devices), Also: form.with(b.Needs)})

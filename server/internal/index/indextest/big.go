@@ -86,8 +86,8 @@ func (b *Big) put(doc any) string {
 	return digest
 }
 
-// Append forgets the entry but not the state.
-func (b *Big) Append(_ context.Context, _ ledger.Entry, after *ledger.State) error {
+// AppendBeside forgets the entry but not the state.
+func (b *Big) AppendBeside(_ context.Context, _ ledger.Entry, after *ledger.State, _ ...store.Beside) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.state = after
