@@ -78,6 +78,11 @@ func TestT4_WindowsThatOverlapOrTouchAreOne(t *testing.T) {
 	if diff := cmp.Diff(want, shown(got)); diff != "" {
 		t.Error(diff)
 	}
+	for _, now := range []string{"2026-11-23T01:00:00Z", "2026-11-23T03:00:00Z", "2026-11-23T06:59:59Z"} {
+		if a := parse(t, s).At(at(t, now), window.UTC(), "d"); !a.Window.Start.Equal(got[0].Start) || !a.Window.End.Equal(got[0].End) {
+			t.Errorf("at %s: %+v", now, a)
+		}
+	}
 }
 
 func TestT4_AFreezeIsCutOutOfTheWindowsItMeets(t *testing.T) {
@@ -366,11 +371,21 @@ func TestT4_AMissedRunIsCaughtUpAtOnceButNotInAFreeze(t *testing.T) {
 	}
 }
 
-func TestT4_ADeviceThatIsNewHasMissedNothing(t *testing.T) {
+func TestT4_WhatIsNotMissed(t *testing.T) {
 	w := parse(t, monthly())
-	since := at(t, "2026-11-20T09:00:00Z")
-	if c := w.Missed(at(t, "2026-11-23T00:00:00Z"), window.UTC(), "d", since); c.Missed || c.Code != window.NotMissed {
-		t.Errorf("%+v", c)
+	for name, c := range map[string]struct {
+		last, now string
+		code      window.Code
+	}{
+		"a window before the device had the task":           {"2026-11-20T09:00:00Z", "2026-11-23T00:00:00Z", window.NotMissed},
+		"a window that is still open":                       {"2026-11-01T09:00:00Z", "2026-11-10T05:59:00Z", window.NotMissed},
+		"a window before one that was done":                 {"2026-11-10T02:00:00Z", "2026-11-10T08:00:00Z", window.NotMissed},
+		"anything, when the clock is before the last run":   {"2026-11-10T02:00:00Z", "2026-11-10T01:59:59Z", window.Behind},
+		"anything, when the clock is years before last run": {"2026-11-10T02:00:00Z", "1970-01-01T00:00:00Z", window.Behind},
+	} {
+		if got := w.Missed(at(t, c.now), window.UTC(), "d", at(t, c.last)); got.Missed || got.Run || got.Code != c.code {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }
 
