@@ -32,17 +32,42 @@ type Device struct {
 // Device enrols a device. It is connected, has nothing installed and could take nothing, until told.
 func (w *World) Device(name string, group fleet.GroupID) *Device {
 	w.t.Helper()
-	token := "tok-" + name
-	w.Act("server", ledger.TokenCreate{ID: token, Group: group, Uses: 1, Expires: time.Now().Add(time.Hour)})
+	d := w.enrol(name, group, w.token("tok-"+name, group, 1))
+	d.CheckIn()
+	return d
+}
+
+// Fleet enrols many devices with one token. Each has what tell says of it when it first checks in.
+func (w *World) Fleet(n int, group fleet.GroupID, name func(i int) string, tell func(i int, d *Device)) []*Device {
+	w.t.Helper()
+	out, token := make([]*Device, n), w.token("tok-all-"+string(group), group, n)
+	for i := range n {
+		out[i] = w.enrol(name(i), group, token)
+		tell(i, out[i])
+		out[i].CheckIn()
+	}
+	return out
+}
+
+func (w *World) token(id string, group fleet.GroupID, uses int) string {
+	w.t.Helper()
+	w.Act("server", ledger.TokenCreate{ID: id, Group: group, Uses: uses, Expires: time.Now().Add(time.Hour)})
+	return id
+}
+
+func (w *World) enrol(name string, group fleet.GroupID, token string) *Device {
+	w.t.Helper()
 	id := fleet.DeviceID("d" + wire.Digest([]byte(name))[:12]) // as long as a real one
 	w.Act("device:"+string(id), ledger.DeviceEnrol{Token: token, Device: fleet.Device{ID: id, Name: name, Group: group, State: fleet.Active,
 		Key: strings.Repeat("0", 64), EnrolledAt: time.Now().UTC()}})
 	d := &Device{ID: id, Name: name, w: w, installed: map[string]string{}, offers: map[string]wire.Offer{}}
 	d.Connect()
 	w.t.Cleanup(d.Disconnect)
-	d.CheckIn()
 	return d
 }
+
+// Forget drops what the device has and could take: it can only report from then on. A large fleet needs the memory.
+func (d *Device) Forget() { d.installed, d.offers = nil, nil }
 
 // Connect opens the device's long poll; Disconnect closes it.
 func (d *Device) Connect() { d.closePoll = d.w.index.PollOpened(d.ID) }

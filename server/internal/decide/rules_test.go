@@ -294,6 +294,9 @@ func TestA4_DeclineNeverImprovesCompliance(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if all, err := o.decide.Coverage(t.Context(), o.viewer, []fleet.GroupID{fleet.Root}); err != nil || len(all) != 1 || all[0] != st.Compliance {
+			t.Fatalf("the coverage %+v is not the status's %+v: %v", all, st.Compliance, err)
+		}
 		return st.Compliance
 	}
 	if share, ok := figure().Share(); ok {

@@ -153,8 +153,11 @@ func (v *View) PlanInput(d Device, now time.Time) plan.Input {
 
 // Status is the approval status of a release as seen from a group (A3).
 func (v *View) Status(r catalog.Release, group fleet.GroupID, now time.Time) approval.Result {
-	return approval.Evaluate(approval.Input{Release: r, Path: v.x.tree.Path(group), Decisions: v.x.decisions.bySoftware[r.Software],
-		Exceptions: v.x.decisions.exceptions[r.ID()], Now: now})
+	in := approval.Input{Release: r, Path: v.x.tree.Path(group), Decisions: v.x.decisions.bySoftware[r.Software], Now: now}
+	if len(in.Decisions) > 0 && len(v.x.decisions.exceptions) > 0 { // making the id costs more than all the rest
+		in.Exceptions = v.x.decisions.exceptions[r.ID()]
+	}
+	return approval.Evaluate(in)
 }
 
 // Decisions lists all decisions on any release of the software, in any scope, oldest act first.

@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -23,7 +24,11 @@ type enrolView struct {
 	Groups []client.GroupRow
 	Group  string // chosen at first
 	Tokens []tokenRow
+	More   int // old ones that are not shown
 }
+
+// maxTokens bounds how many enrolment tokens are shown, those that still count first: a fleet uses up thousands.
+const maxTokens = 100
 
 // tokenRow is an enrolment token.
 type tokenRow struct {
@@ -40,7 +45,12 @@ func (s *server) enrolPage(v *Visit) (enrolView, error) {
 		return enrolView{}, err
 	}
 	now := time.Now()
-	return enrolView{Groups: v.Groups(), Group: string(v.Group().ID), Tokens: mapped(list.Items, func(t client.TokenRow) tokenRow { return tokenRowOf(t, now) })}, nil
+	view := enrolView{Groups: v.Groups(), Group: string(v.Group().ID), Tokens: mapped(list.Items, func(t client.TokenRow) tokenRow { return tokenRowOf(t, now) })}
+	good := slices.DeleteFunc(slices.Clone(view.Tokens), func(t tokenRow) bool { return !t.Good })
+	old := slices.DeleteFunc(view.Tokens, func(t tokenRow) bool { return t.Good })
+	room := min(len(old), max(0, maxTokens-len(good)))
+	view.Tokens, view.More = slices.Concat(good, old[:room]), len(old)-room
+	return view, nil
 }
 
 func tokenRowOf(t client.TokenRow, now time.Time) tokenRow {

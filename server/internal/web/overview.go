@@ -12,6 +12,7 @@ import (
 	"assent/catalog"
 	"assent/client"
 	"assent/fault"
+	"assent/fleet"
 	"assent/installation"
 )
 
@@ -216,7 +217,7 @@ func sum(counts map[string]int, keys ...string) int {
 	return n
 }
 
-// maxCoverage bounds how many groups the coverage shows: each costs a look at all its devices.
+// maxCoverage bounds how many groups the coverage shows.
 const maxCoverage = 24
 
 // coverageView is the compliance of each group.
@@ -236,23 +237,18 @@ type coverageRow struct {
 // coverage is the compliance of the group that the person looks from and of those right below it.
 func (s *server) coverage(v *Visit) (coverageView, error) {
 	v.Title = "Coverage by group"
-	view := coverageView{}
-	for _, g := range v.Groups() {
-		if g.ID != v.Group().ID && g.Parent != v.Group().ID {
-			continue
-		}
-		if len(view.Groups) == maxCoverage {
-			view.More++
-			continue
-		}
-		status, err := s.Decide.Status(v.Context(), v.Within(g.ID))
-		if err != nil {
-			return view, err
-		}
-		view.Groups = append(view.Groups, coverageRow{Name: g.Name, Href: "/?group=" + url.QueryEscape(string(g.ID)), Devices: g.Below, complianceView: complianceOf(status.Compliance)})
-	}
-	if len(view.Groups) == 0 {
+	groups := slices.DeleteFunc(slices.Clone(v.Groups()), func(g client.GroupRow) bool { return g.ID != v.Group().ID && g.Parent != v.Group().ID })
+	shown := groups[:min(len(groups), maxCoverage)]
+	view := coverageView{More: len(groups) - len(shown)}
+	if len(shown) == 0 {
 		return view, fault.New(fault.NotFound, "group_unknown", "There is no such group.").On("group")
+	}
+	figures, err := s.Decide.Coverage(v.Context(), v.Who(), mapped(shown, func(g client.GroupRow) fleet.GroupID { return g.ID }))
+	if err != nil {
+		return view, err
+	}
+	for i, g := range shown {
+		view.Groups = append(view.Groups, coverageRow{Name: g.Name, Href: "/?group=" + url.QueryEscape(string(g.ID)), Devices: g.Below, complianceView: complianceOf(figures[i])})
 	}
 	return view, nil
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"assent/client"
+	"assent/fleet"
 	"assent/server/internal/auth"
 	"assent/server/internal/signin"
 )
@@ -129,6 +130,7 @@ type Standing interface {
 	Why(ctx context.Context, who auth.Actor, device, update string) (client.Why, error)
 	Queue(ctx context.Context, who auth.Actor, q client.QueueQuery, p client.Page) (client.List[client.QueueRow], error)
 	Status(ctx context.Context, who auth.Actor) (client.Status, error)
+	Coverage(ctx context.Context, who auth.Actor, groups []fleet.GroupID) ([]client.Compliance, error)
 }
 
 // Trends say how groups did over time.
