@@ -42,7 +42,8 @@
 //
 // Soak is time in which the server listened. A step of more than Gap between two calls (the server was away, or the clock jumped) and a step backwards
 // count nothing, start every silence deadline anew, and nothing opens or passes until the server has listened for Gap again. A clock that jumps to and fro
-// therefore opens nothing by that.
+// therefore opens nothing by that. After a restart of the server the clock of the last saved state counts (WorthSaving): a step back that is smaller than what was
+// not saved, at most Gap/3, is not seen.
 //
 // # Versions
 //

@@ -304,6 +304,7 @@ func (s *sim) crash() {
 		s.Fatalf("a saved state cannot be read: %v\n%s", err, s.saved)
 	}
 	s.state = state
+	s.ref.last = state.Clock // of a clock that went on since, a new process knows nothing
 }
 
 func (s *sim) reconfigure(t *rapid.T) {
