@@ -13,7 +13,7 @@ import (
 // plan writes down what the agent needs. It holds nothing that differs between devices with the same
 // facts and scope, so that they share it.
 func (c *computation) plan() wire.Plan {
-	p := wire.Plan{Format: wire.PlanFormat, Guard: c.in.Guard, Rollback: c.rollbacks, Remove: c.removals, Feeds: c.in.Feeds, Deny: c.denies()}
+	p := wire.Plan{Format: 1, Guard: c.in.Guard, Rollback: c.rollbacks, Remove: c.removals, Feeds: c.in.Feeds, Deny: c.denies()}
 	for _, v := range c.candidates {
 		switch {
 		case v.Action == Install:

@@ -13,8 +13,9 @@ import (
 	"assent/fleet"
 )
 
-// PlanFormat is the format of Plan that this build writes and the highest it reads.
-const PlanFormat = 1
+// PlanFormat is the highest format of Plan that this build writes and reads. Format 2 has Terms, which a reader must not
+// miss; a plan without them is written in format 1.
+const PlanFormat = 2
 
 // Plan is everything an agent needs to act: content shared by all devices with the same facts and
 // scope. What makes it valid for one device at one time is the signed Statement around its digest.
@@ -27,6 +28,7 @@ type Plan struct {
 	Allow    []PlanAllow     `json:"allow,omitempty"`
 	Deny     []PlanDeny      `json:"deny,omitempty"`
 	Feeds    []PlanFeed      `json:"feeds,omitempty"`    // the feeds that the device follows
+	Terms    []PlanTerms     `json:"terms,omitempty"`    // that installs name
 	Restart  *PlanRestart    `json:"restart,omitempty"`  // absent: the device is never restarted
 	Verdicts []PlanVerdict   `json:"verdicts,omitempty"` // for `assent-agent why`
 }
@@ -57,6 +59,8 @@ type PlanInstall struct {
 	Closure []string         `json:"closure,omitempty"` // ids of other installs of this plan that it needs with it or before it
 	// After are those of Closure that must be installed before it, in a transaction of their own: its prerequisites.
 	After []string `json:"after,omitempty"`
+	// Terms is the number of its terms in Plan.Terms, from 1; 0: at any time, with the agent's own pauses.
+	Terms int `json:"terms,omitempty"`
 	// Exclusive asks for a transaction of its own.
 	Exclusive bool `json:"exclusive,omitempty"`
 	// Probe is the publisher's health check: without it passing, the install did not succeed (V3).
@@ -69,6 +73,8 @@ type PlanRollback struct {
 	Act    int64            `json:"act"` // ledger sequence of the act
 	Update catalog.UpdateID `json:"update"`
 	Items  []RestoreItem    `json:"items"`
+	// Cause is why, where no person ordered it: "probe_failed". The device's reports about it carry it on.
+	Cause string `json:"cause,omitempty"`
 }
 
 // PlanAllow is approved content that is not an order: in approved_only mode a person may install it.

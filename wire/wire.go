@@ -26,7 +26,8 @@ import (
 //	1  2026-11-23  first protocol: enrol, renew, check in, documents, reports, plans for deb
 //	2  2026-11-23  feeds: roots with the enrolment, feeds and removals in plans, several ecosystems in one document
 //	3  2026-11-23  restarts: their policy in plans, their reasons in facts, failed after restart_required
-const Capability = 3
+//	4  2026-11-23  terms of installs: windows, limits, retries, probes, restoring; plans of format 2
+const Capability = 4
 
 // Caps on what is accepted from the network, in bytes after decompression.
 const (

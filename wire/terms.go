@@ -1,0 +1,30 @@
+package wire
+
+import (
+	"encoding/json"
+
+	"assent/catalog"
+)
+
+// PlanTerms is when and how carefully the installs that name it are done: what the tasks that admit them ask for, joined
+// (T3, T4). A plan without any is in format 1, which every agent reads; one with some is in format 2, so that an agent that
+// cannot keep to them refuses the plan and stays with the one it has.
+type PlanTerms struct {
+	Task string `json:"task,omitempty"` // the name of the one that leads, for people
+	// Schedules are each a window.Schedule. An install begins only while all of them are open, in the device's own time zone.
+	// One that the agent cannot read never opens.
+	Schedules    []json.RawMessage `json:"schedules,omitempty"`
+	DownloadOnly bool              `json:"download_only,omitempty"` // nothing is installed
+	AtShutdown   bool              `json:"at_shutdown,omitempty"`   // installed when the device shuts down, and not before
+	StopAfter    int               `json:"stop_after,omitempty"`    // seconds after the first install of a run from which nothing new begins; 0: no limit
+	Retries      PlanRetries       `json:"retries,omitzero"`
+	Probes       []catalog.Probe   `json:"probes,omitempty"`  // must pass after an install, besides the publisher's own; the path of a file probe is absolute
+	Restore      bool              `json:"restore,omitempty"` // an install whose probes fail is taken back, where the version before can be had
+}
+
+// PlanRetries says how often a failed install is tried again, and when. The zero value leaves it to the agent.
+type PlanRetries struct {
+	Attempts int `json:"attempts,omitempty"` // after the first failure
+	First    int `json:"first,omitempty"`    // seconds before the first retry; doubled each time
+	Longest  int `json:"longest,omitempty"`  // seconds; no pause is longer
+}
