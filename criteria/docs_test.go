@@ -42,3 +42,25 @@ func TestDocs_TheReferenceIsThatOfThisBuild(t *testing.T) {
 		t.Errorf("docs/expressions.md has to end with:\n%s", reference())
 	}
 }
+
+func TestDocs_TheExamplesCompile(t *testing.T) {
+	page, err := os.ReadFile("../docs/expressions.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := 0
+	for line := range strings.SplitSeq(string(page), "\n") {
+		source, ok := strings.CutPrefix(line, "    ")
+		if !ok {
+			continue
+		}
+		examples++
+		_, rule := criteria.CompileRule(source)
+		if _, selection := criteria.CompileSelection(source); rule != nil && selection != nil {
+			t.Errorf("%s: %v, %v", source, rule, selection)
+		}
+	}
+	if examples < 7 {
+		t.Errorf("only %d examples were found", examples)
+	}
+}

@@ -2,6 +2,7 @@ package task
 
 import (
 	"slices"
+	"time"
 
 	"assent/approval"
 	"assent/criteria"
@@ -14,6 +15,7 @@ type Here struct {
 	device   criteria.Device
 	covering []covering // in the stated order; those of which it is not known too
 	outside  []Look
+	turns    time.Time // when a selection may answer differently by itself; zero: never
 }
 
 // covering is a task that covers the device, or may.
@@ -105,6 +107,26 @@ func (c *compiled) rule(i int, u criteria.Update, status approval.Status, test b
 		return NewMajor, ""
 	}
 	return Admitted, ""
+}
+
+// Turns is the earliest instant after u.Now at which Admit may answer differently though nothing else changed, because an age is
+// reached. Zero: never. Windows and rings are not looked at.
+func (h *Here) Turns(u criteria.Update) time.Time {
+	first := h.turns
+	for _, c := range h.covering {
+		for _, r := range c.rules {
+			first = sooner(first, r.Turns(u))
+		}
+	}
+	return first
+}
+
+// sooner is the earlier of two instants of which zero means never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // Looks lists what came of each task and rule: those that cover the device first, in the stated order. Of a task that admits

@@ -123,6 +123,9 @@ func (s Set) On(path []fleet.GroupID, d criteria.Device) Here {
 	h := Here{device: d}
 	for _, c := range s.tasks {
 		covers, why, err := c.covers(path, d)
+		if covers || err != nil || why == NotSelected {
+			h.turns = sooner(h.turns, c.selection.Turns(d))
+		}
 		switch {
 		case covers:
 			h.covering = append(h.covering, covering{compiled: c})

@@ -299,7 +299,7 @@ func TestT3_RetriesBackOff(t *testing.T) {
 }
 
 func TestT3_OfTwoTasksTheStricterOptionsCount(t *testing.T) {
-	a, b := full(), with("b", "prod", task.Rule{Admits: task.Approved})
+	a, b := full(), with("zb", "prod", task.Rule{Admits: task.Approved})
 	a.Rules = []task.Rule{{Admits: task.Approved}}
 	b.Options = task.Options{NewDependencies: false, Removals: true, Removable: []string{"other", "libold"}, StopAfter: rollout.Span(time.Hour), Retries: task.Retries{Attempts: 5}}
 	b.Probes = []catalog.Probe{a.Probes[1], {Type: catalog.ProbeTCP, Port: 22}}
@@ -310,7 +310,7 @@ func TestT3_OfTwoTasksTheStricterOptionsCount(t *testing.T) {
 	for _, tk := range got.Terms.Tasks() {
 		order = append(order, tk.ID)
 	}
-	if diff := cmp.Diff([]string{"b", "default", "full"}, order); diff != "" { // orders 0, 0 and 3
+	if diff := cmp.Diff([]string{"zb", "default", "full"}, order); diff != "" { // orders 0, 0 and 3; the default task comes after others of its number
 		t.Error(diff)
 	}
 	want := task.Options{EarlierFirst: true, HoldPrerequisites: true, HoldNewMajor: true, AtShutdown: true, StopAfter: rollout.Span(time.Hour),
@@ -326,7 +326,7 @@ func TestT3_OfTwoTasksTheStricterOptionsCount(t *testing.T) {
 	if got.Terms.OnFailure() != task.Restore || len(got.Terms.Probes()) != 6 || len(got.Terms.Ringed()) != 1 || len(got.Terms.Schedules()) != 1 {
 		t.Errorf("%v %v", got.Terms.OnFailure(), got.Terms.Probes())
 	}
-	if r, ok := here.Restart(); !ok || r.ID != "b" {
+	if r, ok := here.Restart(); !ok || r.ID != "zb" {
 		t.Errorf("%v %v", r.ID, ok)
 	}
 }
@@ -398,5 +398,27 @@ func TestSet_KnowsWhatItsAnswersDependOn(t *testing.T) {
 	update, device := set(t, full(), off).Reads()
 	if !slices.Equal(update, []string{"age_release", "new_major", "security"}) || !slices.Equal(device, []string{"os"}) {
 		t.Errorf("%v %v", update, device)
+	}
+}
+
+func TestT2_AnswersTurnByThemselvesWhenAnAgeIsReached(t *testing.T) {
+	ripe := with("ripe", fleet.Root, task.Rule{Admits: task.ApprovedOrUndefined, Criteria: `age_seen >= days(5)`}, task.Rule{Admits: task.Approved, Criteria: `age_seen >= days(4)`})
+	settled := with("settled", fleet.Root, task.Rule{Admits: task.Approved})
+	settled.Targets.Selection = `age_enrolled >= hours(3)`
+	elsewhere := settled
+	elsewhere.ID, elsewhere.Targets.Groups, elsewhere.Targets.Selection = "elsewhere", []fleet.GroupID{"test"}, `age_enrolled >= hours(1)`
+	at := func(s task.Set, u criteria.Update) time.Time {
+		here := s.On(tree(t).Path("berlin"), criteria.Device{Device: fleet.Device{ID: "d1", EnrolledAt: u.Now}, Now: u.Now})
+		return here.Turns(u)
+	}
+	u := update(catalog.High) // three days old
+	if got, want := at(set(t, ripe), u), now.Add(24*time.Hour); !got.Equal(want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if got, want := at(set(t, ripe, settled, elsewhere), u), now.Add(3*time.Hour); !got.Equal(want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if got := at(task.DefaultSet(), u); !got.IsZero() {
+		t.Errorf("the default task turns at %v", got)
 	}
 }
