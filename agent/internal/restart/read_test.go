@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -311,6 +312,61 @@ func TestServicesAreReadFromWhatSystemdPrints(t *testing.T) {
 	if err := h.TryRestart(t.Context(), "dbus.service"); err == nil {
 		t.Error("a spared service was restarted")
 	}
+}
+
+// lives is a service whose states follow each other, one for each question.
+type lives struct {
+	t      *testing.T
+	states []string
+	verbs  []string
+}
+
+func (l *lives) Run(_ context.Context, c command.Call) (command.Result, error) {
+	if c.Args[0] != "show" {
+		l.verbs = append(l.verbs, strings.Join(c.Args, " "))
+		return command.Result{}, nil
+	}
+	now := l.states[0]
+	if len(l.states) > 1 {
+		l.states = l.states[1:]
+	}
+	active, start, _ := strings.Cut(now, " ")
+	return command.Result{Stdout: []byte("Id=web.service\nLoadState=loaded\nActiveState=" + active + "\nInvocationID=" + start + "\nResult=exit-code\n")}, nil
+}
+
+func TestAServiceIsBackWhenItStaysActive(t *testing.T) {
+	for name, c := range map[string]struct {
+		states []string
+		verb   string
+		fails  string
+	}{
+		"it comes back":       {[]string{"active 1", "active 2", "active 2"}, "try-restart -- web.service", ""},
+		"slowly":              {[]string{"active 1", "activating 2", "activating 2", "active 2", "active 2"}, "try-restart -- web.service", ""},
+		"it had failed":       {[]string{"failed 1", "active 2", "active 2"}, "restart -- web.service", ""},
+		"somebody stopped it": {[]string{"inactive 1"}, "", ""},
+		"it fails":            {[]string{"active 1", "failed 2"}, "try-restart -- web.service", "is failed (exit-code)"},
+		"a moment later":      {[]string{"active 1", "active 2", "failed 2"}, "try-restart -- web.service", "is failed"},
+		"it ends":             {[]string{"active 1", "inactive 2"}, "try-restart -- web.service", "is inactive"},
+		"again and again":     {[]string{"active 1", "active 2", "active 3"}, "try-restart -- web.service", "started again"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := &lives{t: t, states: c.states}
+				err := Host{Run: l}.TryRestart(t.Context(), "web.service")
+				if c.fails == "" && err != nil || c.fails != "" && (!errors.Is(err, ErrService) || !strings.Contains(err.Error(), c.fails)) {
+					t.Errorf("%v, want %q", err, c.fails)
+				}
+				if got := strings.Join(l.verbs, "; "); got != c.verb {
+					t.Errorf("called %q, want %q", got, c.verb)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		if err := (Host{Run: &lives{t: t, states: []string{"active 1", "activating 2"}}}).TryRestart(t.Context(), "web.service"); !errors.Is(err, ErrService) {
+			t.Errorf("it never comes: %v", err)
+		}
+	})
 }
 
 func TestARestartHeedsWhatInhibitsItAndKnowsOlderSystemds(t *testing.T) {

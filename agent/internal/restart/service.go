@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"assent/agent/internal/command"
-	"assent/agent/internal/probe"
-	"assent/catalog"
 )
 
 const (
@@ -20,7 +18,8 @@ const (
 	jobPatience = 3 * time.Minute
 	// settleTime is how long a service that was restarted has to stay up before it counts as back.
 	settleTime = time.Second
-	activeTime = 30 // seconds
+	// activeTime is how long it may take from there to being active.
+	activeTime = 30 * time.Second
 	maxUnits   = 2000
 )
 
@@ -29,20 +28,21 @@ var ErrService = errors.New("the service did not come back")
 
 // Unit is what systemd says of a service.
 type Unit struct {
-	Name      string
-	Active    string // "active", "inactive", "failed", …
-	Sub       string // "running", "exited", …
-	Loaded    string // "loaded", "not-found", …
-	File      string // "enabled", "static", …
-	Exec      string // ExecStart as systemd prints it
-	PID       string // of the main process
-	Ran       bool   // it ended or ran in this boot
-	Skipped   bool   // a condition of it kept it from being started
-	Invocated string // names this start of it
+	Name       string
+	Active     string // "active", "inactive", "failed", …
+	Sub        string // "running", "exited", …
+	Loaded     string // "loaded", "not-found", …
+	File       string // "enabled", "static", …
+	Exec       string // ExecStart as systemd prints it
+	PID        string // of the main process
+	Ran        bool   // it ended or ran in this boot
+	Skipped    bool   // a condition of it kept it from being started
+	Result     string // how it ended last: "success", "exit-code", …
+	Invocation string // names this start of it
 }
 
 // properties are what parseUnits understands.
-const properties = "--property=Id,ActiveState,SubState,LoadState,UnitFileState,ExecStart,MainPID,InactiveEnterTimestampMonotonic,ActiveEnterTimestampMonotonic,ConditionResult,ConditionTimestampMonotonic,InvocationID"
+const properties = "--property=Id,ActiveState,SubState,LoadState,UnitFileState,ExecStart,MainPID,InactiveEnterTimestampMonotonic,ActiveEnterTimestampMonotonic,ConditionResult,ConditionTimestampMonotonic,InvocationID,Result"
 
 // parseUnits reads the blocks that systemctl show prints, one for each unit.
 func parseUnits(text string) []Unit {
@@ -68,7 +68,9 @@ func parseUnits(text string) []Unit {
 			case "MainPID":
 				u.PID = value
 			case "InvocationID":
-				u.Invocated = value
+				u.Invocation = value
+			case "Result":
+				u.Result = value
 			case "InactiveEnterTimestampMonotonic", "ActiveEnterTimestampMonotonic":
 				u.Ran = u.Ran || value != "" && value != "0"
 			case "ConditionTimestampMonotonic":
@@ -196,21 +198,25 @@ func (h Host) TryRestart(ctx context.Context, unit string) error {
 
 // back waits until a service is active, and looks again a moment later whether it still is, and is the same.
 func (h Host) back(ctx context.Context, unit string) error {
-	for first := ""; ; {
-		if err := probe.Run(ctx, catalog.Probe{Type: catalog.ProbeUnit, Unit: unit, Timeout: activeTime}, ""); err != nil {
-			return fmt.Errorf("%w: %w", ErrService, err)
-		}
+	start := ""
+	for limit := time.Now().Add(activeTime); ; {
 		units, err := h.show(ctx, []string{unit})
 		if err != nil || len(units) != 1 {
 			return errors.Join(ErrService, err)
 		}
-		if units[0].Invocated == first && units[0].Active == "active" {
+		u := units[0]
+		switch {
+		case u.Active == "active" && u.Invocation == start:
 			return nil
+		case u.Active == "failed" || u.Active == "inactive":
+			return fmt.Errorf("%w: %s is %s (%s)", ErrService, unit, u.Active, u.Result)
+		case u.Active == "active" && start != "":
+			return fmt.Errorf("%w: %s was started again", ErrService, unit)
+		case u.Active == "active":
+			start = u.Invocation
+		case time.Now().After(limit):
+			return fmt.Errorf("%w: %s is still %s", ErrService, unit, u.Active)
 		}
-		if first != "" {
-			return fmt.Errorf("%w: %s was started twice", ErrService, unit)
-		}
-		first = units[0].Invocated
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
