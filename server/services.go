@@ -53,12 +53,12 @@ func (r *running) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	handler, err := api.New(api.Config{Auth: who, Decide: decisions, Roster: people, Audit: book, Changes: r.index, Feeds: r.mirror, Packages: kits, Trends: r.trend,
-		Log: r.Log, Observe: watch.observe, Version: r.Version})
-	if err != nil {
+	if r.signin, err = r.newSignIn(who); err != nil {
 		return err
 	}
-	if r.signin, err = r.newSignIn(who); err != nil {
+	handler, err := api.New(api.Config{Auth: who, SignIn: r.signin, Decide: decisions, Roster: people, Audit: book, Changes: r.index, Feeds: r.mirror, Packages: kits, Trends: r.trend,
+		Log: r.Log, Observe: watch.observe, Version: r.Version})
+	if err != nil {
 		return err
 	}
 	console, err := web.New(web.Config{SignIn: r.signin, Decide: decisions, Roster: people, Audit: book, Changes: r.index,

@@ -48,6 +48,7 @@ type World struct {
 	auth  *auth.Service
 	feeds *mirror.Mirror
 
+	db     *store.DB
 	signin *signin.Service
 	ahead  atomic.Int64 // how far the clock of who is signed in is ahead
 	trend  *trend.Service
@@ -62,6 +63,7 @@ func New(t testing.TB) *World {
 	db, err := store.Open(t.Context(), store.Config{DSN: filepath.Join(t.TempDir(), "assent.db")})
 	w.must(err)
 	t.Cleanup(func() { _ = db.Close() })
+	w.db = db
 	w.index, err = index.Open(t.Context(), db, index.Config{})
 	w.must(err)
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize))
@@ -118,7 +120,7 @@ func (w *World) api(db *store.DB, plans *planner.Planner, key ed25519.PrivateKey
 	w.must(err)
 	kits, err := packages.New(packages.Config{Book: updates, Files: feeds, Tokens: people, Dir: w.Packages, Server: "https://assent.test:8443"})
 	w.must(err)
-	face, err := api.New(api.Config{Auth: w.auth, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend, Log: slog.New(slog.DiscardHandler), Version: "test"})
+	face, err := api.New(api.Config{Auth: w.auth, SignIn: w.signin, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend, Log: slog.New(slog.DiscardHandler), Version: "test"})
 	w.must(err)
 	console, err := web.New(web.Config{SignIn: w.signin, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend,
 		Violation: func() { w.violations.Add(1) }, Version: "test"})
@@ -149,6 +151,22 @@ func (w *World) must(err error) {
 func (w *World) Act(by string, body ledger.Body) ledger.Entry {
 	w.t.Helper()
 	e, err := w.index.Act(w.t.Context(), by, func(*index.View) (ledger.Body, error) { return body, nil })
+	w.must(err)
+	return e
+}
+
+// Entries is how many entries the ledger has.
+func (w *World) Entries() (n int64) {
+	w.index.View(func(v *index.View) { n = v.State().Seq })
+	return n
+}
+
+// LastEntry is the newest entry of the ledger.
+func (w *World) LastEntry() ledger.Entry {
+	w.t.Helper()
+	raw, err := w.db.Entries(w.t.Context(), w.Entries(), 1)
+	w.must(err)
+	e, err := ledger.Decode(raw[0].Data)
 	w.must(err)
 	return e
 }

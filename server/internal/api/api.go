@@ -45,6 +45,7 @@ type Config struct {
 	Decide  Decide
 	Roster  Roster
 	Audit   Audit
+	SignIn  SignIn
 	Changes Changes
 	Feeds   Feeds
 	// Packages are installation packages.
@@ -67,7 +68,7 @@ type server struct {
 // with a gap.
 func New(c Config) (http.Handler, error) {
 	for name, missing := range map[string]bool{"Auth": c.Auth == nil, "Decide": c.Decide == nil, "Roster": c.Roster == nil,
-		"Audit": c.Audit == nil, "Changes": c.Changes == nil, "Feeds": c.Feeds == nil, "Packages": c.Packages == nil, "Trends": c.Trends == nil} {
+		"Audit": c.Audit == nil, "SignIn": c.SignIn == nil, "Changes": c.Changes == nil, "Feeds": c.Feeds == nil, "Packages": c.Packages == nil, "Trends": c.Trends == nil} {
 		if missing {
 			return nil, fmt.Errorf("api: the service %s is missing", name)
 		}

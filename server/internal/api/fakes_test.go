@@ -184,6 +184,15 @@ func (s *services) RemoveOperator(_ context.Context, x0 auth.Actor, x1 string) (
 func (s *services) Accesses(_ context.Context, x0 auth.Actor) (client.List[client.AccessRow], error) {
 	return answer[client.List[client.AccessRow]](s, "Accesses", x0)
 }
+func (s *services) SetPassword(_ context.Context, x0 auth.Actor, x1, x2, x3 string) (client.Act, error) {
+	return answer[client.Act](s, "SetPassword", x0, x1, x2, x3)
+}
+func (s *services) RemovePassword(_ context.Context, x0 auth.Actor, x1, x2 string) (client.Act, error) {
+	return answer[client.Act](s, "RemovePassword", x0, x1, x2)
+}
+func (s *services) EndAll(_ context.Context, x0 auth.Actor, x1, x2 string) (client.Act, error) {
+	return answer[client.Act](s, "EndAll", x0, x1, x2)
+}
 func (s *services) CreateAccess(_ context.Context, x0 auth.Actor, x1 client.AccessRequest) (client.AccessRow, error) {
 	return answer[client.AccessRow](s, "CreateAccess", x0, x1)
 }

@@ -38,7 +38,7 @@ func newWorld(t *testing.T) *world {
 	}
 	service, err := auth.New(auth.Config{Book: w.book, Now: func() time.Time { return w.now }, Limits: auth.Limits{Burst: 1000}})
 	w.must(t, err)
-	w.handler, err = api.New(api.Config{Auth: service, Decide: w.services, Roster: w.services, Audit: audit{w.services}, Changes: w.pulse, Feeds: feeds{w.services}, Packages: kits{w.services}, Trends: w.services,
+	w.handler, err = api.New(api.Config{Auth: service, Decide: w.services, Roster: w.services, SignIn: w.services, Audit: audit{w.services}, Changes: w.pulse, Feeds: feeds{w.services}, Packages: kits{w.services}, Trends: w.services,
 		Log: slog.New(slog.DiscardHandler)})
 	w.must(t, err)
 	return w
@@ -133,6 +133,9 @@ func table() []row {
 		{"GET", "/operators", wholeAdmin, "", "Operators", 200},
 		{"PUT", "/operators/eve", wholeAdmin, `{"name":"eve","role":"viewer"}`, "SetOperator", 200},
 		{"DELETE", "/operators/eve", wholeAdmin, "", "RemoveOperator", 200},
+		{"PUT", "/operators/eve/password", readers, `{"password":"correct horse battery"}`, "SetPassword", 200},
+		{"DELETE", "/operators/eve/password", readers, "", "RemovePassword", 200},
+		{"DELETE", "/operators/eve/sessions", readers, "", "EndAll", 200},
 		{"GET", "/access", readers, "", "Accesses", 200},
 		{"POST", "/access", readers, `{}`, "CreateAccess", 200},
 		{"DELETE", "/access/a1", readers, "", "RevokeAccess", 200},
