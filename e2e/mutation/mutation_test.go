@@ -71,6 +71,12 @@ var mutations = []mutation{
 	{"the version that is taken off", "agent/order.go", "if f.Version == it.Version && f.Status != \"rc\"", "if f.Status != \"rc\"", "./agent", "TestC1_OnlyTheDeclinedVersion"},
 	{"removals that nobody ordered", "agent/internal/guard/check.go", "&& !ordered && !reinstalled(tx, l)", "&& !ordered && !reinstalled(tx, l) && false", "./agent/internal/guard", "TestCheckDecisionTable"},
 	{"packages judged by trees of their name", "agent/internal/guard/check.go", "if !it.Format.Side() && !yield(it) {", "if !yield(it) {", "./agent/internal/guard", "TestNoPackageIsJudged"},
+	{"the verification of a passkey's person", "server/internal/signin/passkey.go", "UserVerification: protocol.VerificationRequired}", "UserVerification: protocol.VerificationPreferred}", "./server/internal/signin", "TestN18_WhatIsNotExactlyRight"},
+	{"a passkey's counter", "server/internal/signin/passkey.go", "if !key.Authenticator.CloneWarning {", "if ok = true; false {", "./server/internal/signin", "TestN18_ACounter"},
+	{"the limit on guessing", "server/internal/auth/limit.go", "over > 0 {", "over > 0 && false {", "./server/internal/signin", "TestN22_Guessing"},
+	{"the end of sessions", "server/internal/signin/session.go", "return now.Sub(s.lastSeen(one)) < idleLife && now.Before(one.Until)", "return !now.IsZero()", "./server/internal/signin", "TestN22_ASessionEnds"},
+	{"the hash of a session's cookie", "server/internal/signin/session.go", "return hex.EncodeToString(sum[:])", "return cookie + hex.EncodeToString(sum[:0])", "./server/internal/signin", "TestN43"},
+	{"the proof before privileged acts", "server/internal/signin/confirm.go", "return s.Now().Sub(one.Confirmed) < freshLife", "return s.Now().Sub(one.Confirmed) < 9*idleLife", "./server/internal/web", "TestN22_Privileged"},
 }
 
 func TestEveryGuardHasATestThatMissesIt(t *testing.T) {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"net"
 	"net/http"
 	"slices"
 	"time"
@@ -51,9 +52,18 @@ func (s *server) account(v *Visit) (accountView, error) {
 	}
 	list, err := s.SignIn.List(v.Context(), v.Session.Name)
 	view.Sessions = mapped(list, func(one signin.Session) sessionRow {
-		return sessionRow{ID: one.ID, Remote: one.Remote, Browser: one.Agent, Means: means(one.Means), Since: one.Created, Seen: one.Seen, Current: one.Key == v.session.Key}
+		return sessionRow{ID: one.ID, Remote: hostOf(one.Remote), Browser: one.Agent, Means: means(one.Means), Since: one.Created, Seen: one.Seen, Current: one.Key == v.session.Key}
 	})
 	return view, err
+}
+
+// hostOf is an address without its port, which says nothing to people.
+func hostOf(remote string) string {
+	host, _, err := net.SplitHostPort(remote)
+	if err != nil {
+		return remote
+	}
+	return host
 }
 
 // endSession signs one browser of the person out. Sessions of others cannot be named: only one's own are looked at.
