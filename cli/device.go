@@ -31,6 +31,9 @@ func (a *app) deviceList() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := a.useView(cmd, c, "devices"); err != nil {
+				return err
+			}
 			q.State, q.Only = fleet.DeviceState(state), client.DeviceOnly(only)
 			list, err := pages(cmd.Context(), page, func(ctx ctx, p client.Page) (client.List[client.DeviceRow], error) { return c.Devices(ctx, q, p) })
 			if err != nil {
@@ -43,6 +46,7 @@ func (a *app) deviceList() *cobra.Command {
 	c.Flags().StringVar(&q.Search, "search", "", "words, each found in name, id, system or group")
 	c.Flags().StringVar(&state, "state", "", "active, quarantined or retired")
 	c.Flags().StringVar(&only, "only", "", "only active devices that are connected, silent or stale (an expired package source), or need a restart")
+	addView(c)
 	addPage(c, &page, "name, group, state, last_seen, pending, planned, blocked, failed")
 	a.completeGroup(c, "group")
 	return c

@@ -34,6 +34,9 @@ func (a *app) eventList(q *client.EventQuery) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := a.useView(cmd, c, "events"); err != nil {
+				return err
+			}
 			list, err := c.Events(cmd.Context(), *q)
 			if err != nil {
 				return err
@@ -47,6 +50,7 @@ func (a *app) eventList(q *client.EventQuery) *cobra.Command {
 			})
 		},
 	}
+	addView(c)
 	c.Flags().IntVar(&q.Limit, "limit", 100, "events to show, 1 to 1000")
 	return c
 }

@@ -38,7 +38,7 @@ func addFilter(c *cobra.Command, f *filterFlags, groupHelp string) {
 	flags.StringSliceVar(&f.state, "state", nil, "some device has it in this state, for example failed or blocked")
 	flags.BoolVar(&f.security, "security", false, "only security updates (--security=false: only others)")
 	flags.BoolVar(&f.needed, "needed", false, "only what some device needs (--needed=false: only what none needs)")
-	flags.StringVar(&f.view, "view", "", "a saved view: seamless (managed applications and components of Assent)")
+	flags.StringVar(&f.view, "view", "", "a saved view, or seamless (managed applications and components of Assent); lists take both, acts only seamless")
 	flags.BoolVar(&f.gated, "gated", false, "only what waits for a newer server")
 	flags.BoolVar(&f.revoked, "revoked", false, "only what its publisher recalled")
 	flags.BoolVar(&f.installed, "installed", false, "only what some device has (--installed=false: only what none has)")

@@ -26,6 +26,7 @@ func (a *app) queue() *cobra.Command {
 		})
 		a.completeGroup(c, "group")
 		a.completeDeviceFlag(c, "device")
+		addView(c)
 		return c
 	}
 	query := func() client.QueueQuery {
@@ -46,6 +47,9 @@ func (a *app) queueList(query func() client.QueueQuery) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.connect()
 			if err != nil {
+				return err
+			}
+			if err := a.useView(cmd, c, "queue"); err != nil {
 				return err
 			}
 			list, err := pages(cmd.Context(), page, func(ctx ctx, p client.Page) (client.List[client.QueueRow], error) {
@@ -80,6 +84,9 @@ func (a *app) queueWatch(query func() client.QueueQuery) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.connect()
 			if err != nil {
+				return err
+			}
+			if err := a.useView(cmd, c, "queue"); err != nil {
 				return err
 			}
 			return a.watch(cmd.Context(), c, func(ctx context.Context) (bool, error) {

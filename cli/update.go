@@ -35,6 +35,9 @@ func (a *app) updateList() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := a.useView(cmd, c, "updates"); err != nil {
+				return err
+			}
 			list, err := pages(cmd.Context(), page, func(ctx ctx, p client.Page) (client.List[client.UpdateRow], error) {
 				return c.Updates(ctx, f.filter(), p)
 			})

@@ -221,7 +221,8 @@ func decoders() map[Kind]func(json.RawMessage) (Body, error) {
 		UpdateDeploy{}.Kind(): decode[UpdateDeploy], DeployEnd{}.Kind(): decode[DeployEnd],
 		PackageCreate{}.Kind(): decode[PackageCreate], PackageDelete{}.Kind(): decode[PackageDelete],
 		ContentVerify{}.Kind(): decode[ContentVerify],
-		PasswordSet{}.Kind():   decode[PasswordSet], PasswordRemove{}.Kind(): decode[PasswordRemove],
+		ViewShare{}.Kind():     decode[ViewShare], ViewRemove{}.Kind(): decode[ViewRemove],
+		PasswordSet{}.Kind(): decode[PasswordSet], PasswordRemove{}.Kind(): decode[PasswordRemove],
 		PasskeyAdd{}.Kind(): decode[PasskeyAdd], PasskeyRemove{}.Kind(): decode[PasskeyRemove],
 		SessionEnd{}.Kind(): decode[SessionEnd],
 	}

@@ -28,6 +28,7 @@ type State struct {
 	Deploys    map[int64]Deploy
 	Packages   map[string]Package
 	Contents   map[catalog.UpdateID]Content
+	Views      map[string]View // shared ones
 }
 
 // DecisionKey names a decision: an update has at most one in a scope.
@@ -67,6 +68,7 @@ func NewState() *State {
 		Deploys:    map[int64]Deploy{},
 		Packages:   map[string]Package{},
 		Contents:   map[catalog.UpdateID]Content{},
+		Views:      map[string]View{},
 	}
 }
 
@@ -152,6 +154,10 @@ func (s *State) applyManaged(e Entry, body Body) error {
 		return remove(s.Packages, b.ID, "installation package")
 	case ContentVerify:
 		return s.verifyContent(e, b)
+	case ViewShare:
+		return s.share(e, b.View)
+	case ViewRemove:
+		return remove(s.Views, b.ID, "shared view")
 	}
 	return s.signIn(body)
 }
@@ -162,7 +168,7 @@ func (s *State) Clone() *State {
 		Decisions: maps.Clone(s.Decisions), Exceptions: maps.Clone(s.Exceptions), Rollbacks: maps.Clone(s.Rollbacks),
 		Tokens: maps.Clone(s.Tokens), Operators: maps.Clone(s.Operators), Accesses: maps.Clone(s.Accesses),
 		Feeds: maps.Clone(s.Feeds), Agreements: maps.Clone(s.Agreements), Deploys: maps.Clone(s.Deploys), Packages: maps.Clone(s.Packages),
-		Contents: maps.Clone(s.Contents)}
+		Contents: maps.Clone(s.Contents), Views: maps.Clone(s.Views)}
 }
 
 // Tree is the group tree. The state only ever holds groups that form one.

@@ -19,6 +19,7 @@ import (
 	"assent/server/internal/roster"
 	"assent/server/internal/signin"
 	"assent/server/internal/trend"
+	"assent/server/internal/views"
 	"assent/server/internal/web"
 	"assent/wire"
 )
@@ -41,6 +42,10 @@ func (r *running) openServices(ctx context.Context) error {
 	if r.trend, err = trend.New(trend.Config{Index: r.index, Store: r.db, Figures: decisions, Log: r.Log}); err != nil {
 		return err
 	}
+	saved, err := views.New(views.Config{Index: r.index, Store: r.db, Log: r.Log})
+	if err != nil {
+		return err
+	}
 	book, err := r.newAudit()
 	if err != nil {
 		return err
@@ -56,13 +61,13 @@ func (r *running) openServices(ctx context.Context) error {
 	if r.signin, err = r.newSignIn(who); err != nil {
 		return err
 	}
-	handler, err := api.New(api.Config{Auth: who, SignIn: r.signin, Decide: decisions, Roster: people, Audit: book, Changes: r.index, Feeds: r.mirror, Packages: kits, Trends: r.trend,
+	handler, err := api.New(api.Config{Auth: who, SignIn: r.signin, Decide: decisions, Roster: people, Audit: book, Changes: r.index, Feeds: r.mirror, Packages: kits, Trends: r.trend, Views: saved,
 		Log: r.Log, Observe: watch.observe, Version: r.Version})
 	if err != nil {
 		return err
 	}
 	console, err := web.New(web.Config{SignIn: r.signin, Decide: decisions, Roster: people, Audit: book, Changes: r.index,
-		Feeds: r.mirror, Packages: kits, Trends: r.trend, Secure: r.secure(), Log: r.Log, Observe: watch.observe, Violation: violations(r.registry), Version: r.Version})
+		Feeds: r.mirror, Packages: kits, Trends: r.trend, Views: saved, Secure: r.secure(), Log: r.Log, Observe: watch.observe, Violation: violations(r.registry), Version: r.Version})
 	if err != nil {
 		return err
 	}

@@ -140,6 +140,10 @@ func makers() []func(*rapid.T) ledger.Body {
 		func(t *rapid.T) ledger.Body { return ledger.DeployEnd{Deploy: act().Draw(t, "deploy")} },
 		makePackage, makePackage,
 		signIn, signIn,
+		func(t *rapid.T) ledger.Body {
+			return ledger.ViewShare{View: ledger.View{ID: names("v").Draw(t, "id"), List: rapid.SampledFrom([]string{"updates", "queue"}).Draw(t, "list"), Name: names("n").Draw(t, "name"), Query: Text().Draw(t, "query")}}
+		},
+		func(t *rapid.T) ledger.Body { return ledger.ViewRemove{ID: names("v").Draw(t, "id")} },
 		func(t *rapid.T) ledger.Body { return ledger.PackageDelete{ID: names("p").Draw(t, "id")} },
 		func(t *rapid.T) ledger.Body {
 			r := release().Draw(t, "release")

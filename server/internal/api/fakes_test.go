@@ -94,6 +94,15 @@ func (s *services) List(_ context.Context, x0 auth.Actor, x1 client.Filter, x2 c
 func (s *services) Trend(_ context.Context, x0 auth.Actor, x1 client.TrendQuery) (client.Trend, error) {
 	return answer[client.Trend](s, "Trend", x0, x1)
 }
+func (s *services) Views(_ context.Context, x0 auth.Actor, x1 string) (client.List[client.ViewRow], error) {
+	return answer[client.List[client.ViewRow]](s, "Views", x0, x1)
+}
+func (s *services) SaveView(_ context.Context, x0 auth.Actor, x1 client.ViewRequest) (client.ViewRow, error) {
+	return answer[client.ViewRow](s, "SaveView", x0, x1)
+}
+func (s *services) DeleteView(_ context.Context, x0 auth.Actor, x1 string) (client.Act, error) {
+	return answer[client.Act](s, "DeleteView", x0, x1)
+}
 func (s *services) Get(_ context.Context, x0 auth.Actor, x1 string, x2 string) (client.UpdateDetail, error) {
 	return answer[client.UpdateDetail](s, "Get", x0, x1, x2)
 }

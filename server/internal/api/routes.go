@@ -35,6 +35,11 @@ func (s *server) routes() []Route {
 		route(Approver, http.MethodPost, "/agreements", "accept-agreements", "Accept agreements of an update", s.accept),
 		route(Approver, http.MethodPost, "/agreements/withdrawals", "withdraw-agreement", "Take the acceptance of an agreement back", s.withdraw),
 
+		// Saved views of lists.
+		route(Viewer, http.MethodGet, "/views", "list-views", "List saved views: one's own and the shared ones", s.listViews),
+		route(Viewer, http.MethodPost, "/views", "save-view", "Save a view for oneself or, as an administrator, for everybody", s.saveView),
+		route(Viewer, http.MethodDelete, "/views/{id}", "delete-view", "Delete an own view or, as an administrator, a shared one", s.deleteView),
+
 		// Devices and groups.
 		route(Viewer, http.MethodGet, "/devices", "list-devices", "List devices", s.devices),
 		route(Viewer, http.MethodGet, "/devices/{device}", "get-device", "Show a device", s.device),

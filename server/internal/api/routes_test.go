@@ -38,7 +38,7 @@ func newWorld(t *testing.T) *world {
 	}
 	service, err := auth.New(auth.Config{Book: w.book, Now: func() time.Time { return w.now }, Limits: auth.Limits{Burst: 1000}})
 	w.must(t, err)
-	w.handler, err = api.New(api.Config{Auth: service, Decide: w.services, Roster: w.services, SignIn: w.services, Audit: audit{w.services}, Changes: w.pulse, Feeds: feeds{w.services}, Packages: kits{w.services}, Trends: w.services,
+	w.handler, err = api.New(api.Config{Auth: service, Decide: w.services, Roster: w.services, SignIn: w.services, Audit: audit{w.services}, Changes: w.pulse, Feeds: feeds{w.services}, Packages: kits{w.services}, Trends: w.services, Views: w.services,
 		Log: slog.New(slog.DiscardHandler)})
 	w.must(t, err)
 	return w
@@ -103,6 +103,9 @@ func table() []row {
 		{"POST", "/sign-out", readers, "", "RevokeAccess", 200},
 		{"GET", "/status", readers, "", "Status", 200},
 		{"GET", "/trend?group=Web&days=7", readers, "", "Trend", 200},
+		{"GET", "/views?list=queue", readers, "", "Views", 200},
+		{"POST", "/views", readers, `{"name":"n","list":"queue","query":"state=failed"}`, "SaveView", 200},
+		{"DELETE", "/views/v1", readers, "", "DeleteView", 200},
 		{"GET", "/changes", readers, "", "", 200},
 		{"GET", "/queue", readers, "", "Queue", 200},
 		{"GET", "/events", readers, "", "Events", 200},

@@ -53,6 +53,13 @@ type Trends interface {
 	Trend(ctx context.Context, who auth.Actor, q client.TrendQuery) (client.Trend, error)
 }
 
+// Views are saved views of lists.
+type Views interface {
+	Views(ctx context.Context, who auth.Actor, list string) (client.List[client.ViewRow], error)
+	SaveView(ctx context.Context, who auth.Actor, r client.ViewRequest) (client.ViewRow, error)
+	DeleteView(ctx context.Context, who auth.Actor, id string) (client.Act, error)
+}
+
 // Roster is everything about devices, groups and people.
 type Roster interface {
 	Devices

@@ -117,6 +117,10 @@ func aboutPeople(body ledger.Body, n Names) string {
 		return fmt.Sprintf("made the %s token %s for %q until %s", kind, b.Access.ID, b.Access.Operator, day(b.Access.Expires))
 	case ledger.AccessRevoke:
 		return fmt.Sprintf("ended the access token %s", b.ID)
+	case ledger.ViewShare:
+		return fmt.Sprintf("shared the view %q of %s: %q", b.View.Name, b.View.List, b.View.Query)
+	case ledger.ViewRemove:
+		return fmt.Sprintf("removed the shared view %s", b.ID)
 	case ledger.PasswordSet:
 		return fmt.Sprintf("set the password of %q", b.Operator)
 	case ledger.PasswordRemove:

@@ -150,6 +150,8 @@ func successor(s *ledger.State, e ledger.Entry) (*ledger.State, error) {
 		after.Deploys = maps.Clone(s.Deploys)
 	case ledger.PackageCreate, ledger.PackageDelete:
 		after.Packages = maps.Clone(s.Packages)
+	case ledger.ViewShare, ledger.ViewRemove:
+		after.Views = maps.Clone(s.Views)
 	case ledger.ContentVerify:
 		after.Contents = maps.Clone(s.Contents)
 	case ledger.ExceptionAdd, ledger.ExceptionRemove:

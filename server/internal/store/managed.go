@@ -59,6 +59,10 @@ func (t tx) putManaged(ctx context.Context, seq int64, act ledger.Body, after *l
 		return packages().write(ctx, t, after, b.Package.ID)
 	case ledger.PackageDelete:
 		return packages().write(ctx, t, after, b.ID)
+	case ledger.ViewShare:
+		return sharedViews().write(ctx, t, after, b.View.ID)
+	case ledger.ViewRemove:
+		return sharedViews().write(ctx, t, after, b.ID)
 	case ledger.ContentVerify:
 		return contents().write(ctx, t, after, b.Update)
 	case ledger.PasswordSet, ledger.PasswordRemove, ledger.PasskeyAdd, ledger.PasskeyRemove, ledger.SessionEnd:

@@ -46,7 +46,7 @@ func (s *server) deviceTable(v *Visit, p client.Page) (Table, error) {
 	if err != nil {
 		return Table{}, err
 	}
-	t := Table{ID: "devices", One: "device", Many: "devices", Total: list.Total, Next: list.Next, Search: "name, id, system or group", Sort: "name", Export: true,
+	t := Table{ID: "devices", Saved: "devices", One: "device", Many: "devices", Total: list.Total, Next: list.Next, Search: "name, id, system or group", Sort: "name", Export: true,
 		Filters: []Filter{{Key: "state", Label: "State", Options: options(fleet.Active, fleet.Quarantined, fleet.Retired)}, {Key: "only", Label: "Only those that", Options: deviceOnlies()}},
 		Columns: []Column{{Key: "name", Label: "Device", Sorts: true}, {Key: "state", Label: "State", Sorts: true},
 			{Key: "group", Label: "Group", Sorts: true, Wide: true}, {Key: "os", Label: "System", Sorts: true, Wide: true},

@@ -57,7 +57,7 @@ func (s *server) eventTable(v *Visit, p client.Page) (Table, error) {
 	if err != nil {
 		return Table{}, err
 	}
-	t := Table{ID: "events", One: "event", Many: "events", Total: list.Total, Export: true,
+	t := Table{ID: "events", Saved: "events", One: "event", Many: "events", Total: list.Total, Export: true,
 		Filters: []Filter{{Key: "event", Label: "Event", Options: eventOptions(list.Items, query.Event)}},
 		Columns: []Column{{Key: "at", Label: "When"}, {Key: "device", Label: "Device"}, {Key: "event", Label: "What"}, {Key: "detail", Label: "Detail"}, {Key: "update", Label: "Update", Wide: true}},
 		Empty:   Empty{Text: "No device has reported anything unusual."}}

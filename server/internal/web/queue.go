@@ -100,7 +100,7 @@ func (s *server) queueTable(v *Visit, p client.Page) (Table, error) {
 	if err != nil {
 		return Table{}, err
 	}
-	t := Table{ID: "queue", One: "install or rollback", Many: "installs and rollbacks", Total: list.Total, Next: list.Next, Sort: "device", Export: true,
+	t := Table{ID: "queue", Saved: "queue", One: "install or rollback", Many: "installs and rollbacks", Total: list.Total, Next: list.Next, Sort: "device", Export: true,
 		Filters: []Filter{{Key: "state", Label: "State", Many: true, Options: options(installation.States()...)}, {Key: "overdue", Label: "Overdue", Options: []Option{{"true", "longer than it may"}, {"false", "in time"}}}},
 		Columns: []Column{{Key: "device", Label: "Device", Sorts: true}, {Key: "name", Label: "Update", Sorts: true}, {Key: "from", Label: "From", Wide: true}, {Key: "state", Label: "State", Sorts: true},
 			{Key: "verdict", Label: "Verdict", Sorts: true, Wide: true}, {Key: "download", Label: "Download", Sorts: true, Number: true, Wide: true}, {Key: "since", Label: "Since", Wide: true},

@@ -28,8 +28,9 @@ type Table struct {
 	Filters []Filter
 	Sort    string // how it is sorted when the address does not say
 	Select  *Selection
-	Export  bool  // the route table has the page's .csv and .json (see exports)
-	Empty   Empty // what to say when there is nothing at all
+	Saved   string // the name under which its views are saved, of client.ViewLists; empty: it has none
+	Export  bool   // the route table has the page's .csv and .json (see exports)
+	Empty   Empty  // what to say when there is nothing at all
 
 	path  string
 	query url.Values
@@ -343,6 +344,21 @@ func (t Table) ExportHref(kind string) string {
 	all := t
 	all.path = strings.TrimSuffix(t.path, "/") + "." + kind
 	return all.link(func(q url.Values) { q.Del("limit") })
+}
+
+// ViewsHref is the menu of the list's saved views; empty if it has none.
+func (t Table) ViewsHref() string {
+	if t.Saved == "" {
+		return ""
+	}
+	q := t.query
+	if t.path == "/updates/seamless" {
+		q = url.Values{"view": {client.Seamless}}
+		for key, values := range t.query {
+			q[key] = values
+		}
+	}
+	return "/views?" + url.Values{"list": {t.Saved}, "query": {q.Encode()}}.Encode()
 }
 
 // exports are the two lines of the route table that give a list as data: PATTERN.csv and PATTERN.json. list

@@ -56,7 +56,7 @@ func (s *server) updateTable(view string) func(*Visit, client.Page) (Table, erro
 		if err != nil {
 			return Table{}, err
 		}
-		t := Table{ID: "updates", One: "update", Many: "updates", Total: list.Total, Next: list.Next, Search: "name, version, summary or package", Sort: "name", Export: true,
+		t := Table{ID: "updates", Saved: "updates", One: "update", Many: "updates", Total: list.Total, Next: list.Next, Search: "name, version, summary or package", Sort: "name", Export: true,
 			Columns: updateColumns(), Filters: updateFilters(v, list.Items), Empty: Empty{Text: "No device has reported an update yet. Updates appear when devices check in, or when a feed publishes."}}
 		if view == client.Seamless {
 			t.Empty = Empty{Text: "No feed has published anything yet. What feeds publish, and components of Assent, stand here."}

@@ -47,6 +47,7 @@ func Run(t *testing.T, fresh func(testing.TB) store.Config) {
 		{"EndedSessionsAreForgotten", sweptSessions},
 		{"AChallengeIsTakenOnce", ceremonies},
 		{"ThereIsOneTrendSampleForAGroupAndDay", samples},
+		{"ViewsBelongToOneOperatorAndGoWithThem", personalViews},
 		{"EverythingIsThereAfterReopening", reopen},
 		{"TwoServersMayStartOnAnEmptyDatabase", startTogether},
 		{"ANewerSchemaIsRefused", newerSchema},

@@ -1,11 +1,14 @@
 package storetest
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"assent/client"
 	"assent/fleet"
+	"assent/ledger"
 	"assent/server/internal/store"
 )
 
@@ -38,4 +41,42 @@ func samples(t *testing.T, fresh func(testing.TB) store.Config) {
 	must(t, err)
 	same(t, "how many were forgotten", n, int64(1))
 	same(t, "what is left", read(db, "a", "2026-01-01"), []store.Sample{sample("a", "2026-11-23", 3), sample("a", "2026-11-25", 4)})
+}
+
+func personalViews(t *testing.T, fresh func(testing.TB) store.Config) {
+	cfg := fresh(t)
+	db := open(t, cfg)
+	s := begin(t, db)
+	odd := "o\x00\ufffd" // as the ledger keeps it
+	for _, name := range []string{"ada", "eve", odd} {
+		must(t, act(t.Context(), db, s, "admin", ledger.OperatorSet{Operator: ledger.Operator{Name: name, Role: ledger.Administrator, Scope: fleet.Root}}))
+	}
+	view := func(id, query string) ledger.View {
+		return ledger.View{ID: id, List: "queue", Name: id, Query: query, At: at(0)}
+	}
+	of := func(db *store.DB, name string) []ledger.View {
+		t.Helper()
+		got, err := db.Views(t.Context(), name)
+		must(t, err)
+		slices.SortFunc(got, func(a, b ledger.View) int { return strings.Compare(a.ID, b.ID) })
+		return got
+	}
+	for _, name := range []string{"ada", "eve", odd} {
+		must(t, db.SaveView(t.Context(), name, view("v1", "a="+strings.Repeat("x", 5000))))
+		must(t, db.SaveView(t.Context(), name, view("v2", "b")))
+		must(t, db.SaveView(t.Context(), name, view("v1", "c")))
+	}
+	if err := db.SaveView(t.Context(), "nobody", view("v1", "")); err == nil {
+		t.Fatal("somebody who is no operator has a view")
+	}
+	for name, found := range map[string]bool{"eve": true, "nobody": false} {
+		got, err := db.DeleteView(t.Context(), name, "v1")
+		must(t, err)
+		same(t, "found", got, found)
+	}
+	must(t, act(t.Context(), db, s, "admin", ledger.OperatorRemove{Name: "ada"}))
+	again := open(t, cfg)
+	same(t, "of who was removed", of(again, "ada"), []ledger.View(nil))
+	same(t, "of who deleted one", of(again, "eve"), []ledger.View{view("v2", "b")})
+	same(t, "of an odd name", of(again, odd), []ledger.View{view("v1", "c"), view("v2", "b")})
 }

@@ -58,6 +58,27 @@
     update();
   });
 
+  // A search as you type changes the address and the rows, not what stands above them: exports, views and filters follow.
+  const search = () => new URLSearchParams(location.search).get("search") ?? "";
+  document.addEventListener("htmx:pushedIntoHistory", () => {
+    all(".table-tools a[download]").forEach((a) => { a.href = new URL(a.href).pathname + location.search; });
+    all(".table-tools .pop form[method=get]").forEach((form) => {
+      form.querySelector("input[type=hidden][name=search]")?.remove();
+      if (!search()) return;
+      const kept = document.createElement("input");
+      Object.assign(kept, { type: "hidden", name: "search", value: search() });
+      form.append(kept);
+    });
+  });
+  document.addEventListener("submit", (e) => {
+    const query = e.target.matches(".table-tools form[action='/views']") && e.target.elements.query;
+    if (!query) return;
+    const saved = new URLSearchParams(query.value);
+    if (search()) saved.set("search", search());
+    else saved.delete("search");
+    query.value = saved.toString();
+  }, true);
+
   // Charts: the library is fetched only by pages that have one. data-chart is an ECharts option as JSON.
   let library;
   const charts = (within) => {
