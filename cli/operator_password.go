@@ -46,6 +46,13 @@ characters and does not contain the name. All browsers in which the operator is 
 	return c
 }
 
+func (a *app) operatorSignOut() *cobra.Command {
+	c := a.revocation("sign-out NAME", "Sign an operator out of the web console everywhere", (*client.Client).SignOutOperator)
+	c.Long = "Sign an operator out of the web console in every browser. What access tokens of theirs may do stays as it is."
+	c.Example = "  assent operator sign-out ada"
+	return c
+}
+
 // newPassword asks for a password; who is asked is asked twice.
 func (a *app) newPassword(name string) ([]byte, error) {
 	first, err := a.ask("New password of " + clean(name) + ": ")

@@ -120,8 +120,7 @@ func (a *app) revocation(use, short string, end func(*client.Client, ctx, string
 
 func (a *app) operator() *cobra.Command {
 	c := sub("operator", "See and change who may use the server", a.operatorList(), a.operatorSet(),
-		a.revocation("remove NAME", "Remove an operator with all access", (*client.Client).RemoveOperator), a.operatorPassword(),
-		a.revocation("sign-out NAME", "Sign an operator out of the web console everywhere", (*client.Client).SignOutOperator))
+		a.revocation("remove NAME", "Remove an operator with all access", (*client.Client).RemoveOperator), a.operatorPassword(), a.operatorSignOut())
 	c.Aliases = []string{"operators"}
 	return c
 }

@@ -143,7 +143,9 @@ func (r *running) greet(text string) {
 }
 
 // signInLink is the page of the console that uses a sign-in. Browsers send what stands behind the # to nobody.
-func (r *running) signInLink(text string) string { return strings.TrimSuffix(r.publicURL(r.Listen), "/") + "/sign-in#" + text }
+func (r *running) signInLink(text string) string {
+	return strings.TrimSuffix(r.publicURL(r.Listen), "/") + "/sign-in#" + text
+}
 
 // login is the command line that uses a sign-in.
 func (r *running) login(text string) string {

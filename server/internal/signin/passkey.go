@@ -224,8 +224,9 @@ var errCopied = errors.New("the passkey's signature counter went back: there may
 // use notes the use of a passkey whose answer is right. One whose signature counter did not go up may have been copied:
 // the server removes it and signs its operator out, as an act, because either of the two may be the thief's.
 func (s *Service) use(ctx context.Context, k store.Passkey, key *webauthn.Credential, remote string) error {
-	ok, err := false, error(nil)
+	ok := false
 	if !key.Authenticator.CloneWarning {
+		var err error
 		if ok, err = s.Vault.UsePasskey(ctx, k.ID, key.Authenticator.SignCount, s.Now()); err != nil {
 			return err
 		}
@@ -236,7 +237,7 @@ func (s *Service) use(ctx context.Context, k store.Passkey, key *webauthn.Creden
 	s.Observe(ByPasskey, Copied)
 	s.Log.Error("a passkey may have been copied: its signature counter went back; it is removed", "operator", k.Operator, "passkey", k.ID, "remote", remote)
 	server := auth.Actor{Name: "server", Role: ledger.Administrator, Scope: fleet.Root}
-	_, err = s.act(ctx, server, k.Operator, ledger.PasskeyRemove{Operator: k.Operator, ID: k.ID, Reason: "its signature counter went back, so there may be a copy of it"},
+	_, err := s.act(ctx, server, k.Operator, ledger.PasskeyRemove{Operator: k.Operator, ID: k.ID, Reason: "its signature counter went back, so there may be a copy of it"},
 		store.DropPasskey(k.Operator, k.ID), store.DropSessions(k.Operator, ""))
 	return errors.Join(errCopied, err)
 }
