@@ -108,7 +108,7 @@ func ordersOf(h *held) []order {
 	}
 	for _, in := range h.plan.Install {
 		out = append(out, order{key: h.body.Plan, closure: in.Closure, after: in.After, exclusive: in.Exclusive || slices.ContainsFunc(in.Items, own),
-			Part: journal.Part{Update: in.Update, Release: in.Release, Items: in.Items, Extras: in.Extras, Probe: in.Probe}})
+			Part: journal.Part{Update: in.Update, Release: in.Release, Items: in.Items, Extras: in.Extras, Probe: in.Probe, Probes: in.Probes}})
 	}
 	return out
 }

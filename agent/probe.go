@@ -28,7 +28,7 @@ var errNoProbes = errors.New("this agent cannot run health probes")
 // is for being stopped meanwhile; then nothing is known.
 func (a *Agent) probe(ctx context.Context, parts []journal.Part) (map[catalog.UpdateID]error, error) {
 	said := map[catalog.UpdateID]error{}
-	parts = slices.DeleteFunc(slices.Clone(parts), func(p journal.Part) bool { return p.Probe == nil })
+	parts = slices.DeleteFunc(slices.Clone(parts), func(p journal.Part) bool { return !probed(p) })
 	if len(parts) == 0 {
 		return said, nil
 	}
@@ -52,17 +52,34 @@ func (a *Agent) probe(ctx context.Context, parts []journal.Part) (map[catalog.Up
 	return said, nil
 }
 
+// probed reports whether a part has health checks.
+func probed(p journal.Part) bool { return p.Probe != nil || len(p.Probes) > 0 }
+
+// probeOne runs the checks of a part one after the other, up to the first that does not pass.
 func (a *Agent) probeOne(ctx context.Context, p journal.Part) error {
 	if a.opt.Probe == nil {
 		return errNoProbes
 	}
+	all := p.Probes
+	if p.Probe != nil {
+		all = append([]catalog.Probe{*p.Probe}, all...)
+	}
+	for _, check := range all {
+		if err := a.runProbe(ctx, p, check); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Agent) runProbe(ctx context.Context, p journal.Part, check catalog.Probe) error {
 	limit := probeDefault
-	if s := p.Probe.Timeout; s > 0 {
+	if s := check.Timeout; s > 0 {
 		limit = min(time.Duration(min(s, 3600))*time.Second, probeLimit)
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit+time.Second)
 	defer cancel()
-	err := a.opt.Probe(ctx, p.Release, p.Items[0].Format, *p.Probe)
+	err := a.opt.Probe(ctx, p.Release, p.Items[0].Format, check)
 	if err == nil {
 		return nil
 	}

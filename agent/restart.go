@@ -70,6 +70,7 @@ type restarts struct {
 	heldUp    string    // what inhibited the last restart
 	heldUntil time.Time // and until when it is left alone
 	told      []byte    // what was left last for the command line
+	heard     time.Time // when the last order that was taken was given
 
 	looked  time.Time // the processes were looked at last
 	found   restart.Found

@@ -218,6 +218,7 @@ func (a *Agent) heard() error {
 	if err != nil || !ok {
 		return err
 	}
+	a.restarts.heard = o.At
 	t := a.thought()
 	now, next := t.moment.Now, t.state
 	age := now.Sub(o.At)

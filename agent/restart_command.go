@@ -84,6 +84,8 @@ type RestartStatus struct {
 	Deferred int                  `json:"deferred,omitempty"`
 	// Fixed says why it cannot be put off; empty: it can.
 	Fixed string `json:"fixed,omitempty"`
+	// Heard is when the last order was given that the agent took, whether it followed it or not.
+	Heard time.Time `json:"heard,omitzero"`
 	// Last is how the last restart that Assent began ended.
 	Last *journal.RestartStep `json:"last,omitempty"`
 }
@@ -91,7 +93,7 @@ type RestartStatus struct {
 // tellRestart leaves what the agent thinks for the command line. Losing it harms nothing.
 func (a *Agent) tellRestart(t thought, step restart.Step) {
 	s := RestartStatus{Policy: cmp.Or(t.policy.When, wire.RestartNever), Due: t.moment.Due || t.moment.After && t.policy.When == wire.RestartAlways, Reasons: orEmpty(t.reasons),
-		Do: step.Do, Next: step.At, Code: step.Code, Text: step.Text, Open: t.moment.Window.Open, Opens: t.moment.Window.Next, Deferred: t.state.Deferred,
+		Do: step.Do, Next: step.At, Code: step.Code, Text: step.Text, Open: t.moment.Window.Open, Opens: t.moment.Window.Next, Deferred: t.state.Deferred, Heard: a.restarts.heard,
 		Fixed: t.policy.Deferrable(t.state, t.moment.Now), Last: t.state.Step}
 	b, err := json.Marshal(s)
 	if err != nil || bytes.Equal(b, a.restarts.told) {
@@ -205,11 +207,12 @@ func (p *program) order(ctx context.Context, dir *statedir.Dir, refusal error, a
 	if err != nil {
 		return err
 	}
-	if err := sendOrder(dir, restartOrder{Act: act, At: time.Now(), By: caller()}); err != nil {
+	at := time.Now()
+	if err := sendOrder(dir, restartOrder{Act: act, At: at, By: caller()}); err != nil {
 		return err
 	}
-	for limit := time.Now().Add(orderWait); sleep(ctx, 50*time.Millisecond); {
-		if _, err := dir.Root().Stat(orderFile); errors.Is(err, fs.ErrNotExist) {
+	for limit := at.Add(orderWait); sleep(ctx, 50*time.Millisecond); {
+		if s, err := readRestart(dir); err == nil && !s.Heard.Before(at.Round(0)) {
 			return p.orderTaken(dir, before.Restart, act)
 		}
 		if time.Now().After(limit) {

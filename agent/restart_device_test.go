@@ -158,8 +158,12 @@ func TestT5_OnARealDeviceServicesAndTheDeviceAreRestartedAndItIsProven(t *testin
 	first := r.boot()
 
 	// A service that runs the program from before an update: seen first, and restarted when the plan says so.
+	daemon.Probes = []catalog.Probe{{Type: catalog.ProbeUnit, Unit: "acmed.service", Timeout: 5}, {Type: catalog.ProbeFile, Path: "/usr/lib/acme/acmed", SHA256: r.sum("/usr/lib/acme/acmed", "2.0"), Timeout: 5}}
 	r.s.set(wire.Plan{Install: []wire.PlanInstall{daemon}})
 	r.s.wait(t, "acmed is installed", r.s.at(daemon, installation.Installed))
+	if p := r.s.last(daemon).Proof; p.Probe != passed {
+		t.Errorf("proof %+v", p)
+	}
 	r.until("the server knows that acmed is stale", time.Minute, func() bool {
 		for _, why := range r.factsNow().Stale {
 			if why.Kind == wire.StaleService && why.Name == "acmed.service" && strings.Contains(why.Detail, "/usr/lib/acme/acmed") {
@@ -176,6 +180,7 @@ func TestT5_OnARealDeviceServicesAndTheDeviceAreRestartedAndItIsProven(t *testin
 	if got := r.program("acmed"); got != "/usr/lib/acme/acmed" {
 		t.Errorf("acmed runs %s after its restart", got)
 	}
+	r.probes()
 
 	// The device restarts in its window, for what succeeded, though another update failed.
 	opens := time.Now().UTC().Add(75 * time.Second).Truncate(time.Minute)
@@ -238,6 +243,26 @@ func TestT5_OnARealDeviceServicesAndTheDeviceAreRestartedAndItIsProven(t *testin
 	time.Sleep(3 * time.Second)
 	if r.boot() != third || len(r.s.illegal) > 0 {
 		t.Errorf("it restarted once more, or %v", r.s.illegal)
+	}
+}
+
+// sum is the digest that a program of acmed's will have in another version than the one that is installed.
+func (r *realDevice) sum(name, version string) string {
+	r.t.Helper()
+	b, err := r.d.ReadFile(name)
+	must(r.t, err)
+	return wire.Digest([]byte(strings.TrimSuffix(string(b), "1.0") + version))
+}
+
+// probes asks the device's own probes of what is true of it, and of what is not.
+func (r *realDevice) probes() {
+	r.t.Helper()
+	p := r.offers()["acme-data 1.1"]
+	p.Probes = []catalog.Probe{{Type: catalog.ProbeProcess, Path: "/usr/lib/acme/acmed", Timeout: 5}, {Type: catalog.ProbeUnit, Unit: "basic.target", Timeout: 5}, {Type: catalog.ProbeUnit, Unit: "rescue.service", Timeout: 1}}
+	r.s.set(wire.Plan{Install: []wire.PlanInstall{p}})
+	r.s.wait(r.t, "acme-data waits for a unit that does not run", r.s.at(p, installation.Failed))
+	if got := r.s.last(p); got.Cause != installation.ProbeFailed || !strings.Contains(got.Detail, "rescue.service is inactive") {
+		r.t.Errorf("%+v", got)
 	}
 }
 

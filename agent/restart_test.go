@@ -15,6 +15,7 @@ import (
 	"assent/agent/internal/journal"
 	"assent/agent/internal/restart"
 	"assent/agent/internal/statedir"
+	"assent/catalog"
 	"assent/installation"
 	"assent/window"
 	"assent/wire"
@@ -444,6 +445,38 @@ func TestT5_WithoutTheServerThePlanIsFollowedUntilItExpires(t *testing.T) {
 		s, err := readRestart(b.opt.Dir)
 		if n := len(r.times()); n != 0 || err != nil || s.Code != restart.CodeHeld {
 			t.Errorf("%d restarts by a plan that had expired; %+v, %v", n, s, err)
+		}
+	})
+}
+
+func TestV3_EachProbeOfATaskHasToPassBesideThePublishers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := file("app", "2")
+		b := newBench(t, []simFile{app}, "app")
+		var mu sync.Mutex
+		sick := 443
+		b.opt.Probe = func(_ context.Context, _ catalog.Release, _ catalog.Format, p catalog.Probe) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if p.Port == sick {
+				return fmt.Errorf("nothing answers on port %d", p.Port)
+			}
+			return nil
+		}
+		in := app.install()
+		in.Probe, in.Probes = &catalog.Probe{Type: catalog.ProbeTCP, Port: 80}, []catalog.Probe{{Type: catalog.ProbeTCP, Port: 22}, {Type: catalog.ProbeTCP, Port: 443}}
+		b.s.set(wire.Plan{Install: []wire.PlanInstall{in}})
+		b.start(t)
+		b.pass(time.Minute)
+		if got := b.s.last(in); got.Cause != installation.ProbeFailed || !strings.Contains(got.Detail, "port 443") {
+			t.Fatalf("%+v", got)
+		}
+		mu.Lock()
+		sick = 0
+		mu.Unlock()
+		b.pass(11 * time.Minute)
+		if got := b.s.last(in); got.State != installation.Installed || got.Proof.Probe != passed {
+			t.Errorf("%+v", got)
 		}
 	})
 }

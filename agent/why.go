@@ -136,8 +136,11 @@ func ordered(p wire.Plan, id catalog.UpdateID) string {
 		}
 	}
 	for _, in := range p.Install {
-		if in.Update == id && in.Probe != nil {
+		if in.Update == id && in.Probe != nil && len(in.Probes) == 0 {
 			return fmt.Sprintf("it is installed, and counts as such once its health probe (%s) passes", in.Probe.Type)
+		}
+		if in.Update == id && len(in.Probes) > 0 {
+			return "it is installed, and counts as such once all of its health probes pass"
 		}
 	}
 	return ""

@@ -203,7 +203,7 @@ func (a *Agent) verify(ctx context.Context, items []catalog.Item) (presence, pkg
 // already reports orders that are met without a transaction of this pass.
 func (a *Agent) already(ctx context.Context, h *held, found []order, there presence, health pkgmgr.Health) error {
 	found = slices.DeleteFunc(found, func(o order) bool {
-		return (o.Probe != nil || a.journal.Entry(o.Update).Cause == installation.RestartFailed) && a.waits(o)
+		return (probed(o.Part) || a.journal.Entry(o.Update).Cause == installation.RestartFailed) && a.waits(o)
 	})
 	var parts []journal.Part
 	for _, o := range found {

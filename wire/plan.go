@@ -47,7 +47,8 @@ type PlanFeed struct {
 type PlanRemove struct {
 	Act    int64            `json:"act"` // ledger sequence of the decline
 	Update catalog.UpdateID `json:"update"`
-	Items  []catalog.Item   `json:"items"` // what is installed of it
+	Items  []catalog.Item   `json:"items"`           // what is installed of it
+	Cause  string           `json:"cause,omitempty"` // as PlanRollback.Cause
 }
 
 // PlanInstall orders one approved update onto the device, as exactly these files.
@@ -65,6 +66,9 @@ type PlanInstall struct {
 	Exclusive bool `json:"exclusive,omitempty"`
 	// Probe is the publisher's health check: without it passing, the install did not succeed (V3).
 	Probe *catalog.Probe `json:"probe,omitempty"`
+	// Probes are further health checks that all have to pass likewise: those of the task. Agents before capability 3 do not
+	// know them.
+	Probes []catalog.Probe `json:"probes,omitempty"`
 }
 
 // PlanRollback puts back what was there before an update: by an explicit act (C3), or because an application of a feed was

@@ -1,8 +1,8 @@
 // Package facts reads what a device is: its name, operating system, kernel, time zone and the two ids
 // that tell machines and boots apart.
 //
-// It reads files below a root directory and never runs a program. Whatever it cannot read is empty;
-// every string is capped and free of control characters. What concerns packages comes from pkgmgr.
+// It reads files below a root directory and never runs a program. Whatever it cannot read is empty, and so is a time zone that
+// it cannot name; every string is capped and free of control characters. What concerns packages comes from pkgmgr.
 package facts
 
 import (
@@ -131,19 +131,6 @@ func parseRelease(text string) map[string]string {
 		out[key] = Clean(strings.NewReplacer(`\"`, `"`, `\$`, `$`, "\\`", "`", `\\`, `\`).Replace(value))
 	}
 	return out
-}
-
-// timeZone is the IANA name that /etc/localtime points to, "UTC" when it says nothing.
-func timeZone(root string) string {
-	if target, err := os.Readlink(filepath.Join(root, "etc/localtime")); err == nil {
-		if _, name, ok := strings.Cut(target, "zoneinfo/"); ok {
-			return Clean(name)
-		}
-	}
-	if name := first(root, "etc/timezone"); name != "" {
-		return name
-	}
-	return "UTC"
 }
 
 // debian maps Go's names of architectures to dpkg's.

@@ -55,6 +55,10 @@ type Try struct {
 	Next  time.Time `json:"next,omitzero"`  // not before then
 	Act   int64     `json:"act,omitempty"`  // the act of the rollback or removal that was carried out
 	Boot  string    `json:"boot,omitempty"` // the boot in which it was installed, while a restart is due
+	// Ready is set once its files were fetched and it waits for its window.
+	Ready bool      `json:"ready,omitempty"`
+	Opens time.Time `json:"opens,omitzero"`  // when that opens, as far as is known
+	Short bool      `json:"short,omitempty"` // the window that was open was too short for it: nothing before Opens is tried
 }
 
 // Flight is the one transaction that may be in the air.
@@ -75,9 +79,14 @@ type Part struct {
 	Update  catalog.UpdateID `json:"update"`
 	Release catalog.Release  `json:"release,omitzero"` // of an install
 	Act     int64            `json:"act,omitempty"`    // of a rollback or removal
-	Items   []catalog.Item   `json:"items"`
-	Extras  []catalog.Item   `json:"extras,omitempty"`
-	Probe   *catalog.Probe   `json:"probe,omitempty"` // has to pass before it counts as installed
+	// Cause is why it is taken back, where no person ordered that; reports of it carry it on.
+	Cause  installation.Cause `json:"cause,omitempty"`
+	Items  []catalog.Item     `json:"items"`
+	Extras []catalog.Item     `json:"extras,omitempty"`
+	Probe  *catalog.Probe     `json:"probe,omitempty"`  // has to pass before it counts as installed
+	Probes []catalog.Probe    `json:"probes,omitempty"` // and each of these
+	// Retries is how often and when it is tried again; the zero value leaves it to the agent.
+	Retries wire.PlanRetries `json:"retries,omitzero"`
 }
 
 // State is everything the journal holds.
@@ -86,6 +95,7 @@ type State struct {
 	Flight  *Flight                    `json:"flight,omitempty"`
 	Outbox  []wire.Report              `json:"outbox,omitempty"` // in the order they happened
 	Restart *Restart                   `json:"restart,omitempty"`
+	Runs    *Runs                      `json:"runs,omitempty"`
 }
 
 // Record is one durable change. All its parts become true together.
@@ -97,6 +107,7 @@ type Record struct {
 	Applied []string                 `json:"applied,omitempty"` // reports that the server made durable
 	Forget  []catalog.UpdateID       `json:"forget,omitempty"`  // updates that need no memory any more
 	Restart *Restart                 `json:"restart,omitempty"` // replaces what is remembered of restarts
+	Runs    *Runs                    `json:"runs,omitempty"`    // replaces what is remembered of windows
 	Whole   *State                   `json:"whole,omitempty"`   // replaces everything: the compacted journal
 }
 
@@ -321,6 +332,9 @@ func apply(s State, rec Record) State {
 	}
 	if rec.Restart != nil {
 		s.Restart = rec.Restart
+	}
+	if rec.Runs != nil {
+		s.Runs = rec.Runs
 	}
 	s.Outbox = trim(s.Outbox, rec.Applied)
 	return s

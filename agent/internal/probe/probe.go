@@ -2,9 +2,10 @@
 // content, a unit is active, its program runs, it answers on the loopback address. There is no free-form command among them.
 //
 // It guarantees: a probe changes nothing and ends at its time at the latest; it reaches no other machine, follows no
-// redirect and uses no proxy; a file is only looked for below the application's tree (os.Root); what this build does not know
-// does not pass. A nil result means that the probe passed at one moment before its time was up; every other result is an
-// *Error with one sentence for people.
+// redirect and uses no proxy; a file is looked for below the application's tree only (os.Root), or, where a task names it by an
+// absolute path, on the device, and nothing but whether its digest fits is told of it; what this build does not know does not
+// pass. A nil result means that the probe passed at one moment before its time was up; every other result is an *Error with one
+// sentence for people.
 package probe
 
 import (
@@ -87,6 +88,7 @@ func Run(ctx context.Context, p catalog.Probe, tree string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	var before *Error // what an attempt found that had its time
 	for pause := firstPause; ; pause = min(2*pause, maxPause) {
 		once, done := context.WithTimeout(ctx, attemptTime)
 		final, err := ask(once, p, tree)
@@ -97,9 +99,12 @@ func Run(ctx context.Context, p catalog.Probe, tree string) error {
 		if final {
 			return err
 		}
+		if ctx.Err() == nil || before == nil {
+			before = err
+		}
 		select {
 		case <-ctx.Done():
-			return err
+			return before
 		case <-time.After(pause):
 		}
 	}
@@ -112,7 +117,7 @@ func check(p catalog.Probe) error {
 	ok := true
 	switch p.Type {
 	case catalog.ProbeFile:
-		ok = filepath.IsLocal(p.Path) && len(p.SHA256) == 2*sha256.Size
+		ok = (filepath.IsLocal(p.Path) || filepath.IsAbs(p.Path) && filepath.Clean(p.Path) == p.Path) && len(p.SHA256) == 2*sha256.Size
 	case catalog.ProbeUnit:
 		ok = unitName.MatchString(p.Unit)
 	case catalog.ProbeProcess:
@@ -129,29 +134,49 @@ func check(p catalog.Probe) error {
 }
 
 // file compares a file's digest. A file does not change by waiting.
-func file(_ context.Context, p catalog.Probe, tree string) (bool, *Error) {
+func file(ctx context.Context, p catalog.Probe, tree string) (bool, *Error) {
+	name := p.Path
+	if filepath.IsAbs(name) {
+		tree, name = "/", strings.TrimPrefix(name, "/")
+	}
 	root, err := os.OpenRoot(tree)
 	if err != nil {
 		return true, fail(p, err, "The application's tree cannot be opened: %v.", err)
 	}
 	defer root.Close()
-	info, err := root.Stat(p.Path)
+	info, err := root.Stat(name)
 	if err != nil || !info.Mode().IsRegular() {
 		return true, fail(p, err, "The file %s of the application is not there.", p.Path)
 	}
-	f, err := root.Open(p.Path)
+	f, err := root.Open(name)
 	if err != nil {
 		return true, fail(p, err, "The file %s of the application cannot be read: %v.", p.Path, err)
 	}
 	defer f.Close()
 	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
+	if _, err := io.Copy(h, &reader{ctx, f}); err != nil {
 		return true, fail(p, err, "The file %s of the application cannot be read: %v.", p.Path, err)
 	}
-	if sum := hex.EncodeToString(h.Sum(nil)); sum != p.SHA256 {
+	if sum := hex.EncodeToString(h.Sum(nil)); sum != p.SHA256 && filepath.IsAbs(p.Path) {
+		return true, fail(p, nil, "The file %s has another SHA-256 than %s.", p.Path, p.SHA256)
+	} else if sum != p.SHA256 {
 		return true, fail(p, nil, "The file %s of the application has SHA-256 %s and not %s.", p.Path, sum, p.SHA256)
 	}
 	return false, nil
+}
+
+// reader ends with its context: a file may be longer than there is time.
+type reader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(b []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(b)
 }
 
 // unit asks systemd whether a unit is active.

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,6 +77,41 @@ func TestFileProbeComparesTheContentBelowTheTreeOnly(t *testing.T) {
 	fails(t, of("etc", digest), tree, "not there")
 	fails(t, of("out", digest), tree, "out")
 	fails(t, of("etc/state", digest), filepath.Join(dir, "gone"), "cannot be opened")
+}
+
+func TestFileProbeOfATaskLooksOnTheDeviceAndTellsNothingElse(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	name := filepath.Join(dir, "policy")
+	if err := errors.Join(os.WriteFile(name, []byte("well"), 0o600), syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte("well"))
+	digest := hex.EncodeToString(sum[:])
+	passes(t, catalog.Probe{Type: catalog.ProbeFile, Path: name, SHA256: digest}, "")
+	e := fails(t, catalog.Probe{Type: catalog.ProbeFile, Path: name, SHA256: strings.Repeat("0", 64)}, "", name)
+	if strings.Contains(e.Error(), digest) {
+		t.Errorf("it tells the digest of a file of the device: %v", e)
+	}
+	fails(t, catalog.Probe{Type: catalog.ProbeFile, Path: filepath.Join(dir, "pipe"), SHA256: digest}, "", "not there")
+	fails(t, catalog.Probe{Type: catalog.ProbeFile, Path: dir + "/../" + filepath.Base(dir) + "/policy", SHA256: digest}, "", "cannot use")
+}
+
+func TestFileProbeEndsAtItsTimeHoweverLongTheFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f, err := os.Create(filepath.Join(dir, "huge"))
+	if err == nil {
+		err = errors.Join(f.Truncate(1<<40), f.Close()) // it takes no room
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	fails(t, catalog.Probe{Type: catalog.ProbeFile, Path: "huge", SHA256: strings.Repeat("0", 64), Timeout: 1}, dir, "cannot be read")
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
 }
 
 func TestProcessProbeWantsExactlyTheFileThatIsThereNow(t *testing.T) {
