@@ -123,6 +123,9 @@ func (c Config) writeBackup(ctx context.Context, w io.Writer, scratch string, m 
 	if m.Database = dc.Engine; m.Database == store.SQLite {
 		err = copyDatabase(ctx, dc.DSN, scratch)
 		if err == nil {
+			err = forgetSessions(ctx, scratch)
+		}
+		if err == nil {
 			err = m.add(out, databaseName, scratch)
 		}
 		if err = errors.Join(err, removeDatabase(scratch)); err != nil {
@@ -164,6 +167,28 @@ func copyDatabase(ctx context.Context, from, to string) (err error) {
 	}
 	if _, err := writer.ExecContext(ctx, "VACUUM INTO ?", to); err != nil {
 		return fmt.Errorf("copy the database: %w", err)
+	}
+	return nil
+}
+
+// forgetSessions signs everybody out of a copy: a session that was ended after the backup must not come back with it.
+func forgetSessions(ctx context.Context, at string) (err error) {
+	writer, reader, err := sqlite.Open(at)
+	if err != nil {
+		return fmt.Errorf("open the database's copy: %w", err)
+	}
+	defer func() { err = errors.Join(err, writer.Close(), reader.Close()) }()
+	for _, table := range []string{"sessions", "ceremonies"} {
+		var there int
+		if err := writer.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?", table).Scan(&there); err != nil {
+			return fmt.Errorf("look at the database's copy: %w", err)
+		}
+		if there == 0 {
+			continue // the database is older than they are
+		}
+		if _, err := writer.ExecContext(ctx, "DELETE FROM "+table); err != nil {
+			return fmt.Errorf("forget %s in the database's copy: %w", table, err)
+		}
 	}
 	return nil
 }

@@ -109,6 +109,7 @@ func TestConsole_ASessionOutlivesARestartAndItsEndCounts(t *testing.T) {
 			t.Errorf("the metrics lack %s", line)
 		}
 	}
+	file := save(t, data)
 	if err := l.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +122,19 @@ func TestConsole_ASessionOutlivesARestartAndItsEndCounts(t *testing.T) {
 	}
 	if code := status(browser.Get("http://" + l.api + "/account")); code != 303 {
 		t.Errorf("still signed in: %d", code)
+	}
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := restore(t.Context(), kept(t, data), file, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	l = start(t, data, func(c *Config) { c.Listen = l.api })
+	if code := status(browser.Get("http://" + l.api + "/account")); code != 303 {
+		t.Errorf("a session that ended came back with a backup: %d", code)
+	}
+	if code := status(browser.PostForm("http://"+l.api+"/sign-in", url.Values{"name": {"admin"}, "password": {"correct horse battery"}})); code != 303 {
+		t.Errorf("the password of the backup: %d", code)
 	}
 }
 
