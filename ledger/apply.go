@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -89,6 +90,9 @@ func (s *State) deleteGroup(b GroupDelete) error {
 		if p.Group == b.ID {
 			return inUse("installation packages that enrol into it")
 		}
+	}
+	if t, ok := s.taskFor(b.ID); ok {
+		return inUse(fmt.Sprintf("the task %q, which names it", t.Name))
 	}
 	delete(s.Groups, b.ID)
 	return nil

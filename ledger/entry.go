@@ -225,6 +225,7 @@ func decoders() map[Kind]func(json.RawMessage) (Body, error) {
 		PasswordSet{}.Kind(): decode[PasswordSet], PasswordRemove{}.Kind(): decode[PasswordRemove],
 		PasskeyAdd{}.Kind(): decode[PasskeyAdd], PasskeyRemove{}.Kind(): decode[PasskeyRemove],
 		SessionEnd{}.Kind(): decode[SessionEnd],
+		TaskSet{}.Kind():    decode[TaskSet], TaskRemove{}.Kind(): decode[TaskRemove], RolloutStep{}.Kind(): decode[RolloutStep],
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"assent/catalog"
 	"assent/fault"
 	"assent/fleet"
+	"assent/task"
 )
 
 // State is what the ledger's entries amount to: everything that people decided. It is what the store's
@@ -28,7 +29,8 @@ type State struct {
 	Deploys    map[int64]Deploy
 	Packages   map[string]Package
 	Contents   map[catalog.UpdateID]Content
-	Views      map[string]View // shared ones
+	Views      map[string]View      // shared ones
+	Tasks      map[string]task.Task // without the default one while nobody changed it: see AllTasks
 }
 
 // DecisionKey names a decision: an update has at most one in a scope.
@@ -69,6 +71,7 @@ func NewState() *State {
 		Packages:   map[string]Package{},
 		Contents:   map[catalog.UpdateID]Content{},
 		Views:      map[string]View{},
+		Tasks:      map[string]task.Task{},
 	}
 }
 
@@ -158,6 +161,12 @@ func (s *State) applyManaged(e Entry, body Body) error {
 		return s.share(e, b.View)
 	case ViewRemove:
 		return remove(s.Views, b.ID, "shared view")
+	case TaskSet:
+		return s.setTask(b)
+	case TaskRemove:
+		return s.removeTask(b)
+	case RolloutStep:
+		return nil
 	}
 	return s.signIn(body)
 }
@@ -168,7 +177,7 @@ func (s *State) Clone() *State {
 		Decisions: maps.Clone(s.Decisions), Exceptions: maps.Clone(s.Exceptions), Rollbacks: maps.Clone(s.Rollbacks),
 		Tokens: maps.Clone(s.Tokens), Operators: maps.Clone(s.Operators), Accesses: maps.Clone(s.Accesses),
 		Feeds: maps.Clone(s.Feeds), Agreements: maps.Clone(s.Agreements), Deploys: maps.Clone(s.Deploys), Packages: maps.Clone(s.Packages),
-		Contents: maps.Clone(s.Contents), Views: maps.Clone(s.Views)}
+		Contents: maps.Clone(s.Contents), Views: maps.Clone(s.Views), Tasks: maps.Clone(s.Tasks)}
 }
 
 // Tree is the group tree. The state only ever holds groups that form one.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"assent/approval"
 	"assent/catalog"
@@ -38,6 +39,7 @@ type computation struct {
 	statuses   map[catalog.Release]approval.Result
 	rollbacks  []wire.PlanRollback
 	removals   []wire.PlanRemove
+	next       time.Time // when a task may answer differently by itself; zero: never
 }
 
 // candidate is an update under judgement with what the device said of it.
@@ -114,7 +116,7 @@ func (c *computation) judge(v *candidate) {
 	update, known := c.in.Known.Update(v.Update)
 	v.update = update
 	switch {
-	case v.Status == approval.Declined:
+	case v.Status == approval.Declined && !c.tried(v):
 		v.Cause = installation.Declined
 		v.say(classRule(update), "it is declined and not installed: it stays out")
 	case v.offer.New && !c.asked(v):
@@ -126,10 +128,25 @@ func (c *computation) judge(v *candidate) {
 	case !c.admitted(v):
 	case !known:
 		v.hold(installation.UnknownData, "the server does not know this release yet")
+	case !c.ringsOpen(v):
+	case !c.fit(v):
 	default:
 		v.say("T7", "the task %q installs it", v.Task)
 		c.order(v)
 	}
+}
+
+// tried reports whether a task tries declined updates on this device, which only rules for test groups can ask for (T1), and
+// never brings it onto a device that lacks it.
+func (c *computation) tried(v *candidate) bool {
+	if !c.in.Test || v.offer.New || v.update.Class == catalog.Content {
+		return false
+	}
+	if !c.admission(v).Admitted {
+		return false
+	}
+	v.say("T1", "it is declined, and this is a test device on which a task tries declined updates too")
+	return true
 }
 
 // order makes v an install if the device and the publisher let it be one.
@@ -177,12 +194,19 @@ func classRule(u catalog.Update) string {
 	return "C3"
 }
 
+// admission asks the tasks about v.
+func (c *computation) admission(v *candidate) task.Admission {
+	u := v.update
+	u.Release, u.ID = v.Release, v.Update // the server may not know it yet
+	asked := criteria.Update{Update: u, Installed: c.installed(v.Release.Software), Unplaced: c.in.Inventory == nil, Now: c.in.Now}
+	c.turns(c.here.Turns(asked))
+	return c.here.Admit(asked, v.Status)
+}
+
 // admitted finds the tasks that install updates of this status here. If there is none, it says why; if it is not known, it
 // holds.
 func (c *computation) admitted(v *candidate) bool {
-	u := v.update
-	u.Release, u.ID = v.Release, v.Update // the server may not know it yet
-	a := c.here.Admit(criteria.Update{Update: u, Installed: c.installed(v.Release.Software), Unplaced: c.in.Inventory == nil, Now: c.in.Now}, v.Status)
+	a := c.admission(v)
 	if lead, ok := a.Terms.Lead(); ok && a.Admitted {
 		v.Task, v.terms = lead.Name, a.Terms
 		return true
@@ -306,7 +330,7 @@ func (c *computation) result() Result {
 	slices.SortStableFunc(c.candidates, func(a, b *candidate) int {
 		return cmp.Or(cmp.Compare(a.Release.Name, b.Release.Name), cmp.Compare(a.Release.Version, b.Release.Version), cmp.Compare(a.Release.Namespace, b.Release.Namespace))
 	})
-	res := Result{Plan: c.plan()}
+	res := Result{Plan: c.plan(), Turns: c.next}
 	for _, v := range c.candidates {
 		res.Verdicts = append(res.Verdicts, v.Verdict)
 	}

@@ -57,7 +57,7 @@ func (c *computation) judgeOneInstalled(u catalog.Update, p wire.Package) {
 	if c.refused(u) {
 		answer, _ := c.in.Known.Content(u.ID)
 		v.say("C6", "the test devices refused it (act %d): %s", answer.Act, answer.Reason)
-		c.takeBack(v, answer.Act)
+		c.takeBack(v, answer.Act, "")
 		return
 	}
 	if u.Recalled() {
@@ -65,7 +65,31 @@ func (c *computation) judgeOneInstalled(u catalog.Update, p wire.Package) {
 		v.say("A8", "installed, but its publisher recalled it (%q): decline it to take it back", u.Published.Revoked.Reason)
 		return
 	}
+	if c.misfit(v) {
+		c.takeBack(v, actOf(v.Approval.Decision), string(installation.ProbeFailed))
+		return
+	}
 	v.say("V3", "it is installed (how it came: %s)", how(p))
+}
+
+// misfit reports whether v is installed, its probes failed here, and a task takes such updates back (on_failure).
+func (c *computation) misfit(v *candidate) bool {
+	if _, unfit := c.in.Unfit[v.Update]; !unfit || !v.update.Removable() {
+		return false
+	}
+	if a := c.admission(v); a.Admitted {
+		lead, _ := a.Terms.Lead()
+		v.Task, v.terms = lead.Name, a.Terms
+		return !c.fit(v)
+	}
+	return false
+}
+
+func actOf(d *approval.Decision) int64 {
+	if d == nil {
+		return 0
+	}
+	return d.Act
 }
 
 // complete reads dpkg's status: the second letter is what a package is, "i" for fully installed.

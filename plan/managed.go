@@ -345,7 +345,7 @@ func (c *computation) judgeDeclined(v *candidate, p wire.Package) {
 		v.say("C2", "installed though declined: it cannot be uninstalled%s", why(v.update.Published.Removal.Reason))
 	default:
 		if d := v.Approval.Decision; d != nil {
-			c.takeBack(v, d.Act)
+			c.takeBack(v, d.Act, "")
 		}
 	}
 }
@@ -359,7 +359,7 @@ func why(reason string) string {
 
 // takeBack brings the newest version that the device had before and that is not declined back, or removes the
 // application if it had none: because an act declined it (C1) or found its content bad (C6).
-func (c *computation) takeBack(v *candidate, act int64) {
+func (c *computation) takeBack(v *candidate, act int64, cause string) {
 	if c.in.Available == nil || !c.in.Available.Closed {
 		v.hold(installation.UnknownData, "it is to be taken back; the device is still working out how")
 		return
@@ -370,7 +370,7 @@ func (c *computation) takeBack(v *candidate, act int64) {
 		if step.usable {
 			v.Action, v.Cause = Remove, ""
 			v.say("C1", "%s %s comes back", v.Release.Name, step.version)
-			c.rollbacks = append(c.rollbacks, wire.PlanRollback{Act: act, Update: v.Update, Items: step.items})
+			c.rollbacks = append(c.rollbacks, wire.PlanRollback{Act: act, Update: v.Update, Items: step.items, Cause: cause})
 			return
 		}
 	}
@@ -380,7 +380,7 @@ func (c *computation) takeBack(v *candidate, act int64) {
 	}
 	v.Action, v.Cause = Remove, ""
 	v.say("C1", "there is no version before it to go back to: it is removed; its data and configuration stay")
-	c.removals = append(c.removals, wire.PlanRemove{Act: act, Update: v.Update, Items: c.parts(v)})
+	c.removals = append(c.removals, wire.PlanRemove{Act: act, Update: v.Update, Items: c.parts(v), Cause: cause})
 }
 
 // step is one version that the device had before.

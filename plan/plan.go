@@ -17,6 +17,7 @@ import (
 	"assent/fleet"
 	"assent/installation"
 	"assent/ledger"
+	"assent/rollout"
 	"assent/task"
 	"assent/wire"
 )
@@ -47,9 +48,12 @@ type Input struct {
 	Deploys   []ledger.Deploy   // that cover this device
 	Feeds     []wire.PlanFeed   // that the server follows
 	Test      bool              // the device tries things out first
-	Server    string            // the running server's version (A6)
-	Now       time.Time
-	Known     Known
+	// Unfit are the updates whose health probes failed on this device, by when that was. An approval that came later gives
+	// them another try.
+	Unfit  map[catalog.UpdateID]time.Time
+	Server string // the running server's version (A6)
+	Now    time.Time
+	Known  Known
 }
 
 // Known answers Compute's questions about updates and decisions. Its methods must be pure reads of one
@@ -68,6 +72,8 @@ type Known interface {
 	Accepted(digest string) bool
 	// Content is what the test devices said of a content set (C6).
 	Content(catalog.UpdateID) (ledger.Content, bool)
+	// Rollout is how far an update is through the rings of a task (T6); false: it was not begun.
+	Rollout(task string, id catalog.UpdateID) (rollout.State, bool)
 	// Releases lists all known updates of the software, in any order; of every publisher when its Namespace is empty.
 	Releases(catalog.Software) []catalog.Update
 }
@@ -95,4 +101,7 @@ type Verdict struct {
 type Result struct {
 	Verdicts []Verdict // sorted by release name, then version
 	Plan     wire.Plan // what the agent gets
+	// Turns is the earliest instant after Input.Now at which the result may differ though nothing else changed, because an
+	// age is reached that a task asks for. Zero: never. Approvals that end by themselves are not looked at.
+	Turns time.Time
 }

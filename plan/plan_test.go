@@ -15,6 +15,7 @@ import (
 	"assent/installation"
 	"assent/ledger"
 	"assent/plan"
+	"assent/rollout"
 	"assent/task"
 	"assent/wire"
 )
@@ -39,6 +40,15 @@ type world struct {
 	test       bool
 	server     string
 	agent      string
+	rollouts   map[rolloutKey]rollout.State
+	tasks      []task.Task // instead of the default one
+	unfit      map[catalog.UpdateID]time.Time
+	facts      *wire.Facts
+}
+
+type rolloutKey struct {
+	task   string
+	update catalog.UpdateID
 }
 
 func newWorld() *world {
@@ -71,6 +81,10 @@ func (w *world) filter(keep func(approval.Decision) bool) []approval.Decision {
 	return slices.DeleteFunc(slices.Clone(w.decisions), func(d approval.Decision) bool { return !keep(d) })
 }
 
+func (w *world) Rollout(task string, id catalog.UpdateID) (rollout.State, bool) {
+	s, ok := w.rollouts[rolloutKey{task, id}]
+	return s, ok
+}
 func (w *world) Accepted(digest string) bool { return w.accepted[digest] }
 
 func (w *world) Content(id catalog.UpdateID) (ledger.Content, bool) {
@@ -116,9 +130,16 @@ func (w *world) compute() plan.Result {
 		Device: fleet.Device{ID: "d1", Group: w.path[0], State: w.state}, Path: w.path, Guard: w.guard,
 		Inventory: &wire.Inventory{Ecosystem: "deb", Packages: w.installed},
 		Available: &wire.Available{Closed: true, Ecosystem: "deb", Agent: w.agent, Updates: w.offers, Restore: w.restore},
-		Tasks:     tasks(task.Default()), Rollbacks: w.rollbacks, Now: now, Known: w,
+		Tasks:     tasks(w.allTasks()...), Unfit: w.unfit, Facts: w.facts, Rollbacks: w.rollbacks, Now: now, Known: w,
 		Deploys: w.deploys, Test: w.test, Server: w.server,
 	})
+}
+
+func (w *world) allTasks() []task.Task {
+	if w.tasks != nil {
+		return w.tasks
+	}
+	return []task.Task{task.Default()}
 }
 
 // tasks compiles tasks that are known to compile.

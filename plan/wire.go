@@ -13,11 +13,12 @@ import (
 // plan writes down what the agent needs. It holds nothing that differs between devices with the same
 // facts and scope, so that they share it.
 func (c *computation) plan() wire.Plan {
-	p := wire.Plan{Format: 1, Guard: c.in.Guard, Rollback: c.rollbacks, Remove: c.removals, Feeds: c.in.Feeds, Deny: c.denies()}
+	p := draft{Plan: wire.Plan{Format: 1, Guard: c.in.Guard, Rollback: c.rollbacks, Remove: c.removals, Feeds: c.in.Feeds, Deny: c.denies()}}
 	for _, v := range c.candidates {
 		switch {
 		case v.Action == Install:
 			in := wire.PlanInstall{Update: v.Update, Release: v.Release, Items: v.Items, Extras: v.Extras, Closure: ids(v.With), After: ids(v.after)}
+			in.Terms = p.termsOf(v)
 			if pub := v.update.Published; pub != nil {
 				in.Exclusive, in.Probe = pub.Exclusive, pub.Probe
 			}
@@ -30,7 +31,8 @@ func (c *computation) plan() wire.Plan {
 	if c.in.Guard == fleet.ApprovedOnly {
 		p.Allow = c.allApproved()
 	}
-	return p
+	p.Restart = c.restart()
+	return p.Plan
 }
 
 // speaks reports whether the device can have software of an ecosystem at all.
@@ -93,6 +95,10 @@ func (c *computation) deny(d approval.Decision) (wire.PlanDeny, bool) {
 	deny := wire.PlanDeny{Update: d.Update, Software: d.Release.Software, Version: d.Release.Version,
 		Later: d.Reach.Later, Through: d.Reach.Through, Reason: d.Reason, By: d.By, Act: d.Act}
 	for _, u := range c.in.Known.Releases(d.Release.Software) {
+		tried := c.byRelease[u.Release]
+		if tried != nil && tried.Action == Install {
+			continue // on a test device, by a rule that says so (T1)
+		}
 		if approval.Covers(d, u.Release) && c.status(u.Release).Status == approval.Declined {
 			for _, it := range u.Items {
 				if it.Role == catalog.Own {

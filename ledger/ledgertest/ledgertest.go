@@ -16,6 +16,8 @@ import (
 	"assent/catalog"
 	"assent/fleet"
 	"assent/ledger"
+	"assent/rollout"
+	"assent/task"
 )
 
 // Start is the time of the first entry of a random ledger.
@@ -140,6 +142,8 @@ func makers() []func(*rapid.T) ledger.Body {
 		func(t *rapid.T) ledger.Body { return ledger.DeployEnd{Deploy: act().Draw(t, "deploy")} },
 		makePackage, makePackage,
 		signIn, signIn,
+		setTask, setTask, stepRollout,
+		func(t *rapid.T) ledger.Body { return ledger.TaskRemove{ID: names("k").Draw(t, "id")} },
 		func(t *rapid.T) ledger.Body {
 			return ledger.ViewShare{View: ledger.View{ID: names("v").Draw(t, "id"), List: rapid.SampledFrom([]string{"updates", "queue"}).Draw(t, "list"), Name: names("n").Draw(t, "name"), Query: Text().Draw(t, "query")}}
 		},
@@ -150,6 +154,20 @@ func makers() []func(*rapid.T) ledger.Body {
 			return ledger.ContentVerify{Update: r.ID(), Release: r, Passed: rapid.Bool().Draw(t, "passed"), Devices: devices().Draw(t, "devices"), Reason: Text().Draw(t, "reason")}
 		},
 	}
+}
+
+// setTask generates a task that can be saved as long as its groups are there.
+func setTask(t *rapid.T) ledger.Body {
+	id := rapid.OneOf(names("k"), rapid.Just(task.DefaultID)).Draw(t, "id")
+	return ledger.TaskSet{Task: task.Task{ID: id, Name: "Task " + id, Enabled: rapid.Bool().Draw(t, "enabled"),
+		Targets: task.Targets{Groups: []fleet.GroupID{group().Draw(t, "target")}}, Rules: []task.Rule{{Admits: task.Approved}},
+		Options: task.Options{NewDependencies: rapid.Bool().Draw(t, "dependencies")}}}
+}
+
+func stepRollout(t *rapid.T) ledger.Body {
+	r := release().Draw(t, "release")
+	return ledger.RolloutStep{Task: names("k").Draw(t, "task"), Update: r.ID(), Release: r, Verb: rapid.SampledFrom([]rollout.Verb{"", rollout.VerbHalt}).Draw(t, "verb"),
+		Transitions: []rollout.Transition{{Task: "k", Update: r.ID(), Ring: "Test", From: rollout.Waiting, To: rollout.Running, At: moment().Draw(t, "at")}}}
 }
 
 // signIn generates an act on what an operator signs in with.

@@ -8,6 +8,7 @@ import (
 	"assent/approval"
 	"assent/fleet"
 	"assent/ledger"
+	"assent/rollout"
 )
 
 // sentence says what an entry records. Names and texts that people wrote stand in quotes, with control
@@ -80,6 +81,12 @@ func aboutFeeds(body ledger.Body, n Names) (string, bool) {
 		return fmt.Sprintf("made the installation package %q from %q", b.Package.Name, b.Package.Release.Name+" "+b.Package.Release.Version), true
 	case ledger.PackageDelete:
 		return fmt.Sprintf("deleted the installation package %s", b.ID), true
+	case ledger.TaskSet:
+		return fmt.Sprintf("set the task %q", b.Task.Name), true
+	case ledger.TaskRemove:
+		return fmt.Sprintf("removed the task %q", b.ID), true
+	case ledger.RolloutStep:
+		return stepped(b), true
 	case ledger.ContentVerify:
 		verb := "refused"
 		if b.Passed {
@@ -88,6 +95,28 @@ func aboutFeeds(body ledger.Body, n Names) (string, bool) {
 		return fmt.Sprintf("%s the content %q after %s tried it%s", verb, b.Release.Name+" "+b.Release.Version, devices(b.Devices, n), because(b.Reason)), true
 	}
 	return "", false
+}
+
+// stepped says how a rollout went on.
+func stepped(b ledger.RolloutStep) string {
+	what := fmt.Sprintf("%q by the task %q", b.Release.Name+" "+b.Release.Version, b.Task)
+	var went []string
+	for _, t := range b.Transitions {
+		if t.Ring != "" {
+			went = append(went, fmt.Sprintf("ring %q is %s (%s)", t.Ring, t.To, t.Reason.Text))
+		}
+	}
+	steps := ""
+	if len(went) > 0 {
+		steps = ": " + enumerate(went[:min(len(went), named)], len(went), "change")
+	}
+	switch b.Verb {
+	case "":
+		return "took the rollout of " + what + " further" + steps
+	case rollout.VerbSkip, rollout.VerbOpen:
+		return fmt.Sprintf("acted on the rollout of %s (%s ring %q)%s%s", what, b.Verb, b.Ring, because(b.Why), steps)
+	}
+	return fmt.Sprintf("acted on the rollout of %s (%s)%s%s", what, b.Verb, because(b.Why), steps)
 }
 
 // accepted names agreements.

@@ -164,7 +164,9 @@ func successor(s *ledger.State, e ledger.Entry) (*ledger.State, error) {
 		after.Operators, after.Accesses = maps.Clone(s.Operators), maps.Clone(s.Accesses)
 	case ledger.AccessCreate, ledger.AccessRevoke:
 		after.Accesses = maps.Clone(s.Accesses)
-	case ledger.ServerInit, ledger.PasswordSet, ledger.PasswordRemove, ledger.PasskeyAdd, ledger.PasskeyRemove, ledger.SessionEnd:
+	case ledger.TaskSet, ledger.TaskRemove:
+		after.Tasks = maps.Clone(s.Tasks)
+	case ledger.RolloutStep, ledger.ServerInit, ledger.PasswordSet, ledger.PasswordRemove, ledger.PasskeyAdd, ledger.PasskeyRemove, ledger.SessionEnd:
 	default:
 		return nil, fmt.Errorf("the index does not know ledger entries of kind %q", e.Kind)
 	}
@@ -213,6 +215,17 @@ func (x *Index) derive(e ledger.Entry, body ledger.Body, before *ledger.State) C
 		return x.ordered(e.Seq, b)
 	case ledger.FeedSubscribe, ledger.FeedUnsubscribe, ledger.AgreementAccept, ledger.AgreementWithdraw,
 		ledger.UpdateDeploy, ledger.DeployEnd, ledger.ContentVerify:
+		x.managed = x.software.tick
+		return Change{All: true}
+	case ledger.TaskSet, ledger.TaskRemove:
+		if gone, ok := b.(ledger.TaskRemove); ok {
+			x.forgetRollouts(gone.ID)
+		}
+		x.compileTasks()
+		x.managed = x.software.tick
+		return Change{All: true}
+	case ledger.RolloutStep:
+		x.stepped(b)
 		x.managed = x.software.tick
 		return Change{All: true}
 	}

@@ -31,10 +31,11 @@ type device struct {
 
 	rows     sync.Mutex // held while its installation states change
 	installs map[catalog.UpdateID]*store.InstallRow
-	recent   []string           // ids of the last reports
-	unsaved  []store.InstallRow // what a scan established and the store did not take yet
-	owes     atomic.Bool        // there is such
-	group    groupID            // the bitmap it stands in; empty: none
+	recent   []string                       // ids of the last reports
+	unsaved  []store.InstallRow             // what a scan established and the store did not take yet
+	owes     atomic.Bool                    // there is such
+	group    groupID                        // the bitmap it stands in; empty: none
+	unfit    map[catalog.UpdateID]time.Time // updates whose probes failed here, by when; replaced by putInstall only
 
 	facts     *document
 	inventory *document

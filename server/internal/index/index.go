@@ -55,6 +55,7 @@ type Index struct {
 	software  softwareTable
 	updates   updateTable
 	decisions decisionTable
+	tasks     taskTable
 	rollbacks map[uint32]map[int64]bool // device number -> act -> still to be done
 	managed   int64                     // tick of the last change of feeds, agreements, deployments or content
 	feeds     []wire.PlanFeed           // what the server follows, as its mirror says; replaced, never changed

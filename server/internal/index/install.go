@@ -216,7 +216,7 @@ func logText(s string) string {
 // setRows publishes rows of a device. The caller holds x.mu and rec.rows.
 func (x *Index) setRows(rec *device, rows []store.InstallRow) {
 	for _, row := range rows {
-		rec.installs[row.Update] = &row
+		rec.putInstall(&row)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"assent/fleet"
 	"assent/ledger"
 	"assent/plan"
-	"assent/task"
 )
 
 // Moment is a state of decisions apart from the index: what they were, or what they would be after an
@@ -141,12 +140,10 @@ func (k known) Releases(s catalog.Software) []catalog.Update {
 	return list
 }
 
-// Tasks lists the installation tasks. This build knows the default one (T7).
-func (v *View) Tasks() task.Set { return task.DefaultSet() }
-
 // PlanInput is everything plan.Compute looks at for a device now.
 func (v *View) PlanInput(d Device, now time.Time) plan.Input {
-	return plan.Input{Device: d.Device, Path: v.x.tree.Path(d.Group), Guard: v.x.tree.Guard(d.Group), Test: v.x.tree.Test(d.Group),
+	path := v.x.tree.Path(d.Group)
+	return plan.Input{Device: d.Device, Path: path, Facts: d.Facts, Groups: v.groupNames(path), Seen: d.Contact.LastSeen, Unfit: d.record.unfit, Guard: v.x.tree.Guard(d.Group), Test: v.x.tree.Test(d.Group),
 		Inventory: d.Inventory(), Available: d.Available(), Tasks: v.Tasks(), Rollbacks: v.Rollbacks(d), Deploys: v.deploys(d.Device),
 		Feeds: v.x.feeds, Server: v.x.version, Now: now, Known: v.Known()}
 }

@@ -31,6 +31,10 @@ func (x *Index) load(ctx context.Context) error {
 		x.place(id)
 	}
 	x.loadDecisions()
+	x.compileTasks()
+	if err := x.loadRollouts(ctx); err != nil {
+		return err
+	}
 	if err := x.store.LoadCatalog(ctx, func(u catalog.Update) error { x.putUpdate(u); return nil }); err != nil {
 		return fmt.Errorf("load the catalog: %w", err)
 	}
@@ -86,7 +90,7 @@ func (x *Index) loadDecisions() {
 
 func (x *Index) loadInstall(row store.InstallRow) error {
 	if n, ok := x.numbers[row.Device]; ok {
-		x.devices[n].installs[row.Update] = &row
+		x.devices[n].putInstall(&row)
 	}
 	return nil
 }

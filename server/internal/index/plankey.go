@@ -21,6 +21,8 @@ type PlanKey struct {
 	State     fleet.DeviceState
 	Rollbacks string // acts that are still to be done
 	Deploys   string // acts that name the very device
+	Unfit     string // updates whose probes failed on it
+	Selected  string // who it is, where tasks look at more than groups
 }
 
 // PlanKey returns the key of the device with a number, and a version that grows whenever a decision, an
@@ -29,7 +31,13 @@ type PlanKey struct {
 func (v *View) PlanKey(number uint32) (key PlanKey, version int64) {
 	rec := v.x.devices[number]
 	d := v.x.state.Devices[rec.id]
-	key = PlanKey{Group: d.Group, Tree: v.x.grown, State: d.State, Rollbacks: v.pending(number), Deploys: v.named(rec.id)}
+	key = PlanKey{Group: d.Group, Tree: v.x.grown, State: d.State, Rollbacks: v.pending(number), Deploys: v.named(rec.id), Unfit: rec.unfitKey()}
+	if v.x.tasks.selects {
+		key.Selected = string(rec.id)
+		if rec.facts != nil {
+			key.Selected += " " + rec.facts.digest
+		}
+	}
 	if rec.available != nil {
 		key.Available = rec.available.digest
 	}

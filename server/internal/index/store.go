@@ -6,6 +6,7 @@ import (
 	"assent/catalog"
 	"assent/fleet"
 	"assent/ledger"
+	"assent/rollout"
 	"assent/server/internal/store"
 	"assent/wire"
 )
@@ -18,6 +19,7 @@ type Store interface {
 	Catalog
 	Devices
 	Reports
+	Rollouts
 }
 
 // Ledger keeps decisions: one act, one entry, one transaction.
@@ -47,6 +49,12 @@ type Devices interface {
 	LoadContacts(ctx context.Context, each func(store.Contact) error) error
 	LoadInstalls(ctx context.Context, each func(store.InstallRow) error) error
 	SaveInstalls(ctx context.Context, rows []store.InstallRow) error
+}
+
+// Rollouts keeps how far updates are through the rings of tasks.
+type Rollouts interface {
+	LoadRollouts(ctx context.Context, each func(rollout.State) error) error
+	SaveRollouts(ctx context.Context, states []rollout.State) error
 }
 
 // Reports applies what devices journaled, exactly once by device and report id.

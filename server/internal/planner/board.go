@@ -143,7 +143,7 @@ func (p *Planner) redraw(numbers []uint32, steps map[step]*roaring.Bitmap) (err 
 			if a, err = p.answer(v, number); err != nil {
 				return
 			}
-			b.ends(a.until)
+			b.ends(a.due())
 			was := b.devices[number] // only Refresh changes it
 			if v.Reported(number) {
 				b.put(number, p.lines(v, v.Numbered(number), a))

@@ -18,9 +18,18 @@ import (
 type answer struct {
 	version int64
 	until   time.Time // when a decision it rests on ends by itself; zero: never
+	turns   time.Time // when a task may answer differently by itself, because an age is reached; zero: never
 	digest  string
 	notable []plan.Verdict // install, hold, remove, and installed though declined; the last reason only
 	lines   []Line         // the same on the board, for devices that have reported nothing
+}
+
+// due is when the answer has to be looked for anew; zero: when something changes.
+func (a *answer) due() time.Time {
+	if a.until.IsZero() || !a.turns.IsZero() && a.turns.Before(a.until) {
+		return a.turns
+	}
+	return a.until
 }
 
 // slot holds the answer of a key. Its lock makes devices with the same key wait for one computation.
@@ -156,7 +165,7 @@ func (p *Planner) answer(v *index.View, number uint32) (*answer, error) {
 	s := p.cache.slot(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a := s.answer; a != nil && a.version == version && (a.until.IsZero() || now.Before(a.until)) {
+	if a := s.answer; a != nil && a.version == version && (a.due().IsZero() || now.Before(a.due())) {
 		return a, nil
 	}
 	d := v.Numbered(number)
@@ -166,7 +175,7 @@ func (p *Planner) answer(v *index.View, number uint32) (*answer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the plan of device %s: %w", d.ID, err)
 	}
-	s.answer = &answer{version: version, until: v.NextExpiry(d, now), digest: digest, notable: notable(result.Verdicts)}
+	s.answer = &answer{version: version, until: v.NextExpiry(d, now), turns: result.Turns, digest: digest, notable: notable(result.Verdicts)}
 	s.answer.lines = shared(v, d, s.answer.notable)
 	if d.State == fleet.Active {
 		p.cache.noteExample(digest, d.ID)

@@ -61,7 +61,7 @@ type issued struct {
 
 	number uint32
 	tick   uint64    // the change up to which it is known to be current
-	until  time.Time // when a decision it rests on ends by itself; zero: never
+	until  time.Time // when its answer is to be looked for anew; zero: when something changes
 }
 
 // The refusals.
@@ -113,7 +113,7 @@ func (p *Planner) For(id fleet.DeviceID) (wire.Statement, string, error) {
 		p.confirm(id, was, m, tick)
 		return was.stmt, was.plan, nil
 	}
-	next := issued{plan: a.digest, at: now, expires: p.expires(a, now), number: m.number, tick: tick, until: a.until}
+	next := issued{plan: a.digest, at: now, expires: p.expires(a, now), number: m.number, tick: tick, until: a.due()}
 	body := wire.StatementBody{Device: id, Counter: m.seq, Issued: now, Expires: next.expires, Plan: a.digest}
 	if p.root != nil {
 		if body.Root, err = p.root(m.seq); err != nil {
@@ -132,7 +132,7 @@ func (p *Planner) confirm(id fleet.DeviceID, was issued, m moment, tick uint64) 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s := p.issued[id]; s.at.Equal(was.at) && s.plan == was.plan && s.tick <= tick {
-		s.tick, s.until = tick, m.answer.until
+		s.tick, s.until = tick, m.answer.due()
 		p.issued[id] = s
 	}
 }

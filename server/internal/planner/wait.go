@@ -107,6 +107,9 @@ func (p *Planner) untilDue(id fleet.DeviceID) time.Duration {
 	if !now.Before(due) {
 		due = s.expires // a new one would not live longer before that
 	}
+	if !s.until.IsZero() && s.until.Before(due) {
+		due = s.until
+	}
 	return max(due.Sub(now), rest)
 }
 

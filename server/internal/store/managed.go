@@ -6,6 +6,7 @@ import (
 
 	"assent/catalog"
 	"assent/ledger"
+	"assent/task"
 )
 
 // The tables of what is decided about feeds and what they publish.
@@ -40,6 +41,12 @@ func contents() table[catalog.UpdateID, ledger.Content] {
 		func(c ledger.Content) catalog.UpdateID { return c.Update })
 }
 
+func tasks() table[string, task.Task] {
+	return keyed("tasks", "id", text[string],
+		func(s *ledger.State) map[string]task.Task { return s.Tasks },
+		func(t task.Task) string { return t.ID })
+}
+
 // putManaged is putState for the acts on feeds and what they publish.
 func (t tx) putManaged(ctx context.Context, seq int64, act ledger.Body, after *ledger.State) error {
 	switch b := act.(type) {
@@ -65,6 +72,15 @@ func (t tx) putManaged(ctx context.Context, seq int64, act ledger.Body, after *l
 		return sharedViews().write(ctx, t, after, b.ID)
 	case ledger.ContentVerify:
 		return contents().write(ctx, t, after, b.Update)
+	case ledger.TaskSet:
+		return tasks().write(ctx, t, after, b.Task.ID)
+	case ledger.TaskRemove:
+		if err := t.dropRollouts(ctx, b.ID); err != nil {
+			return err
+		}
+		return tasks().write(ctx, t, after, b.ID)
+	case ledger.RolloutStep:
+		return nil // its state is written beside the act
 	case ledger.PasswordSet, ledger.PasswordRemove, ledger.PasskeyAdd, ledger.PasskeyRemove, ledger.SessionEnd:
 		return nil // what they are about is no part of the state: it is written beside the act
 	}

@@ -136,7 +136,7 @@ func kinds() []ledger.Kind {
 		ledger.AgreementAccept{}, ledger.AgreementWithdraw{}, ledger.ContentVerify{}, ledger.PackageCreate{}, ledger.PackageDelete{}, ledger.FeedSubscribe{}, ledger.FeedUnsubscribe{},
 		ledger.DeviceEnrol{}, ledger.DeviceRenew{}, ledger.DeviceMove{}, ledger.DeviceState{}, ledger.GroupCreate{}, ledger.GroupChange{}, ledger.GroupDelete{},
 		ledger.TokenCreate{}, ledger.TokenRevoke{}, ledger.OperatorSet{}, ledger.OperatorRemove{}, ledger.AccessCreate{}, ledger.AccessRevoke{},
-		ledger.ViewShare{}, ledger.ViewRemove{}, ledger.PasswordSet{}, ledger.PasswordRemove{}, ledger.PasskeyAdd{}, ledger.PasskeyRemove{}, ledger.SessionEnd{}, ledger.ServerInit{}}, ledger.Body.Kind)
+		ledger.ViewShare{}, ledger.ViewRemove{}, ledger.PasswordSet{}, ledger.PasswordRemove{}, ledger.PasskeyAdd{}, ledger.PasskeyRemove{}, ledger.SessionEnd{}, ledger.TaskSet{}, ledger.TaskRemove{}, ledger.RolloutStep{}, ledger.ServerInit{}}, ledger.Body.Kind)
 }
 
 // entryView is one entry.

@@ -36,7 +36,7 @@ func tablesEqualReplay(t *testing.T, fresh func(testing.TB) store.Config) {
 			same(t, "tables against the state in memory", Consistent(t, db), want)
 		})
 	}
-	if want := 34; len(kinds) != want {
+	if want := 35; len(kinds) != want {
 		t.Errorf("only %d of %d kinds of acts were made: %v", len(kinds), want, kinds)
 	}
 }

@@ -48,6 +48,7 @@ func Run(t *testing.T, fresh func(testing.TB) store.Config) {
 		{"AChallengeIsTakenOnce", ceremonies},
 		{"ThereIsOneTrendSampleForAGroupAndDay", samples},
 		{"ViewsBelongToOneOperatorAndGoWithThem", personalViews},
+		{"RolloutsAreKeptBesideTheirStepsAndGoWithTheirTask_T6", rolloutsKept},
 		{"EverythingIsThereAfterReopening", reopen},
 		{"TwoServersMayStartOnAnEmptyDatabase", startTogether},
 		{"ANewerSchemaIsRefused", newerSchema},

@@ -1,0 +1,15 @@
+-- +goose Up
+
+-- Update installation tasks as people wrote them. The default one is here once somebody changed it.
+CREATE TABLE tasks (
+    id   TEXT COLLATE "C" PRIMARY KEY,
+    body TEXT NOT NULL
+);
+
+-- How far an update is rolled out through the rings of a task: package rollout's own encoding.
+CREATE TABLE rollouts (
+    task_id   TEXT COLLATE "C" NOT NULL,
+    update_id TEXT COLLATE "C" NOT NULL,
+    state     TEXT NOT NULL,
+    PRIMARY KEY (task_id, update_id)
+);

@@ -1,0 +1,53 @@
+package storetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"assent/catalog"
+	"assent/fleet"
+	"assent/ledger"
+	"assent/rollout"
+	"assent/server/internal/store"
+	"assent/task"
+)
+
+// rolloutsKept checks that states of rollouts come back as they were put, beside an act and without one, that an act that is
+// refused brings none, and that they go with their task.
+func rolloutsKept(t *testing.T, fresh func(testing.TB) store.Config) {
+	db := open(t, fresh(t))
+	s := begin(t, db)
+	rings := []rollout.Ring{{Name: "Test", Groups: []fleet.GroupID{fleet.Root}, SuccessRate: 900, Soak: rollout.Span(time.Hour)}}
+	for _, id := range []string{"k1", "k2"} {
+		must(t, act(t.Context(), db, s, "ada", ledger.TaskSet{Task: task.Task{ID: id, Name: id, Enabled: true, Targets: task.Targets{Groups: []fleet.GroupID{fleet.Root}},
+			Rules: []task.Rule{{Admits: task.Approved}}, Rings: rings}}))
+	}
+	first := rollout.Start("k1", "u1", rings, at(1))
+	other := rollout.Start("k2", "u1", rings, at(2))
+	must(t, db.SaveRollouts(t.Context(), []rollout.State{first, other}))
+	next, moved := rollout.Advance(first, rings, nil, at(3))
+	r := catalog.Release{Software: catalog.Software{Ecosystem: "deb", Namespace: "acme", Name: "tool"}, Version: "1"}
+	must(t, actBeside(t, db, s, ledger.RolloutStep{Task: "k1", Update: "u1", Release: r, Transitions: moved}, store.BesideRollout(func() rollout.State { return next })))
+	rolloutsAre(t, db, next, other)
+
+	stale := s.Clone()
+	must(t, act(t.Context(), db, s, "ada", ledger.TaskRemove{ID: "k2"}))
+	halted, steps, err := next.Halt("ada", "it breaks", at(4))
+	must(t, err)
+	if err := actBeside(t, db, stale, ledger.RolloutStep{Task: "k1", Update: "u1", Release: r, Verb: rollout.VerbHalt, Transitions: steps},
+		store.BesideRollout(func() rollout.State { return halted })); err == nil {
+		t.Error("an act that does not follow the last one was written")
+	}
+	rolloutsAre(t, db, next)
+}
+
+func rolloutsAre(t *testing.T, db *store.DB, want ...rollout.State) {
+	t.Helper()
+	var got []rollout.State
+	must(t, db.LoadRollouts(t.Context(), func(s rollout.State) error { got = append(got, s); return nil }))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("rollouts (-want +got):\n%s", diff)
+	}
+}
