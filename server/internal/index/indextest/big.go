@@ -10,6 +10,7 @@ import (
 	"assent/fault"
 	"assent/fleet"
 	"assent/ledger"
+	"assent/rollout"
 	"assent/server/internal/store"
 	"assent/wire"
 )
@@ -152,6 +153,12 @@ func (b *Big) LoadInstalls(context.Context, func(store.InstallRow) error) error 
 
 // SaveInstalls keeps nothing.
 func (b *Big) SaveInstalls(context.Context, []store.InstallRow) error { return nil }
+
+// LoadRollouts has none.
+func (b *Big) LoadRollouts(context.Context, func(rollout.State) error) error { return nil }
+
+// SaveRollouts forgets them.
+func (b *Big) SaveRollouts(context.Context, []rollout.State) error { return nil }
 
 // ApplyReports takes every report as new.
 func (b *Big) ApplyReports(_ context.Context, _ fleet.DeviceID, reports []store.AppliedReport) (fresh []string, err error) {
