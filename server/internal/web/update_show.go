@@ -19,7 +19,7 @@ import (
 
 // updateShowRoutes are the part of the table about one update.
 func (s *server) updateShowRoutes() []Route {
-	return []Route{page(Viewer, http.MethodGet, "/updates/{update}", "update_show", s.updateShow)}
+	return append(s.updateLiveRoutes(), page(Viewer, http.MethodGet, "/updates/{update}", "update_show", s.updateShow))
 }
 
 // updateShowView is everything about one update.
@@ -34,7 +34,8 @@ type updateShowView struct {
 	Excepted   []updateException
 	Newer      *client.UpdateRow  // by which it is superseded
 	Older      []client.UpdateRow // which it supersedes
-	States     []tally
+	Live       updateLiveView
+	Stream     string // where it is told what happens
 	Chart      string
 	Table      Table
 	Agreements []decideAgreement
@@ -82,7 +83,11 @@ func (s *server) updateShow(v *Visit) (updateShowView, error) {
 	if err := s.updateRelatives(v, &view); err != nil {
 		return view, err
 	}
-	view.states(v)
+	view.chart()
+	if view.Live, err = s.updateLiveOf(v, u); err != nil {
+		return view, err
+	}
+	view.Stream = updateHref(string(u.ID)) + "/stream?" + url.Values{"group": {string(v.Group().ID)}}.Encode()
 	if view.Table, err = updateDevices(v, u.Devices); err != nil {
 		return view, err
 	}
@@ -169,8 +174,8 @@ func (s *server) updateRelatives(v *Visit, view *updateShowView) error {
 	return nil
 }
 
-// states counts the devices by installation state; each number opens the list below it.
-func (view *updateShowView) states(v *Visit) {
+// chart draws the devices by installation state.
+func (view *updateShowView) chart() {
 	count := map[installation.State]int{}
 	for _, d := range view.Devices {
 		count[d.State]++
@@ -184,7 +189,6 @@ func (view *updateShowView) states(v *Visit) {
 	var bars []series
 	for _, state := range installation.States() {
 		if n := count[state]; n > 0 {
-			view.States = append(view.States, tally{Label: words(state), Tone: tone(state), N: n, Href: seenHref(v, view.ID, state)})
 			bars = append(bars, series{words(state), "bar", "all", []int{n}})
 		}
 	}

@@ -32,6 +32,8 @@ func updateRows() []row {
 		{"POST", "/updates/{update}/rollback", approvers, "scope=g-team", 200},
 		{"POST", "/updates/{update}/rollback/do", approvers, "scope=g-team", 200},
 		{"GET", "/updates/{update}/history", "vad", "", 200},
+		{"GET", "/updates/{update}/live", readers, "", 200},
+		{"GET", "/updates/{update}/stream?once=1", readers, "", 200},
 		{"GET", "/exceptions", readers, "", 200},
 		{"POST", "/exceptions", approvers, "update=x", 422},
 		{"POST", "/exceptions/99/end", approvers, "", 404},

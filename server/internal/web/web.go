@@ -56,6 +56,7 @@ type server struct {
 	menu    []section
 	groups  groupCache
 	reports throttle
+	streams streams
 }
 
 // New builds the console's handler, to be mounted at "/". It fails on a missing service, on a route table with a

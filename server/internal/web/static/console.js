@@ -103,6 +103,23 @@
     }));
   };
 
+  // Pieces that are told anew when something happens: the server sends them whole, and says when it stops.
+  const follow = (within) => all("[data-stream]:not([data-followed])", within).forEach((box) => {
+    box.dataset.followed = "";
+    const source = new EventSource(box.dataset.stream);
+    let piece;
+    const show = () => {
+      if (piece === undefined || box.contains(document.activeElement)) return; // not under the reader's hands
+      box.innerHTML = piece;
+      piece = undefined;
+      dress(box);
+    };
+    source.addEventListener("piece", (e) => { piece = e.data; show(); });
+    box.addEventListener("focusout", () => setTimeout(show));
+    source.addEventListener("end", () => source.close());
+    addEventListener("pagehide", () => source.close());
+  });
+
   // Small things.
   const small = (within) => {
     all("[data-submit-on-change]", within).forEach((e) => { e.onchange = () => e.form.requestSubmit(); });
@@ -124,7 +141,7 @@
     form.querySelector("button").focus();
   }
 
-  const dress = (within) => [times, toasts, selections, charts, small].forEach((f) => f(within));
+  const dress = (within) => [times, toasts, selections, charts, follow, small].forEach((f) => f(within));
   dress(document);
   document.addEventListener("htmx:load", (e) => dress(e.detail.elt.parentElement ?? document));
   window.assent = { say };
