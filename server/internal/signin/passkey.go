@@ -251,10 +251,14 @@ func (s *Service) unproved(operator, remote string, err error, refusal *fault.Er
 	return refusal
 }
 
-// BeginRegister asks a browser to make a passkey for the person of a session.
-func (s *Service) BeginRegister(ctx context.Context, one Session) (Challenge, error) {
+// BeginRegister asks a browser to make a passkey for the person of a session. The name is checked before there is one:
+// an authenticator keeps what it made.
+func (s *Service) BeginRegister(ctx context.Context, one Session, name string) (Challenge, error) {
 	if s.webauthn == nil {
 		return Challenge{}, errNoPasskeys
+	}
+	if err := checkName(name); err != nil {
+		return Challenge{}, err
 	}
 	p, err := s.person(ctx, one.Operator)
 	if err != nil {

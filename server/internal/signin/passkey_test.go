@@ -16,7 +16,7 @@ import (
 // register makes a passkey for the person of a session.
 func (w *world) register(one Session, a *authenticator, name string) error {
 	w.t.Helper()
-	c, err := w.BeginRegister(w.t.Context(), one)
+	c, err := w.BeginRegister(w.t.Context(), one, name)
 	w.must(err)
 	_, err = w.Register(w.t.Context(), w.actor(one.Operator), one, c.ID, name, a.create(c))
 	return err
@@ -188,11 +188,14 @@ func TestPasskey_ThatDoesNotCountIsFine(t *testing.T) {
 
 func TestN18_RegisteringAsksForThePersonAndForASafeAlgorithm(t *testing.T) {
 	w, known, one := keyed(t)
-	c, err := w.BeginRegister(t.Context(), one)
+	c, err := w.BeginRegister(t.Context(), one, "key")
 	w.must(err)
 	o := known.read(c)
 	if o.Selection.ResidentKey != "required" || o.Selection.UserVerification != "required" || len(o.Exclude) != 1 || o.Exclude[0].ID != b64(known.id) || strings.Contains(o.User.ID, "ada") {
 		t.Errorf("asked with %+v", o)
+	}
+	if _, err := w.BeginRegister(t.Context(), one, ""); !errors.Is(err, fault.Invalid) {
+		t.Errorf("a passkey without a name is made before it is refused: %v", err)
 	}
 	for name, change := range map[string]func(a *authenticator){
 		"not verified":   func(a *authenticator) { a.flags = 1 },
@@ -213,7 +216,7 @@ func TestN18_RegisteringAsksForThePersonAndForASafeAlgorithm(t *testing.T) {
 	if err := w.register(eve, a, "taken"); !errors.Is(err, fault.Conflict) {
 		t.Errorf("a credential of ada was registered for eve: %v", err)
 	}
-	c, err = w.BeginRegister(t.Context(), one)
+	c, err = w.BeginRegister(t.Context(), one, "key")
 	w.must(err)
 	if _, err := w.Register(t.Context(), w.actor("eve"), eve, c.ID, "stolen", newAuthenticator(t).create(c)); !errors.Is(err, errNotRegistered) {
 		t.Errorf("eve answered a challenge of ada: %v", err)
@@ -224,7 +227,7 @@ func TestN18_RegisteringAsksForThePersonAndForASafeAlgorithm(t *testing.T) {
 	for i := range maxPasskeys - 1 {
 		w.must(w.register(one, newAuthenticator(t), fmt.Sprint("key ", i)))
 	}
-	if _, err := w.BeginRegister(t.Context(), one); !errors.Is(err, fault.Conflict) {
+	if _, err := w.BeginRegister(t.Context(), one, "key"); !errors.Is(err, fault.Conflict) {
 		t.Errorf("more than %d passkeys: %v", maxPasskeys, err)
 	}
 }
@@ -256,7 +259,7 @@ func TestPasskey_IsOffWithoutASite(t *testing.T) {
 		t.Error(w.PasskeyOrigin())
 	}
 	for what, err := range map[string]error{"begin": second(w.BeginPasskey(t.Context(), here)), "finish": second(w.WithPasskey(t.Context(), "", nil, here)),
-		"register": second(w.BeginRegister(t.Context(), Session{})), "keep": second(w.Register(t.Context(), auth.Actor{}, Session{}, "", "x", nil)),
+		"register": second(w.BeginRegister(t.Context(), Session{}, "key")), "keep": second(w.Register(t.Context(), auth.Actor{}, Session{}, "", "x", nil)),
 		"confirm": second(w.BeginConfirm(t.Context(), Session{}, here)), "prove": w.ConfirmPasskey(t.Context(), Session{}, "", nil, here)} {
 		if !errors.Is(err, errNoPasskeys) {
 			t.Errorf("%s: %v", what, err)

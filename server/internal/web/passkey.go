@@ -16,7 +16,7 @@ import (
 // maxAnswer bounds what passkey.js sends, in bytes.
 const maxAnswer = 64 << 10
 
-// passkeyAnswer is what passkey.js sends: nothing to begin, and the browser's answer to finish.
+// passkeyAnswer is what passkey.js sends: a name to begin with, and the browser's answer to finish.
 type passkeyAnswer struct {
 	Ceremony   string          `json:"ceremony"`
 	Credential json.RawMessage `json:"credential"`
@@ -121,8 +121,8 @@ func (s *server) passkeyPage(v *Visit) (passkeyView, error) {
 	return passkeyView{Origin: s.SignIn.PasskeyOrigin()}, nil
 }
 
-func (s *server) beginRegister(v *Visit, _ passkeyAnswer) (any, error) {
-	return s.SignIn.BeginRegister(v.Context(), v.session.Session)
+func (s *server) beginRegister(v *Visit, in passkeyAnswer) (any, error) {
+	return s.SignIn.BeginRegister(v.Context(), v.session.Session, in.Name)
 }
 
 func (s *server) finishRegister(v *Visit, in passkeyAnswer) (any, error) {

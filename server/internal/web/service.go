@@ -63,7 +63,7 @@ type Passwords interface {
 type Passkeys interface {
 	// PasskeyOrigin is where browsers offer passkeys; empty: nowhere.
 	PasskeyOrigin() string
-	BeginRegister(ctx context.Context, one signin.Session) (signin.Challenge, error)
+	BeginRegister(ctx context.Context, one signin.Session, name string) (signin.Challenge, error)
 	Register(ctx context.Context, who auth.Actor, one signin.Session, id, name string, answer []byte) (client.Act, error)
 	Rename(ctx context.Context, operator, id, name string) error
 	RemovePasskey(ctx context.Context, who auth.Actor, operator, id, keep string) (client.Act, error)

@@ -30,7 +30,7 @@
   };
 
   const run = async (kind) => {
-    const begun = await ask(`${kind.path}/begin`, {});
+    const begun = await ask(`${kind.path}/begin`, kind.more());
     const publicKey = question(begun.options);
     const credential = await (kind.get ? navigator.credentials.get({ publicKey }) : navigator.credentials.create({ publicKey }));
     const done = await ask(`${kind.path}/finish`, { ceremony: begun.ceremony, credential: answer(credential), ...kind.more() });
