@@ -7,7 +7,7 @@ export CGO_ENABLED := 0
 VERSION := $(shell cat VERSION)$(shell git describe --always --dirty=.dirty --exclude "*" 2>/dev/null | sed "s/^/+g/")
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help setup assets build demo demo-stop test check lint fuzz rules bench packages clean
+.PHONY: help setup assets build demo demo-stop test check lint fuzz rules bench screenshots packages clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,10 @@ rules: ## print the rules of product.md that no test names
 
 bench: setup build ## measure against the baselines
 	go run ./bench
+
+screenshots: setup build ## tell the story at the console on real devices, and write docs/pictures from what it shows
+	@mkdir -p docs/pictures
+	ASSENT_SCREENSHOTS=$(CURDIR)/docs/pictures go test -count=1 -timeout 20m -run TestConsole_TheReadmesStory ./e2e
 
 packages: ## Debian packages of server and agent into dist/
 	packaging/build.sh $(VERSION) dist

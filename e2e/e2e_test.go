@@ -49,11 +49,16 @@ func build(m *testing.M) (int, error) {
 // open sets up a stage with Acme's repository and these devices, starts the server and signs in.
 func open(t *testing.T, devices ...string) *stage.Stage {
 	t.Helper()
-	var specs []stage.DeviceSpec
-	for _, d := range devices {
-		specs = append(specs, stage.DeviceSpec{Name: d})
+	return openWith(t, specs(devices)...)
+}
+
+// specs are devices without limits.
+func specs(names []string) []stage.DeviceSpec {
+	var out []stage.DeviceSpec
+	for _, name := range names {
+		out = append(out, stage.DeviceSpec{Name: name})
 	}
-	return openWith(t, specs...)
+	return out
 }
 
 // openWith is open for devices with limits.

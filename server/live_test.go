@@ -151,6 +151,12 @@ func (l *live) signIn(text string) string {
 // enrol enrols a device through the API's token and returns its client.
 func (l *live) enrol(admin string) (fleet.DeviceID, *http.Client, wire.EnrolResponse) {
 	l.t.Helper()
+	return l.enrolAs(admin, "web1")
+}
+
+// enrolAs is enrol for a device that says it is called so.
+func (l *live) enrolAs(admin, name string) (fleet.DeviceID, *http.Client, wire.EnrolResponse) {
+	l.t.Helper()
 	var token client.TokenRow
 	if code := l.call(http.MethodPost, "/api/v1/tokens", admin, client.TokenRequest{Uses: 1}, &token); code/100 != 2 {
 		l.t.Fatalf("make a token: %d", code)
@@ -165,13 +171,13 @@ func (l *live) enrol(admin string) (fleet.DeviceID, *http.Client, wire.EnrolResp
 	}
 	stranger := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // the CA comes with the answer and is checked against the token
 	var resp wire.EnrolResponse
-	if code := l.send(stranger, wire.PathEnrol, wire.EnrolRequest{Token: token.Text, CSR: csr, Hostname: "web1"}, &resp); code != 200 {
+	if code := l.send(stranger, wire.PathEnrol, wire.EnrolRequest{Token: token.Text, CSR: csr, Hostname: name}, &resp); code != 200 {
 		l.t.Fatalf("enrol: %d", code)
 	}
 	if want, err := wire.ParseToken(token.Text); err != nil || wire.Digest(resp.CA) != want.CA {
 		l.t.Fatalf("the CA is not the token's: %v", err)
 	}
-	if code := l.send(stranger, wire.PathEnrol, wire.EnrolRequest{Token: token.Text, CSR: csr, Hostname: "web1"}, &resp); code != 200 {
+	if code := l.send(stranger, wire.PathEnrol, wire.EnrolRequest{Token: token.Text, CSR: csr, Hostname: name}, &resp); code != 200 {
 		l.t.Fatalf("the same enrolment again, as after a lost reply: %d; want the same device", code)
 	}
 	root, err := x509.ParseCertificate(resp.CA)

@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -17,8 +21,9 @@ import (
 
 // Addresses inside the lab.
 const (
-	apiAddress   = "127.0.0.1:8480"
-	agentAddress = "10.77.0.1:8443"
+	apiAddress    = "127.0.0.1:8480"
+	secureAddress = "10.77.0.1:8480"
+	agentAddress  = "10.77.0.1:8443"
 )
 
 // Server is the assentd process of a stage.
@@ -75,6 +80,45 @@ func (s *Stage) openServer() error {
 // reachable from inside the lab, as one on a Unix socket is.
 func (v *Server) UsePostgres(url string) { v.Env = append(v.Env, "ASSENT_DATABASE_URL="+url) }
 
+// Secure has the next start serve people over TLS, with a certificate of Assent's own CA for the address in URL.
+func (v *Server) Secure() error {
+	addr, err := v.stage.Lab.Forward("127.0.0.1:0", secureAddress)
+	if err != nil {
+		return err
+	}
+	v.URL = "https://" + addr
+	v.Args = append(v.Args, "--listen", secureAddress, "--server-name", "127.0.0.1")
+	return nil
+}
+
+// CA is the certificate of Assent's own CA, once the server has started.
+func (v *Server) CA() (*x509.Certificate, error) {
+	b, err := os.ReadFile(filepath.Join(v.Data, "ca.pem"))
+	if err != nil {
+		return nil, fmt.Errorf("read the CA: %w", err)
+	}
+	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "CERTIFICATE" {
+			return x509.ParseCertificate(block.Bytes)
+		}
+	}
+	return nil, errors.New("there is no certificate in ca.pem")
+}
+
+// client trusts Assent's own CA.
+func (v *Server) client() (*http.Client, error) {
+	if strings.HasPrefix(v.URL, "http:") {
+		return http.DefaultClient, nil
+	}
+	ca, err := v.CA()
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(ca)
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}}, nil
+}
+
 func (v *Server) askKeeper(ctx context.Context) error {
 	if err := syscall.Kill(v.keeper, UpgradeSignal); err != nil {
 		return fmt.Errorf("ask for the upgrade: %w", err)
@@ -126,15 +170,9 @@ func (v *Server) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, v.URL+"/readyz", nil)
-		if err != nil {
+		ready, err := v.answers(ctx)
+		if err != nil || ready {
 			return err
-		}
-		if resp, err := http.DefaultClient.Do(req); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
 		}
 		select {
 		case <-v.done:
@@ -144,6 +182,24 @@ func (v *Server) ready(ctx context.Context) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// answers asks /readyz once.
+func (v *Server) answers(ctx context.Context) (bool, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, v.URL+"/readyz", nil)
+	if err != nil {
+		return false, err
+	}
+	client, err := v.client()
+	if err != nil {
+		return false, nil //nolint:nilerr // its keys are not made yet
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return false, nil //nolint:nilerr // it does not listen yet
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK, nil
 }
 
 func (v *Server) tail() string {

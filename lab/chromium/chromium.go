@@ -144,7 +144,7 @@ func (b *Tab) Follow(steps ...Step) {
 
 // Says is where the tab is and the beginning of what the page says, for messages.
 func (b *Tab) Says() string {
-	text, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText.slice(0, 1500)`))
+	text, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText.slice(0, 4000)`))
 	return text
 }
 
