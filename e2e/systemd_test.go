@@ -60,7 +60,13 @@ type installation struct {
 
 func installed(t *testing.T) *installation {
 	t.Helper()
-	all, err := stage.OpenInstalled(t.Context(), stage.Config{Name: "e2e-systemd", Bin: bin, Acme: true, Devices: []stage.DeviceSpec{{Name: "web1"}}})
+	return installedIn(t, "e2e-systemd")
+}
+
+// installedIn is installed in a lab of its own name.
+func installedIn(t *testing.T, name string) *installation {
+	t.Helper()
+	all, err := stage.OpenInstalled(t.Context(), stage.Config{Name: name, Bin: bin, Acme: true, Devices: []stage.DeviceSpec{{Name: "web1"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
