@@ -2,9 +2,13 @@ package web
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
+	"assent/fault"
 	"assent/fleet"
 	"assent/ledger"
 	"assent/server/internal/auth"
@@ -76,6 +80,41 @@ func TestDesks_AreBounded(t *testing.T) {
 	}
 	if n := len(desks.all); n > maxDesks {
 		t.Errorf("%d are kept", n)
+	}
+}
+
+// away is a SignIn whose database cannot be reached.
+type away struct{ SignIn }
+
+func (away) Find(context.Context, string) (signin.Session, auth.Session, error) {
+	return signin.Session{}, auth.Session{}, fault.New(fault.Unavailable, "storage_unavailable", "The database cannot be reached.")
+}
+
+func (away) PasskeyOrigin() string { return "" }
+
+// TestN49_WithoutTheDatabaseNobodyIsSignedOutAndNobodyGetsIn: who is signed in cannot be told, so nothing is shown; but
+// the cookie stays, and public pages work.
+func TestN49_WithoutTheDatabaseNobodyIsSignedOutAndNobodyGetsIn(t *testing.T) {
+	s := &server{Config: Config{SignIn: away{}, Log: slog.New(slog.DiscardHandler)}, desks: newDesks()}
+	var err error
+	if s.assets, err = loadAssets(); err != nil {
+		t.Fatal(err)
+	}
+	if s.views, err = loadViews(s.assets, s.routes()); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range s.routes() {
+		if r.Method != http.MethodGet || r.Pattern != "/sign-in" && r.Pattern != "/account" {
+			continue
+		}
+		req := httptest.NewRequest(http.MethodGet, r.Pattern, nil)
+		req.AddCookie(&http.Cookie{Name: s.cookieName(), Value: "cookie"})
+		rec := httptest.NewRecorder()
+		s.handler(r).ServeHTTP(rec, req)
+		want := map[string]int{"/sign-in": 200, "/account": 503}[r.Pattern]
+		if rec.Code != want || len(rec.Result().Cookies()) > 0 || want == 503 && !strings.Contains(rec.Body.String(), "storage_unavailable") {
+			t.Errorf("%s: %d with cookies %v", r.Pattern, rec.Code, rec.Result().Cookies())
+		}
 	}
 }
 
