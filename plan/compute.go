@@ -287,6 +287,9 @@ func (c *computation) chooseNewest() {
 	}
 	for _, list := range rivals {
 		best := foremost(list)
+		if best.terms.Options().EarlierFirst {
+			best = earliest(list)
+		}
 		for _, v := range list {
 			if v == best {
 				continue
@@ -295,9 +298,24 @@ func (c *computation) chooseNewest() {
 				v.hold(installation.UnknownData, "its version cannot be compared with %s: %v", best.Release.Version, err)
 				continue
 			}
+			if newer(v, best) && !best.update.Names(v.update) {
+				v.waitsFor(best)
+				continue
+			}
 			v.supersededBy(best)
 		}
 	}
+}
+
+// earliest is the release that comes first where a task installs earlier ones first (T3); what cannot be compared comes later.
+func earliest(list []*candidate) *candidate {
+	best := list[0]
+	for _, v := range list[1:] {
+		if newer(best, v) {
+			best = v
+		}
+	}
+	return best
 }
 
 // foremost is the release that no other supersedes; where publishers name each other in a circle, the newest.
@@ -323,6 +341,12 @@ func (v *candidate) supersededBy(w *candidate) {
 		return
 	}
 	v.say("A5", "superseded here by %s, which is approved too", w.Release.Version)
+}
+
+// waitsFor leaves v for after an earlier release of it.
+func (v *candidate) waitsFor(w *candidate) {
+	v.Action, v.Items, v.Download = None, nil, 0
+	v.say("T3", "it comes after %s: the task %q installs earlier releases first", w.Release.Version, w.Task)
 }
 
 // result puts verdicts and plan in their promised order.

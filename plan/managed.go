@@ -164,7 +164,7 @@ func (c *computation) callIn() {
 	for changed := true; changed; {
 		changed = false
 		for _, v := range slices.Clone(c.candidates) {
-			if v.Action != Install || v.update.Published == nil {
+			if v.Action != Install || v.update.Published == nil || v.terms.Options().HoldPrerequisites {
 				continue // also what was superseded in this round
 			}
 			for _, req := range v.update.Published.Requires {
@@ -301,6 +301,9 @@ func (c *computation) lacks(v *candidate, req catalog.Requirement, needs *[]cata
 		}
 	}
 	switch {
+	case best.Name != "" && v.terms.Options().HoldPrerequisites && c.status(best).Status == approval.Approved:
+		v.hold(installation.Unresolvable, "the task %q waits until its prerequisite %s %s is there, and nothing puts it onto this device", v.Task, best.Name, best.Version)
+		return false
 	case best.Name != "" && c.byRelease[best] != nil && c.byRelease[best].Status == approval.Approved:
 		v.hold(installation.Unresolvable, "its prerequisite %s %s is approved, but cannot be installed on this device", best.Name, best.Version)
 		return false

@@ -201,3 +201,45 @@ func TestPromise2_NoTaskBringsADeclinedUpdateOntoADeviceThatIsNoTestDevice(t *te
 func (w *world) statusOf(r catalog.Release) approval.Status {
 	return approval.Evaluate(approval.Input{Release: r, Path: w.path, Decisions: w.Decisions(r.Software), Exceptions: slices.Clone(w.Exceptions(r.ID())), Now: now}).Status
 }
+
+func TestT3_EarlierReleasesComeFirstWhereATaskAsksForIt(t *testing.T) {
+	w := newWorld()
+	w.has(managedRelease("ledger", "1.0"))
+	var all []catalog.Release
+	for _, version := range []string{"1.2", "1.1", "1.3"} {
+		all = append(all, w.offered(w.publish("ledger", version, nil), "1.0"))
+	}
+	for _, r := range all {
+		w.decide(r, fleet.Root, approval.Approved)
+	}
+	want(t, verdict(t, w.compute(), all[2]), plan.Install, "")
+	w.tasks = []task.Task{custom("steps", func(t *task.Task) { t.Options.EarlierFirst = true })}
+	res := w.compute()
+	want(t, verdict(t, res, all[1]), plan.Install, "")
+	for _, r := range []catalog.Release{all[0], all[2]} {
+		v := verdict(t, res, r)
+		want(t, v, plan.None, "")
+		because(t, v, "T3", "it comes after 1.1")
+		if v.Superseded != "" {
+			t.Errorf("%s reads as superseded", r.Version)
+		}
+	}
+}
+
+func TestT3_PrerequisitesAreWaitedForWhereATaskAsksForIt(t *testing.T) {
+	w := newWorld()
+	r := w.offered(w.publish("ledger", "2.0", func(u *catalog.Update) {
+		u.Published.Requires = []catalog.Requirement{{Application: "runtime", Version: "3.0"}}
+	}), "1.0")
+	pre := w.offered(w.publish("runtime", "3.1", nil), "")
+	w.decide(r, fleet.Root, approval.Approved)
+	w.decide(pre, fleet.Root, approval.Approved)
+	w.tasks = []task.Task{custom("patient", func(t *task.Task) { t.Options.HoldPrerequisites = true })}
+	res := w.compute()
+	want(t, verdict(t, res, pre), plan.None, "")
+	v := verdict(t, res, r)
+	want(t, v, plan.Hold, installation.Unresolvable)
+	because(t, v, "V2", "waits until its prerequisite runtime 3.1")
+	w.has(pre)
+	want(t, verdict(t, w.compute(), r), plan.Install, "")
+}
