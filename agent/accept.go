@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"assent/agent/internal/journal"
+	"assent/agent/internal/terms"
 	"assent/catalog"
 	"assent/fault"
 	"assent/fleet"
@@ -31,7 +32,8 @@ type held struct {
 	statement wire.Statement
 	body      wire.StatementBody
 	plan      wire.Plan
-	fenced    bool // the device's own walls say what the plan says
+	terms     []terms.Terms // of the plan, read
+	fenced    bool          // the device's own walls say what the plan says
 }
 
 // stored is the plan on disk, with its proof. The guard reads the same file.
@@ -63,7 +65,7 @@ func (a *Agent) loadPlan() {
 		a.opt.Log.Info("no plan to take up", "reason", err)
 		return
 	}
-	a.held = &held{statement: s, body: body, plan: plan}
+	a.held = &held{statement: s, body: body, plan: plan, terms: readTerms(plan)}
 	if body.Counter > a.floor.Counter {
 		a.floor.Counter, a.floor.Root = body.Counter, body.Root
 	}
@@ -118,7 +120,7 @@ func (a *Agent) accept(ctx context.Context, s wire.Statement, proof []string) er
 		return a.refuse(err)
 	}
 	journal.CrashPoint(journal.PlanFetched)
-	return a.hold(ctx, &held{statement: s, body: body, plan: plan}, raw)
+	return a.hold(ctx, &held{statement: s, body: body, plan: plan, terms: readTerms(plan)}, raw)
 }
 
 // raise makes the new floor durable. From now on an older plan does not count, and if the statement orders another
@@ -252,7 +254,7 @@ func sound(p wire.Plan) error {
 	if n > wire.MaxPackages {
 		return wire.ErrPlanFormat.Because(fmt.Errorf("%d items", n))
 	}
-	return nil
+	return soundTerms(p)
 }
 
 // soundItems refuses items that bind to no content. Names and versions are the package manager's to check.

@@ -131,6 +131,7 @@ type Agent struct {
 	follows follows // belongs to the observe loop
 	sieved  sieved  // belongs to the work loop
 	mended  mended  // and this too
+	place   place   // and this
 	// restarts belongs to the restart loop, and what others read of it to mu.
 	restarts restarts
 
@@ -155,6 +156,7 @@ type Agent struct {
 	progress   wire.Progress
 	errors     map[string]string // by area
 	flying     bool
+	shutting   bool // the device shuts down, and what waits for that may begin
 	fetching   *fetching
 	beats      map[string]time.Time
 	told       map[string]bool // events of this process

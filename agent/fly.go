@@ -42,7 +42,18 @@ func (a *Agent) carry(ctx context.Context, h *held, batch []order) error {
 	if err != nil || len(good) == 0 {
 		return err
 	}
-	return a.fly(ctx, h, tx, good)
+	for {
+		kept, err := a.within(tx, good)
+		if err != nil || len(kept) == 0 {
+			return err
+		}
+		if len(kept) == len(good) {
+			return a.fly(ctx, h, tx, good)
+		}
+		if tx, good, err = a.admit(ctx, h, kept); err != nil || len(good) == 0 {
+			return err
+		}
+	}
 }
 
 // assign reports orders that are new to this device.
@@ -105,7 +116,7 @@ func (a *Agent) move(orders []order, state installation.State, detail string) er
 	var rec journal.Record
 	for _, o := range orders {
 		if e := a.journal.Entry(o.Update); e.State != state {
-			rec.Reports = append(rec.Reports, a.lead(e.State, a.report(o.Update, state, "", detail))...)
+			rec.Reports = append(rec.Reports, caused(o.Part, a.lead(e.State, a.report(o.Update, state, "", detail)))...)
 		}
 	}
 	return a.write(rec)
@@ -117,7 +128,7 @@ func (a *Agent) fetch(ctx context.Context, h *held, tx pkgmgr.Transaction, order
 	if orders[0].back() {
 		state = installation.Removing
 	}
-	if err := a.move(orders, state, ""); err != nil || orders[0].kind == toRemove {
+	if err := a.move(a.unheard(orders), state, ""); err != nil || orders[0].kind == toRemove {
 		return tx, orders, err // nothing comes in for a removal
 	}
 	err := a.download(ctx, orders, tx)
@@ -137,7 +148,16 @@ func (a *Agent) fetch(ctx context.Context, h *held, tx pkgmgr.Transaction, order
 	if len(orders) == 0 || orders[0].back() {
 		return tx, orders, nil
 	}
-	return tx, orders, a.move(orders, installation.Downloaded, "")
+	return tx, orders, a.move(a.unheard(orders), installation.Downloaded, "")
+}
+
+// unheard leaves out the orders that were fetched before and still wait for their terms: that this is done once more, for another
+// plan, is no news.
+func (a *Agent) unheard(orders []order) []order {
+	return slices.DeleteFunc(slices.Clone(orders), func(o order) bool {
+		e := a.journal.Entry(o.Update)
+		return o.later && (e.State == installation.Downloaded || e.State == installation.Blocked && e.Try.Ready && (e.Cause == installation.WindowClosed || e.Cause == installation.UntrustedClock))
+	})
 }
 
 // fetchFault reports whether a failed fetch says something about the updates, and not about us.
@@ -230,7 +250,7 @@ func (a *Agent) strike(h *held, orders []order, err error) error {
 	for _, o := range orders {
 		e := a.journal.Entry(o.Update)
 		try := a.attempt(o, e.Try, now)
-		rec.Reports = append(rec.Reports, a.lead(e.State, a.report(o.Update, o.broken(), installation.ContentUnavailable, a.tried(try, err.Error())))...)
+		rec.Reports = append(rec.Reports, caused(o.Part, a.lead(e.State, a.report(o.Update, o.broken(), installation.ContentUnavailable, a.tried(try, err.Error()))))...)
 		rec.Tries = put(rec.Tries, o.Update, try)
 	}
 	return a.write(rec)
@@ -242,8 +262,8 @@ func (a *Agent) attempt(o order, last journal.Try, now time.Time) journal.Try {
 	if last.Plan == o.key {
 		t.Count = last.Count + 1
 	}
-	if n := t.Count - 1; n < len(a.opt.Timing.Retry) {
-		t.Next = now.Add(a.opt.Timing.Retry[n])
+	if wait, again := a.pause(o.Retries, t.Count); again {
+		t.Next = now.Add(wait)
 	}
 	return t
 }
@@ -278,11 +298,16 @@ func (a *Agent) fly(ctx context.Context, h *held, tx pkgmgr.Transaction, orders 
 	for _, o := range orders {
 		e := a.journal.Entry(o.Update)
 		if e.State != o.running() {
-			rec.Reports = append(rec.Reports, a.lead(e.State, a.report(o.Update, o.running(), "", ""))...)
+			rec.Reports = append(rec.Reports, caused(o.Part, a.lead(e.State, a.report(o.Update, o.running(), "", "")))...)
 		}
 		rec.Tries = put(rec.Tries, o.Update, a.attempt(o, e.Try, f.Started))
 	}
-	if err := a.takeOff(orders); err != nil {
+	a.begins(&rec, orders)
+	if err := a.takeOff(orders); errors.Is(err, errClosed) {
+		signal(a.work)
+		_, err := a.within(tx, orders)
+		return err
+	} else if err != nil {
 		return err
 	}
 	defer a.touchDown()
@@ -290,23 +315,35 @@ func (a *Agent) fly(ctx context.Context, h *held, tx pkgmgr.Transaction, orders 
 		return err
 	}
 	journal.CrashPoint(journal.FlightFiled)
-	if err := a.takeOff(orders); err != nil {
+	if err := a.takeOff(orders); err != nil { // the disk may have been slow
 		return errors.Join(err, a.abandon(f))
 	}
+	began := time.Now()
 	out, err := a.opt.Manager.Apply(ctx, tx, nil)
 	if ctx.Err() != nil {
 		return ctx.Err() // we are stopping; whether it ran is found out at the next start
 	}
+	took := time.Since(began)
 	journal.CrashPoint(journal.Applied)
-	return a.land(ctx, f, out, err)
+	if landed := a.land(ctx, f, out, err); landed != nil || err != nil {
+		return landed
+	}
+	return a.took(orders[0], len(tx.Changes), took)
 }
 
-// takeOff is the last look at the plan: nothing is started that the accepted plan does not order right now.
+// takeOff is the last look at the plan: nothing is started that the accepted plan does not order right now, and nothing that its
+// terms do not let begin right now.
 func (a *Agent) takeOff(orders []order) error {
+	m := a.moment()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.newer != "" || !a.held.covers(orders) || !a.clock().Before(a.held.body.Expires) {
 		return errPlanChanged
+	}
+	for _, o := range ordersOf(a.held) {
+		if contains(orders, o) && (o.lost || o.terms != nil && !o.terms.At(m).Open) {
+			return errClosed
+		}
 	}
 	a.flying = true
 	return nil
@@ -351,7 +388,7 @@ func (a *Agent) abandon(f journal.Flight) error {
 		if partKind(f) != toInstall {
 			state = installation.Installed
 		}
-		rec.Reports = append(rec.Reports, a.report(p.Update, state, "", "not started: the plan changed at the last moment"))
+		rec.Reports = append(rec.Reports, a.report(p.Update, state, "", "not started: the plan changed, or its terms, at the last moment"))
 	}
 	return a.write(rec)
 }

@@ -114,7 +114,7 @@ func (l *landing) part(p journal.Part, rec *journal.Record) {
 	case met && o.kind == toRemove:
 		r, try = l.agent.report(p.Update, installation.Removed, "", "it is gone; its data and configuration stay"), journal.Try{Plan: try.Plan, Act: p.Act}
 	case met && l.probed[p.Update] != nil:
-		try = l.agent.lookAgain(journal.Try{}, try.Plan, l.now)
+		try = l.agent.lookAgain(p.Retries, journal.Try{}, try.Plan, l.now)
 		r = l.agent.report(p.Update, installation.Failed, installation.ProbeFailed, probing(try, l.probed[p.Update]))
 	case met:
 		r, try = l.agent.report(p.Update, installation.Installed, "", ""), journal.Try{Plan: try.Plan}
@@ -125,7 +125,7 @@ func (l *landing) part(p journal.Part, rec *journal.Record) {
 		r, try = l.failed(o, try)
 	}
 	r.Proof = l.proof(p, r.State)
-	rec.Reports = append(rec.Reports, l.agent.lead(e.State, r)...)
+	rec.Reports = append(rec.Reports, caused(p, l.agent.lead(e.State, r))...)
 	rec.Tries = put(rec.Tries, p.Update, try)
 }
 
@@ -144,8 +144,8 @@ func (l *landing) failed(o order, try journal.Try) (wire.Report, journal.Try) {
 		r := a.report(o.Update, installation.Blocked, refusal.Cause, refusal.Detail)
 		return r, try
 	}
-	if n := try.Count - 1; n >= 0 && n < len(a.opt.Timing.Retry) {
-		try.Next = l.now.Add(a.opt.Timing.Retry[n])
+	if wait, again := a.pause(o.Retries, try.Count); again {
+		try.Next = l.now.Add(wait)
 	}
 	if errors.Is(l.err, errInterrupted) && !try.Next.IsZero() {
 		state := installation.Assigned

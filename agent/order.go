@@ -7,6 +7,7 @@ import (
 
 	"assent/agent/internal/journal"
 	"assent/agent/internal/pkgmgr"
+	"assent/agent/internal/terms"
 	"assent/catalog"
 	"assent/installation"
 	"assent/wire"
@@ -30,6 +31,9 @@ type order struct {
 	after     []string       // those of closure that must be installed before it
 	left      []catalog.Item // of a removal: what is still there
 	key       string         // what its attempts count for: the plan's digest, or the act that takes it back
+	terms     *terms.Terms   // when it may begin; nil: at any time
+	later     bool           // it is only fetched in this pass
+	lost      bool           // the plan has not the terms that it names
 }
 
 // back reports whether the order takes something back.
@@ -82,6 +86,9 @@ func (o order) done(e journal.Entry, there presence) bool {
 
 // strange is why this agent cannot carry out the order whatever it asks the package managers; nil if it can.
 func (o order) strange() *pkgmgr.Refusal {
+	if o.lost {
+		return &pkgmgr.Refusal{Cause: installation.UnknownData, Detail: "the plan does not have the terms that it names for this: unknown holds"}
+	}
 	for _, it := range slices.Concat(o.Items, o.Extras) {
 		if it.Format != "" && it.Format != catalog.Deb && !it.Format.Side() {
 			return &pkgmgr.Refusal{Cause: installation.AgentTooOld, Detail: fmt.Sprintf("%s is in the format %q, which this agent does not know", it.Key(), clip(string(it.Format), 40))}
@@ -97,18 +104,23 @@ func (o order) strange() *pkgmgr.Refusal {
 func ordersOf(h *held) []order {
 	var out []order
 	for _, rb := range h.plan.Rollback {
-		o := order{kind: toStepBack, key: actKey(rb.Act), Part: journal.Part{Update: rb.Update, Act: rb.Act}}
+		o := order{kind: toStepBack, key: actKey(rb.Act), Part: journal.Part{Update: rb.Update, Act: rb.Act, Cause: installation.Cause(clip(rb.Cause, 40))}}
 		for _, it := range rb.Items {
 			o.Items = append(o.Items, catalog.Item{Name: it.Name, Arch: it.Arch, Version: it.Version, Size: it.Size, SHA256: it.SHA256, Format: it.Format})
 		}
 		out = append(out, o)
 	}
 	for _, rm := range h.plan.Remove {
-		out = append(out, order{kind: toRemove, key: actKey(rm.Act), Part: journal.Part{Update: rm.Update, Act: rm.Act, Items: rm.Items}})
+		out = append(out, order{kind: toRemove, key: actKey(rm.Act), Part: journal.Part{Update: rm.Update, Act: rm.Act, Cause: installation.Cause(clip(rm.Cause, 40)), Items: rm.Items}})
 	}
 	for _, in := range h.plan.Install {
-		out = append(out, order{key: h.body.Plan, closure: in.Closure, after: in.After, exclusive: in.Exclusive || slices.ContainsFunc(in.Items, own),
-			Part: journal.Part{Update: in.Update, Release: in.Release, Items: in.Items, Extras: in.Extras, Probe: in.Probe, Probes: in.Probes}})
+		o := order{key: h.body.Plan, closure: in.Closure, after: in.After, exclusive: in.Exclusive || slices.ContainsFunc(in.Items, own),
+			Part: journal.Part{Update: in.Update, Release: in.Release, Items: in.Items, Extras: in.Extras, Probe: in.Probe, Probes: in.Probes}}
+		if o.lost = in.Terms < 0 || in.Terms > len(h.terms); in.Terms > 0 && !o.lost {
+			o.terms = &h.terms[in.Terms-1]
+			o.Probes, o.Retries = slices.Concat(o.Probes, o.terms.Probes), o.terms.Retries
+		}
+		out = append(out, o)
 	}
 	return out
 }

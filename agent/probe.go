@@ -10,6 +10,7 @@ import (
 
 	"assent/agent/internal/journal"
 	"assent/catalog"
+	"assent/wire"
 )
 
 const (
@@ -103,7 +104,7 @@ func verdict(p journal.Part, said map[catalog.UpdateID]error) string {
 
 // lookAgain counts one more look at what is there and does not pass its probe. Looking harms nothing, so it never ends;
 // the count stays below what would end attempts to install.
-func (a *Agent) lookAgain(last journal.Try, key string, now time.Time) journal.Try {
+func (a *Agent) lookAgain(r wire.PlanRetries, last journal.Try, key string, now time.Time) journal.Try {
 	t := journal.Try{Plan: key, Count: 1}
 	if last.Plan == key {
 		t.Count = last.Count + 1
@@ -112,7 +113,7 @@ func (a *Agent) lookAgain(last journal.Try, key string, now time.Time) journal.T
 	if n := t.Count - 1; n < len(waits) {
 		wait = waits[n]
 	}
-	t.Count, t.Next = min(t.Count, len(waits)), now.Add(wait)
+	t.Count, t.Next = min(t.Count, a.retries(r)), now.Add(wait)
 	return t
 }
 

@@ -8,22 +8,26 @@ import (
 
 	"assent/agent/internal/journal"
 	"assent/agent/internal/pkgmgr"
+	"assent/agent/internal/terms"
+	"assent/catalog"
 	"assent/installation"
 )
 
 // queue is what is open of a plan in one pass. It gives it out in transactions: steps back first, then removals, then
 // installs; one package manager each; what is exclusive by itself; and nothing before what it needs.
 type queue struct {
-	open    []order          // not given out yet
-	missing map[string]order // installs that are not there yet, given out or not
-	due     func(order) bool // it may be tried now
-	waits   func(order) bool // its next attempt is still before it
-	shut    map[bool]bool    // managers that do not work in this pass; true is the side one
+	open    []order                           // not given out yet
+	missing map[string]order                  // installs that are not there yet, given out or not
+	due     func(order) bool                  // it may be tried now
+	waits   func(order) bool                  // its next attempt is still before it
+	shut    map[bool]bool                     // managers that do not work in this pass; true is the side one
+	closed  map[catalog.UpdateID]terms.Answer // orders that are fetched in this pass and do not begin
 }
 
-// queue makes the queue of what is open of all orders of a plan.
-func (a *Agent) queue(orders, open []order) *queue {
-	q := &queue{open: slices.Clone(open), missing: map[string]order{}, due: a.due, waits: a.waits, shut: map[bool]bool{}}
+// queue makes the queue of what is open of all orders of a plan. shut are those that may not begin now.
+func (a *Agent) queue(orders, open []order, shut map[catalog.UpdateID]terms.Answer) *queue {
+	q := &queue{open: slices.Clone(open), missing: map[string]order{}, waits: a.waits, shut: map[bool]bool{}, closed: shut}
+	q.due = func(o order) bool { return a.due(o, q.later(o)) }
 	for _, o := range orders {
 		if !o.back() && (contains(open, o) || !a.stands(o)) {
 			q.missing[string(o.Update)] = o
@@ -51,9 +55,13 @@ func (o order) follows(need order) bool {
 // next takes the orders of one transaction out of the queue; none when nothing more can be done in this pass.
 func (q *queue) next() []order {
 	var batch []order
-	for _, k := range []kind{toStepBack, toRemove, toInstall} {
+	for _, turn := range []struct {
+		kind  kind
+		later bool
+	}{{toStepBack, false}, {toRemove, false}, {toInstall, false}, {toInstall, true}} {
 		for _, o := range q.open {
-			if o.kind == k && !q.shut[o.side()] && (len(batch) == 0 || together(batch[0], o)) && q.due(o) && q.holdup(o) == nil {
+			if o.kind == turn.kind && q.later(o) == turn.later && !q.shut[o.side()] && (len(batch) == 0 || together(batch[0], o)) && q.due(o) && q.holdup(o) == nil {
+				o.later = turn.later
 				batch = append(batch, o)
 			}
 		}
@@ -65,10 +73,17 @@ func (q *queue) next() []order {
 	return batch
 }
 
+// later reports whether an order is only fetched now.
+func (q *queue) later(o order) bool {
+	_, ok := q.closed[o.Update]
+	return ok && !o.back()
+}
+
 // holdup is the order that o cannot go before; nil if there is none. What may be one transaction with o only has to be
 // ready for it; the rest, prerequisites among it (T3), has to be installed.
 func (q *queue) holdup(o order) *order {
 	seen := map[string]bool{}
+	later := q.later(o)
 	var look func(o order) *order
 	look = func(o order) *order {
 		seen[string(o.Update)] = true
@@ -77,7 +92,7 @@ func (q *queue) holdup(o order) *order {
 			if !missing {
 				continue
 			}
-			if o.follows(need) || q.waits(need) {
+			if o.follows(need) || q.waits(need) || q.later(need) && !later {
 				return &need // also where that leads back to the beginning: it cannot be carried out
 			}
 			if seen[id] {
@@ -110,7 +125,8 @@ func (q *queue) circular(o order) bool {
 // advance carries out what is open, one transaction after the other. A package manager that does not work keeps only
 // its own orders back.
 func (a *Agent) advance(ctx context.Context, h *held, orders, open []order) error {
-	q := a.queue(orders, open)
+	m := a.moment()
+	q := a.queue(orders, open, closed(open, func(o order) terms.Answer { return a.gate(o, m) }))
 	var troubles []error
 	for batch := q.next(); len(batch) > 0; batch = q.next() {
 		err := a.carry(ctx, h, batch)
@@ -128,7 +144,7 @@ func (a *Agent) advance(ctx context.Context, h *held, orders, open []order) erro
 			}
 		}
 	}
-	return errors.Join(append(troubles, a.tellWaiting(h, q))...)
+	return errors.Join(append(troubles, a.tellWaiting(h, q), a.tellClosed(q))...)
 }
 
 // tellWaiting says of what could not go because something else has to be there first what that is.

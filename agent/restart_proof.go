@@ -85,7 +85,7 @@ func (a *Agent) proven(st journal.Restart, now time.Time, problem string) error 
 			rec.Tries = put(rec.Tries, id, journal.Try{Plan: e.Try.Plan})
 			continue
 		}
-		try := a.lookAgain(journal.Try{}, e.Try.Plan, now)
+		try := a.lookAgain(wire.PlanRetries{}, journal.Try{}, e.Try.Plan, now)
 		rec.Reports = append(rec.Reports, a.report(id, installation.Failed, installation.RestartFailed, afterRestart(try, problem)))
 		rec.Tries = put(rec.Tries, id, try)
 	}

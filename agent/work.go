@@ -12,6 +12,7 @@ import (
 
 	"assent/agent/internal/journal"
 	"assent/agent/internal/pkgmgr"
+	"assent/agent/internal/terms"
 	"assent/agent/internal/uplink"
 	"assent/catalog"
 	"assent/installation"
@@ -35,7 +36,7 @@ func (a *Agent) workLoop(ctx context.Context) {
 	}
 	for ctx.Err() == nil {
 		next, err := a.pass(ctx)
-		if errors.Is(err, errPlanChanged) {
+		if errors.Is(err, errPlanChanged) || errors.Is(err, errClosed) {
 			sleep(ctx, time.Second, a.work) // the new plan is here or about to be
 			continue
 		}
@@ -49,7 +50,7 @@ func (a *Agent) workLoop(ctx context.Context) {
 			continue
 		}
 		back.Reset()
-		if !sleep(ctx, wait, a.work) {
+		if !a.rest(ctx, next) {
 			return
 		}
 	}
@@ -75,6 +76,10 @@ func (a *Agent) pass(ctx context.Context) (time.Time, error) {
 	}
 	defer a.settledPlan(h)
 	orders := ordersOf(h)
+	m, err := a.known(h)
+	if err != nil {
+		return later, err
+	}
 	if err := a.withdraw(orders); err != nil {
 		return later, err
 	}
@@ -83,6 +88,9 @@ func (a *Agent) pass(ctx context.Context) (time.Time, error) {
 		return later, err
 	}
 	if err := a.advance(ctx, h, orders, open); err != nil {
+		return later, err
+	}
+	if err := a.mark(&m, terms.Ran(h.terms, m, m.Runs.Marks)); err != nil {
 		return later, err
 	}
 	return a.nextPass(h, orders), nil
@@ -226,11 +234,11 @@ func (a *Agent) already(ctx context.Context, h *held, found []order, there prese
 			state, detail = installation.Removed, "it was gone already"
 			rec.Tries = put(rec.Tries, o.Update, journal.Try{Plan: o.key, Act: o.Act})
 		case problem != nil:
-			try := a.lookAgain(e.Try, o.key, now)
+			try := a.lookAgain(o.Retries, e.Try, o.key, now)
 			state, cause, detail = installation.Failed, installation.ProbeFailed, probing(try, problem)
 			rec.Tries = put(rec.Tries, o.Update, try)
 		case e.Cause == installation.RestartFailed && unwell != "":
-			try := a.lookAgain(e.Try, o.key, now)
+			try := a.lookAgain(o.Retries, e.Try, o.key, now)
 			state, cause, detail = installation.Failed, installation.RestartFailed, afterRestart(try, unwell)
 			rec.Tries = put(rec.Tries, o.Update, try)
 		case e.Cause == installation.RestartFailed:
@@ -242,7 +250,7 @@ func (a *Agent) already(ctx context.Context, h *held, found []order, there prese
 		}
 		r := a.report(o.Update, state, cause, detail)
 		r.Proof = &wire.Proof{Plan: h.body.Plan, Counter: h.body.Counter, Finished: now, Items: there.of(o.Items, nil, nil), AuditClean: health.Broken == "", Probe: verdict(o.Part, probed)}
-		rec.Reports = append(rec.Reports, a.lead(e.State, r)...)
+		rec.Reports = append(rec.Reports, caused(o.Part, a.lead(e.State, r))...)
 	}
 	return a.write(rec)
 }
@@ -263,11 +271,17 @@ func (a *Agent) how(items []catalog.Item) string {
 }
 
 // due says whether an order may be tried now: not before its next attempt, not after its last one, and what is blocked
-// only when something changed.
-func (a *Agent) due(o order) bool {
+// only when something changed. What is only fetched now is so once, and not after it failed to install.
+func (a *Agent) due(o order, later bool) bool {
 	e := a.journal.Entry(o.Update)
-	if a.waits(o) || e.Try.Plan == o.key && e.Try.Count > len(a.opt.Timing.Retry) {
+	tried := e.Try.Plan == o.key
+	switch {
+	case a.waits(o) || tried && e.Try.Count > a.retries(o.Retries):
 		return false
+	case later && (o.shutOut(e) || tried && e.State == installation.Failed && e.Cause != installation.ContentUnavailable):
+		return false
+	case o.shutOut(e):
+		return true
 	}
 	return e.State != installation.Blocked || !a.sieved.fresh(o, a.stamp(), a.opt.Now())
 }
@@ -288,8 +302,12 @@ func (a *Agent) nextPass(h *held, orders []order) time.Time {
 		}
 	}
 	sooner(h.body.Expires)
+	m := a.moment()
 	for _, o := range orders {
 		e := a.journal.Entry(o.Update)
+		if g := a.gate(o, m); !g.Open {
+			sooner(g.Opens)
+		}
 		if e.Try.Plan == o.key {
 			sooner(e.Try.Next)
 		}
@@ -369,7 +387,7 @@ func way(from, to installation.State) []installation.State {
 
 // write journals a record, if there is anything in it. Without it the step it announces must not be taken.
 func (a *Agent) write(rec journal.Record) error {
-	if len(rec.Reports) == 0 && len(rec.Tries) == 0 && len(rec.Forget) == 0 && rec.Flight == nil && rec.Landed == "" && rec.Restart == nil {
+	if len(rec.Reports) == 0 && len(rec.Tries) == 0 && len(rec.Forget) == 0 && rec.Flight == nil && rec.Landed == "" && rec.Restart == nil && rec.Runs == nil {
 		return nil
 	}
 	err := a.journal.Write(rec)

@@ -13,7 +13,7 @@ const (
 	// maxTook is how many transactions are remembered of each manager, and maxTime the longest that one counts as.
 	maxTook = 16
 	maxTime = 24 * time.Hour
-	// keepRuns is how long a run is remembered that is over.
+	// keepRuns is how long a run is remembered that is over, and how far ahead of the clock a mark may be.
 	keepRuns = 40 * 24 * time.Hour
 )
 
@@ -27,7 +27,7 @@ func Known(all []Terms, marks map[string]time.Time, now time.Time) map[string]ti
 				continue
 			}
 			mark, ok := marks[s.key]
-			if !ok {
+			if !ok || mark.Sub(now) > keepRuns { // a clock that was far ahead must not be believed for ever
 				mark = now
 			}
 			out[s.key] = mark

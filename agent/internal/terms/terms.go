@@ -38,6 +38,7 @@ type Code = window.Code
 
 // The codes that windows do not have.
 const (
+	Waits        Code = "waits"         // for another one that may not begin
 	Unread       Code = "unreadable"    // a schedule that cannot be read
 	ClockBehind  Code = "clock_wrong"   // the clock cannot be right
 	Stopped      Code = "stopped"       // StopAfter
@@ -248,7 +249,7 @@ func (t Terms) stopped(m Moment, a Answer) Answer {
 	if !ok || !t.same(r, a, m.Now) || m.Now.Sub(r.First) < seconds(t.StopAfter) {
 		return a
 	}
-	out := Answer{Code: Stopped, Text: fmt.Sprintf("This run began on %s, and nothing new begins %s after that.", clock(r.First.In(m.Now.Location())), human(seconds(t.StopAfter)))}
+	out := Answer{Code: Stopped, Text: fmt.Sprintf("This run began on %s, and nothing new begins %s after that.", clock(r.First.In(place(a, m))), human(seconds(t.StopAfter)))}
 	next, found := r.First.Add(stopDay), true
 	switch {
 	case !a.run.IsZero() && !a.Until.IsZero():
@@ -260,6 +261,14 @@ func (t Terms) stopped(m Moment, a Answer) Answer {
 		out.Opens, out.Text = next, out.Text+" The rest goes on on "+clock(next)+"."
 	}
 	return out
+}
+
+// place is the location that an answer was worked out in.
+func place(a Answer, m Moment) *time.Location {
+	if a.Until.IsZero() {
+		return m.Now.Location()
+	}
+	return a.Until.Location()
 }
 
 // same reports whether a run that is remembered is the one that an answer is about. Where there are no windows a run lasts a day.
@@ -291,7 +300,7 @@ func (t Terms) Fits(m Moment, need time.Duration) Answer {
 		w := t.joint(next)
 		if w.Until.IsZero() || !opens.Add(need).After(w.Until) {
 			out.Opens = opens
-			out.Text = fmt.Sprintf("It takes %s, and the window ends on %s: too short. It fits on %s.", human(need), clock(a.Until.In(m.Now.Location())), clock(opens))
+			out.Text = fmt.Sprintf("It takes %s, and the window ends on %s: too short. It fits on %s.", human(need), clock(a.Until), clock(opens))
 			return out
 		}
 		at = w.Until
