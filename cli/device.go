@@ -10,7 +10,7 @@ import (
 )
 
 func (a *app) device() *cobra.Command {
-	c := sub("device", "See, move and retire devices", a.deviceList(), a.deviceShow(), a.deviceRefresh(), a.deviceMove(),
+	c := sub("device", "See, move and retire devices", a.deviceList(), a.deviceShow(), a.devicePackages(), a.deviceRefresh(), a.deviceMove(),
 		a.deviceState("retire", "Refuse devices from now on: they get no plans and cannot connect", fleet.Retired, "Retired"),
 		a.deviceState("quarantine", "Keep devices from getting plans until they are released", fleet.Quarantined, "Quarantined"),
 		a.deviceState("release", "Let quarantined devices take part again", fleet.Active, "Released"))
@@ -129,6 +129,42 @@ func (a *app) showDevice(p *printer, d client.DeviceDetail) {
 		p.title("Events")
 		a.showEvents(p, d.Events)
 	}
+}
+
+func (a *app) devicePackages() *cobra.Command {
+	var search string
+	var page pageFlags
+	c := &cobra.Command{
+		Use: "packages DEVICE", Short: "List what is installed on a device",
+		Example: `  assent device packages web1 --search ssl
+  assent device packages web1 --all --json`,
+		Args: args(1, 1, "a device"), ValidArgsFunction: a.completeDevices(1),
+		RunE: func(cmd *cobra.Command, refs []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			list, err := pages(cmd.Context(), page, func(ctx ctx, p client.Page) (client.List[client.PackageInfo], error) {
+				return c.Inventory(ctx, refs[0], client.InventoryQuery{Search: search}, p)
+			})
+			if err != nil {
+				return err
+			}
+			return a.answer(list, func(p *printer) {
+				if len(list.Items) > 0 {
+					t := newTable(flex("NAME", 12), flex("VERSION", 10), col("ARCH"), col("STATUS"), flex("SOURCE", 10), flex("HOW", 10))
+					for _, one := range list.Items {
+						t.add(toned(one.Name, strong), text(one.Version), text(one.Arch), text(one.Status), text(one.Source), text(one.How))
+					}
+					p.table(t)
+				}
+				rest(p, list, "package")
+			})
+		},
+	}
+	c.Flags().StringVar(&search, "search", "", "words, each found in name, version or source")
+	addPage(c, &page, "name, version, arch, source, status, how, auto, hold")
+	return c
 }
 
 func (a *app) deviceRefresh() *cobra.Command {

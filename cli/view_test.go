@@ -43,3 +43,18 @@ func TestASavedViewSetsTheFlagsOfAListUnlessTheyAreGiven(t *testing.T) {
 	do(0, "view", "delete", "late")
 	do(2, "view", "delete", "late")
 }
+
+// TestDevicePackagesListsWhatIsInstalled with search and order.
+func TestDevicePackagesListsWhatIsInstalled(t *testing.T) {
+	w, token := pending(t)
+	s := newSession(t, w, token, "")
+	if code := s.do(t, "device", "packages", "web1", "--search", "SSL"); code != 0 || !strings.Contains(s.out.String(), "openssl  3.0.1") {
+		t.Errorf("exit %d: %s%s", code, s.out.String(), s.err.String())
+	}
+	if code := s.do(t, "device", "packages", "web1", "--search", "curl"); code != 0 || !strings.Contains(s.out.String(), "No packages") {
+		t.Errorf("exit %d: %s%s", code, s.out.String(), s.err.String())
+	}
+	if code := s.do(t, "device", "packages", "web9"); code != 3 {
+		t.Errorf("exit %d: %s%s", code, s.out.String(), s.err.String())
+	}
+}

@@ -84,6 +84,7 @@ func TestEveryClientMethodReachesItsServiceWithEverythingItWasGiven(t *testing.T
 		{"Views", first(c.Views(ctx, "queue")), []any{who, "queue"}},
 		{"SaveView", first(c.SaveView(ctx, client.ViewRequest{Name: odd, List: "queue", Query: "state=failed", Shared: true})), []any{who, client.ViewRequest{Name: odd, List: "queue", Query: "state=failed", Shared: true}}},
 		{"DeleteView", first(c.DeleteView(ctx, odd)), []any{who, odd}},
+		{"Inventory", first(c.Inventory(ctx, odd, client.InventoryQuery{Search: "s", Hold: &late}, page)), []any{who, odd, client.InventoryQuery{Search: "s", Hold: &late}, page}},
 		{"Status", first(c.Status(ctx)), []any{who}},
 		{"Devices", first(c.Devices(ctx, client.DeviceQuery{Group: "Web", Search: "s", State: "retired", Only: "silent"}, page)), []any{who, client.DeviceQuery{Group: "Web", Search: "s", State: "retired", Only: "silent"}, page}},
 		{"Device", first(c.Device(ctx, odd)), []any{who, odd}},

@@ -30,6 +30,18 @@ func (s *server) device(ctx context.Context, who auth.Session, in *deviceInput) 
 	return s.Roster.Device(ctx, who.Actor, in.Device)
 }
 
+type inventoryInput struct {
+	Device string `path:"device" maxLength:"200" doc:"Id, unique beginning of an id, or name."`
+	Search string `query:"search" maxLength:"500" doc:"Words, each found in name, version or source."`
+	Auto   yesNo  `query:"auto" enum:"true,false" doc:"It came as a dependency only."`
+	Hold   yesNo  `query:"hold" enum:"true,false"`
+	Paging
+}
+
+func (s *server) inventory(ctx context.Context, who auth.Session, in *inventoryInput) (client.List[client.PackageInfo], error) {
+	return s.Roster.Inventory(ctx, who.Actor, in.Device, client.InventoryQuery{Search: in.Search, Auto: in.Auto.value(), Hold: in.Hold.value()}, in.page())
+}
+
 func (s *server) changeDevices(ctx context.Context, who auth.Session, in *in[client.DeviceChange]) (client.Act, error) {
 	c := in.Body
 	switch {

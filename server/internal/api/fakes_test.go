@@ -103,6 +103,9 @@ func (s *services) SaveView(_ context.Context, x0 auth.Actor, x1 client.ViewRequ
 func (s *services) DeleteView(_ context.Context, x0 auth.Actor, x1 string) (client.Act, error) {
 	return answer[client.Act](s, "DeleteView", x0, x1)
 }
+func (s *services) Inventory(_ context.Context, x0 auth.Actor, x1 string, x2 client.InventoryQuery, x3 client.Page) (client.List[client.PackageInfo], error) {
+	return answer[client.List[client.PackageInfo]](s, "Inventory", x0, x1, x2, x3)
+}
 func (s *services) Get(_ context.Context, x0 auth.Actor, x1 string, x2 string) (client.UpdateDetail, error) {
 	return answer[client.UpdateDetail](s, "Get", x0, x1, x2)
 }

@@ -43,6 +43,7 @@ func (s *server) routes() []Route {
 		// Devices and groups.
 		route(Viewer, http.MethodGet, "/devices", "list-devices", "List devices", s.devices),
 		route(Viewer, http.MethodGet, "/devices/{device}", "get-device", "Show a device", s.device),
+		route(Viewer, http.MethodGet, "/devices/{device}/packages", "list-packages-of-device", "List what is installed on a device", s.inventory),
 		route(Administrator, http.MethodPost, "/devices/changes", "change-devices", "Move, retire, quarantine or release devices", s.changeDevices),
 		route(Approver, http.MethodPost, "/devices/refresh", "refresh-devices", "Ask devices to look for updates now", s.refreshDevices),
 		route(Viewer, http.MethodGet, "/groups", "list-groups", "List the tree of groups", s.groups),

@@ -124,6 +124,7 @@ func table() []row {
 		{"POST", "/agreements/withdrawals", approvers, `{"digest":"12345678"}`, "Withdraw", 200},
 		{"GET", "/devices", readers, "", "Devices", 200},
 		{"GET", "/devices/d1", readers, "", "Device", 200},
+		{"GET", "/devices/d1/packages?search=curl&hold=true", readers, "", "Inventory", 200},
 		{"POST", "/devices/changes", admins, `{"devices":["d1"],"group":"Test"}`, "ChangeDevices", 200},
 		{"POST", "/devices/refresh", approvers, `{"group":"Test"}`, "RefreshDevices", 200},
 		{"GET", "/groups", readers, "", "Groups", 200},

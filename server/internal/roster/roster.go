@@ -31,6 +31,8 @@ type Reader interface {
 	Devices(ctx context.Context, who auth.Actor, q client.DeviceQuery, p client.Page) (client.List[client.DeviceRow], error)
 	// Device shows a device without its events.
 	Device(ctx context.Context, who auth.Actor, ref string) (client.DeviceDetail, error)
+	// Inventory lists what is installed on a device.
+	Inventory(ctx context.Context, who auth.Actor, ref string, q client.InventoryQuery, p client.Page) (client.List[client.PackageInfo], error)
 }
 
 // Events lists what devices reported; *audit.Service is one.

@@ -19,7 +19,8 @@ func (s *server) deviceRoutes() []Route {
 		page(Viewer, http.MethodGet, "/devices/{device}", "device_show", s.devicePage),
 		fragment(Viewer, http.MethodGet, "/devices/{device}/live", "device_live", s.deviceLive),
 		page(Viewer, http.MethodGet, "/devices/{device}/updates", "device_updates", s.deviceUpdatesPage),
-	}, s.exports(Viewer, "/devices", s.deviceTable), s.exports(Viewer, "/devices/{device}/updates", s.deviceUpdatesTable), s.whyRoutes())
+		page(Viewer, http.MethodGet, "/devices/{device}/packages", "device_packages", s.devicePackagesPage),
+	}, s.exports(Viewer, "/devices", s.deviceTable), s.exports(Viewer, "/devices/{device}/updates", s.deviceUpdatesTable), s.exports(Viewer, "/devices/{device}/packages", s.devicePackagesTable), s.whyRoutes())
 }
 
 // devicesView is the list of devices.

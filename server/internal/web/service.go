@@ -158,6 +158,7 @@ type Roster interface {
 type Devices interface {
 	Devices(ctx context.Context, who auth.Actor, q client.DeviceQuery, p client.Page) (client.List[client.DeviceRow], error)
 	Device(ctx context.Context, who auth.Actor, ref string) (client.DeviceDetail, error)
+	Inventory(ctx context.Context, who auth.Actor, ref string, q client.InventoryQuery, p client.Page) (client.List[client.PackageInfo], error)
 	ChangeDevices(ctx context.Context, who auth.Actor, c client.DeviceChange) (client.Act, error)
 	RefreshDevices(ctx context.Context, who auth.Actor, r client.RefreshRequest) (client.Refreshed, error)
 }

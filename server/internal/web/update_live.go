@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"assent/catalog"
 	"assent/client"
 	"assent/installation"
 )
@@ -84,7 +83,7 @@ func statesOf(v *Visit, u client.UpdateDetail) (out []tally) {
 	}
 	for _, state := range installation.States() {
 		if n := count[state]; n > 0 {
-			out = append(out, tally{Label: words(state), Tone: tone(state), N: n, Href: seenHref(v, catalog.UpdateID(u.ID), state)})
+			out = append(out, tally{Label: words(state), Tone: tone(state), N: n, Href: seenHref(v, u.ID, state)})
 		}
 	}
 	return out
