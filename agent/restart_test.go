@@ -114,6 +114,13 @@ func (r *simRestarter) times() []time.Time {
 	return slices.Clone(r.restarts)
 }
 
+// said are copies of what people were told and asked, and which services were tried.
+func (r *simRestarter) said() (told, asked, tried []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.told), slices.Clone(r.asked), slices.Clone(r.tried)
+}
+
 // restartBench is a bench whose device can be restarted, with libc6 that asks for it and an application that fails.
 func restartBench(t *testing.T, plan *wire.PlanRestart) (*bench, *simRestarter, wire.PlanInstall) {
 	t.Helper()
@@ -353,19 +360,20 @@ func TestT5_PeopleAreAskedMayPutItOffAndAreWarned(t *testing.T) {
 		from := time.Now()
 		b.start(t)
 		b.pass(29 * time.Minute)
-		if len(r.asked) != 1 || !strings.HasPrefix(r.asked[0], "Please restart.") || len(b.events("restart_deferred")) != 1 {
-			t.Fatalf("asked %q\n%s", r.asked, b.s.story())
+		if _, asked, _ := r.said(); len(asked) != 1 || !strings.HasPrefix(asked[0], "Please restart.") || len(b.events("restart_deferred")) != 1 {
+			t.Fatalf("asked %q\n%s", asked, b.s.story())
 		}
 		b.stop()
 		b.start(t) // what was asked and answered is not forgotten
 		b.pass(20 * time.Minute)
 		if st := b.a.journal.Restart(); st.Deferred != 2 {
-			t.Fatalf("%+v, asked %d times", st, len(r.asked))
+			t.Fatalf("%+v", st)
 		}
 		b.pass(15 * time.Minute)
 		got := r.times()
-		if len(got) != 1 || len(r.told) != 1 || !strings.Contains(r.told[0], "Save your work") {
-			t.Fatalf("restarts at %v, told %q", got, r.told)
+		told, _, _ := r.said()
+		if len(got) != 1 || len(told) != 1 || !strings.Contains(told[0], "Save your work") {
+			t.Fatalf("restarts at %v, told %q", got, told)
 		}
 		if after := got[0].Sub(from); after < time.Hour || after > 70*time.Minute {
 			t.Errorf("restarted after %s, want after both deferrals of half an hour and the notice", after)
@@ -408,12 +416,13 @@ func TestT5_ServicesThatRunOldFilesAreRestartedOnceInTheWindow(t *testing.T) {
 		b.pass(time.Hour)
 		var facts wire.Facts
 		must(t, json.Unmarshal(b.s.document(wire.KindFacts), &facts))
-		if len(r.tried) != 0 || len(facts.Stale) != 5 || !slices.Equal(facts.Restart, []string{"libc6"}) {
-			t.Fatalf("tried %v before the window; facts %+v", r.tried, facts)
+		_, _, tried := r.said()
+		if len(tried) != 0 || len(facts.Stale) != 5 || !slices.Equal(facts.Restart, []string{"libc6"}) {
+			t.Fatalf("tried %v before the window; facts %+v", tried, facts)
 		}
 		b.pass(6 * time.Hour)
-		if !slices.Equal(r.tried, []string{"nginx.service", "sick.service"}) {
-			t.Errorf("tried %v", r.tried)
+		if _, _, tried := r.said(); !slices.Equal(tried, []string{"nginx.service", "sick.service"}) {
+			t.Errorf("tried %v", tried)
 		}
 		if ok, bad := b.events("service_restarted"), b.events("service_failed"); len(ok) != 1 || len(bad) != 1 || !strings.Contains(bad[0], "it failed") {
 			t.Errorf("events %q %q", ok, bad)
