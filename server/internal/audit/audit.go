@@ -43,7 +43,10 @@ type Config struct {
 }
 
 // Service reads. It is safe for concurrent use.
-type Service struct{ Config }
+type Service struct {
+	Config
+	kinds kinds
+}
 
 // New makes a Service.
 func New(c Config) (*Service, error) {
@@ -74,6 +77,9 @@ func (s *Service) Entries(ctx context.Context, q client.LedgerQuery) (client.Lis
 	if q.Before > 0 {
 		before = min(q.Before, before)
 	}
+	if q.Kind != "" && q.By == "" {
+		return s.ofKind(ctx, q, out, before)
+	}
 	want, scanned := rows(q.Limit), 0
 	for before > 1 && scanned < maxScan {
 		from := max(1, before-batch)
@@ -96,6 +102,31 @@ func (s *Service) Entries(ctx context.Context, q client.LedgerQuery) (client.Lis
 		}
 	}
 	return next(out, before), nil
+}
+
+// ofKind is Entries for one kind: it reads only the entries that it shows.
+func (s *Service) ofKind(ctx context.Context, q client.LedgerQuery, out client.List[client.LedgerRow], before int64) (client.List[client.LedgerRow], error) {
+	from, want := max(1, before-maxScan), rows(q.Limit)
+	seqs, err := s.kinds.last(ctx, s.Store, q.Kind, from, before-1, want)
+	if err != nil {
+		return out, fmt.Errorf("list the ledger before entry %d: %w", before, err)
+	}
+	for _, seq := range seqs {
+		raw, err := s.Store.Entries(ctx, seq, 1)
+		if err == nil && (len(raw) != 1 || raw[0].Seq != seq) {
+			err = errors.New("it is not there")
+		}
+		if err == nil {
+			err = s.take(&out, raw[0], q)
+		}
+		if err != nil {
+			return out, fmt.Errorf("list the ledger: entry %d: %w", seq, err)
+		}
+	}
+	if len(seqs) == want {
+		return next(out, seqs[want-1]), nil
+	}
+	return next(out, from), nil
 }
 
 func next(l client.List[client.LedgerRow], before int64) client.List[client.LedgerRow] {

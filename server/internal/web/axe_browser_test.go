@@ -117,6 +117,10 @@ func newLooker(t *testing.T, s *site) *looker {
 	return l
 }
 
+// outOfCards are the things that are wider than the card in which they stand, unless one can scroll to them.
+const outOfCards = `[...document.querySelectorAll(".card table, .card pre, .card .tallies, .card .facts")].filter((e) =>
+	e.offsetParent && !e.closest(".table-responsive, dialog") && e.getBoundingClientRect().right > e.closest(".card").getBoundingClientRect().right + 1).map((e) => e.outerHTML.slice(0, 120))`
+
 // look fails for each serious fault, for a page that is wider than its window and for a text that became markup.
 func (l *looker) look(what string) {
 	l.t.Helper()
@@ -133,6 +137,12 @@ func (l *looker) look(what string) {
 		}
 		if over := l.Overflow(); over > 0 {
 			l.t.Errorf("%s is %d pixels too wide at %d", what, over, width)
+		}
+	}
+	for _, width := range []int64{1440, 1280, 1024, 390} {
+		l.Size(width, 900)
+		if out := js[[]string](l.tab, outOfCards); len(out) > 0 {
+			l.t.Errorf("%s, %d pixels: stands out of its card: %q", what, width, out)
 		}
 	}
 	if js[bool](l.tab, `!!document.documentElement.dataset.broken || !document.querySelector("h1")`) {
