@@ -43,6 +43,7 @@ func measures() []measure {
 		{"P9", scans},
 		{"P10", idleness},
 		{"P11", sizes},
+		{"P14", consoles},
 	}
 }
 
