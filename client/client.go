@@ -220,6 +220,13 @@ func refusal(resp *http.Response) error {
 	if err := json.Unmarshal(data, &p); err != nil || kind != "application/problem+json" || p.Code == "" {
 		return notAssent(resp)
 	}
+	if len(p.Errors) > 1 {
+		all := make(fault.List, len(p.Errors))
+		for i, e := range p.Errors {
+			all[i] = &fault.Error{Kind: fault.Kind(e.Kind), Code: e.Code, Message: e.Detail, Field: e.Field}
+		}
+		return all
+	}
 	return &fault.Error{Kind: fault.Kind(p.Kind), Code: p.Code, Message: p.Detail, Field: p.Field}
 }
 

@@ -19,6 +19,16 @@ type Problem struct {
 	Kind   string `json:"kind" doc:"What sort of refusal this is." example:"not_found"`
 	Code   string `json:"code" doc:"What exactly happened; stable." example:"update_unknown"`
 	Field  string `json:"field,omitempty" doc:"The input at fault, as the API spells it."`
+	// Errors is set where several things are wrong at once: all of them, the one above first.
+	Errors []ProblemError `json:"errors,omitempty" doc:"All that is wrong, where it is more than one thing."`
+}
+
+// ProblemError is one of several things that are wrong.
+type ProblemError struct {
+	Detail string `json:"detail"`
+	Kind   string `json:"kind"`
+	Code   string `json:"code"`
+	Field  string `json:"field,omitempty"`
 }
 
 // SignIn exchanges a one-time sign-in token for an access token.

@@ -18,6 +18,7 @@ import (
 	"assent/server/internal/packages"
 	"assent/server/internal/roster"
 	"assent/server/internal/signin"
+	"assent/server/internal/tasks"
 	"assent/server/internal/trend"
 	"assent/server/internal/views"
 	"assent/server/internal/web"
@@ -46,6 +47,10 @@ func (r *running) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	installs, err := tasks.New(tasks.Config{Index: r.index, Log: r.Log})
+	if err != nil {
+		return err
+	}
 	book, err := r.newAudit()
 	if err != nil {
 		return err
@@ -61,7 +66,7 @@ func (r *running) openServices(ctx context.Context) error {
 	if r.signin, err = r.newSignIn(who); err != nil {
 		return err
 	}
-	handler, err := api.New(api.Config{Auth: who, SignIn: r.signin, Decide: decisions, Roster: people, Audit: book, Changes: r.index, Feeds: r.mirror, Packages: kits, Trends: r.trend, Views: saved,
+	handler, err := api.New(api.Config{Auth: who, SignIn: r.signin, Decide: decisions, Roster: people, Audit: book, Changes: r.index, Feeds: r.mirror, Packages: kits, Trends: r.trend, Views: saved, Tasks: installs,
 		Log: r.Log, Observe: watch.observe, Version: r.Version})
 	if err != nil {
 		return err

@@ -28,6 +28,7 @@ import (
 	"assent/server/internal/roster"
 	"assent/server/internal/signin"
 	"assent/server/internal/store"
+	"assent/server/internal/tasks"
 	"assent/server/internal/trend"
 	"assent/server/internal/views"
 	"assent/server/internal/web"
@@ -118,12 +119,14 @@ func (w *World) api(db *store.DB, plans *planner.Planner, key ed25519.PrivateKey
 	w.must(err)
 	saved, err := views.New(views.Config{Index: w.index, Store: db})
 	w.must(err)
+	installs, err := tasks.New(tasks.Config{Index: w.index})
+	w.must(err)
 	people, err := roster.New(roster.Config{Index: w.index, Reader: updates, Events: read, CA: []byte("no real certificate"), Server: "https://assent.test:8443",
 		Refresh: func([]fleet.DeviceID) {}}) // there is no gateway to pass it on
 	w.must(err)
 	kits, err := packages.New(packages.Config{Book: updates, Files: feeds, Tokens: people, Dir: w.Packages, Server: "https://assent.test:8443"})
 	w.must(err)
-	face, err := api.New(api.Config{Auth: w.auth, SignIn: w.signin, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend, Views: saved, Log: slog.New(slog.DiscardHandler), Version: "test"})
+	face, err := api.New(api.Config{Auth: w.auth, SignIn: w.signin, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend, Views: saved, Tasks: installs, Log: slog.New(slog.DiscardHandler), Version: "test"})
 	w.must(err)
 	console, err := web.New(web.Config{SignIn: w.signin, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend, Views: saved,
 		Violation: func() { w.violations.Add(1) }, Version: "test"})

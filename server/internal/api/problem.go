@@ -45,6 +45,11 @@ func newFailure(err error) *failure {
 		e = fault.New(fault.Unavailable, "timeout", "The server took too long; try again.").Because(err)
 	}
 	f := problemOf(statusOf(e), e)
+	if all := (fault.List{}); errors.As(err, &all) {
+		for _, e := range all {
+			f.Errors = append(f.Errors, client.ProblemError{Detail: e.Message, Kind: string(e.Kind), Code: e.Code, Field: e.Field})
+		}
+	}
 	if wait, ok := auth.RetryAfter(err); ok {
 		f.headers.Set("Retry-After", strconv.Itoa(wait))
 	}
