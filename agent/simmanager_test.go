@@ -66,6 +66,7 @@ type simManager struct {
 	beforeFetch func(context.Context) error
 	beforeApply func()
 	duringApply func()
+	remembering func()
 	applied     func([]wire.Change) // called when a transaction begins to change something
 	scanErr     error
 	busy        string // who holds the lock
@@ -423,6 +424,9 @@ func (m *simManager) Unfence(context.Context) error {
 }
 
 func (m *simManager) Remember(_ context.Context, update catalog.UpdateID, changes []wire.Change) error {
+	if m.remembering != nil {
+		m.remembering()
+	}
 	m.change(func(w *simWorld) {
 		for _, c := range changes {
 			w.Remembered = append(w.Remembered, fmt.Sprintf("%s %s %s", update, c.Name, c.From))

@@ -58,6 +58,8 @@ type UpdateStatus struct {
 	Cause  installation.Cause `json:"cause,omitempty"`
 	Detail string             `json:"detail,omitempty"`
 	Since  time.Time          `json:"since"`
+	// Opens is when the window opens that it waits for; absent where it waits for none, or nobody knows when.
+	Opens time.Time `json:"opens,omitzero"`
 }
 
 // ReadStatus collects the status. machineID is this machine's.
@@ -134,7 +136,7 @@ func (s *Status) readJournal(dir *statedir.Dir, names map[catalog.UpdateID]strin
 			continue
 		}
 		s.States[e.State]++
-		s.Updates = append(s.Updates, UpdateStatus{Update: id, Name: names[id], State: e.State, Cause: e.Cause, Detail: e.Detail, Since: e.Since})
+		s.Updates = append(s.Updates, UpdateStatus{Update: id, Name: names[id], State: e.State, Cause: e.Cause, Detail: e.Detail, Since: e.Since, Opens: opens(e)})
 	}
 	return nil
 }
@@ -179,9 +181,25 @@ func (s Status) Print(w io.Writer) {
 		if u.Cause != "" {
 			fmt.Fprintf(w, " (%s)", u.Cause)
 		}
+		if !u.Opens.IsZero() {
+			fmt.Fprint(w, ": "+waitsUntil(u.Opens))
+		}
 		if u.Detail != "" {
 			fmt.Fprintf(w, ": %s", u.Detail)
 		}
 		fmt.Fprintln(w)
 	}
+}
+
+// opens is when the window of an update opens that waits for one.
+func opens(e journal.Entry) time.Time {
+	if e.State != installation.Blocked || e.Cause != installation.WindowClosed || !e.Try.Ready {
+		return time.Time{}
+	}
+	return e.Try.Opens
+}
+
+// waitsUntil says when a window opens, by the clock of whoever reads it.
+func waitsUntil(t time.Time) string {
+	return "waits for its window, which opens " + t.Local().Format("Mon 2006-01-02 15:04 MST")
 }

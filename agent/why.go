@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"assent/agent/internal/journal"
+	"assent/agent/internal/terms"
 	"assent/catalog"
 	"assent/fault"
 	"assent/installation"
@@ -28,6 +29,9 @@ type Answer struct {
 	Why     installation.Cause `json:"state_cause,omitempty"`
 	Detail  string             `json:"detail,omitempty"`
 	Needs   []string           `json:"needs,omitempty"` // what to approve so that it can go on
+	Task    string             `json:"task,omitempty"`  // whose terms the plan gives it
+	Terms   []string           `json:"terms,omitempty"` // when and how carefully it is installed, in words
+	Opens   time.Time          `json:"opens,omitzero"`  // when the window opens that it waits for
 }
 
 // Wall is a decline that keeps an update out.
@@ -115,7 +119,13 @@ func itemsOf(p wire.Plan) map[catalog.UpdateID][]catalog.Item {
 // complete adds the walls in the way and what this device journaled.
 func (a *Answer) complete(p wire.Plan, e journal.Entry) {
 	a.State, a.Why, a.Detail, a.Needs = e.State, e.Cause, e.Detail, e.Needs
-	a.Order = ordered(p, a.Update)
+	a.Order, a.Opens = ordered(p, a.Update), opens(e)
+	for _, in := range p.Install {
+		if in.Update == a.Update && in.Terms > 0 && in.Terms <= len(p.Terms) {
+			t := terms.Read(p.Terms[in.Terms-1])
+			a.Task, a.Terms = t.Task, t.Describe()
+		}
+	}
 	for _, d := range p.Deny {
 		if d.Update == a.Update || d.Software == a.Release.Software && d.Later && d.Update != a.Update && a.Verdict != "install" {
 			a.Deny = append(a.Deny, Wall{Version: d.Version, Later: d.Later, Through: d.Through, Reason: d.Reason, By: d.By, Act: d.Act})
@@ -136,6 +146,9 @@ func ordered(p wire.Plan, id catalog.UpdateID) string {
 		}
 	}
 	for _, in := range p.Install {
+		if in.Terms > 0 && in.Terms <= len(p.Terms) {
+			in.Probes = append(slices.Clone(in.Probes), p.Terms[in.Terms-1].Probes...)
+		}
 		if in.Update == id && in.Probe != nil && len(in.Probes) == 0 {
 			return fmt.Sprintf("it is installed, and counts as such once its health probe (%s) passes", in.Probe.Type)
 		}
@@ -158,6 +171,15 @@ func (a Answer) Print(w io.Writer) {
 	}
 	if a.Order != "" {
 		fmt.Fprintf(w, "  ordered: %s\n", a.Order)
+	}
+	if a.Task != "" {
+		fmt.Fprintf(w, "  task: %s\n", a.Task)
+	}
+	for _, s := range a.Terms {
+		fmt.Fprintf(w, "  terms: %s\n", s)
+	}
+	if !a.Opens.IsZero() {
+		fmt.Fprintf(w, "  it %s\n", waitsUntil(a.Opens))
 	}
 	for _, d := range a.Deny {
 		fmt.Fprintf(w, "  declined: %s%s by %s: %s (act %d)\n", d.Version, reach(d), d.By, d.Reason, d.Act)

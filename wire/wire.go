@@ -136,7 +136,7 @@ type Facts struct {
 	Arch          string          `json:"arch"`            // dpkg's native architecture
 	Foreign       []string        `json:"foreign"`         // dpkg's foreign architectures, sorted
 	Kernel        string          `json:"kernel"`          // uname -r
-	TimeZone      string          `json:"time_zone"`       // IANA name, "UTC" when unknown
+	TimeZone      string          `json:"time_zone"`       // IANA name, empty when it is not known
 	Agent         string          `json:"agent"`           // agent version
 	Restart       []string        `json:"restart"`         // why a restart is pending: package names, or "kernel"; empty when none
 	Stale         []RestartReason `json:"stale,omitempty"` // everything that still runs as it was before an update, sorted

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"syscall"
 	"time"
+	_ "time/tzdata" // windows are known also where the device has no database of zones
 
 	"assent/agent"
 )

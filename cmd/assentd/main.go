@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	_ "time/tzdata" // windows are known also where the host has no database of zones
 
 	"assent/server"
 )
