@@ -45,6 +45,7 @@ func (a *app) deviceList() *cobra.Command {
 	c.Flags().StringVarP(&q.Group, "group", "g", "", "only this group (id or name) and below")
 	c.Flags().StringVar(&q.Search, "search", "", "words, each found in name, id, system or group")
 	c.Flags().StringVar(&state, "state", "", "active, quarantined or retired")
+	c.Flags().BoolVar(&q.Here, "here", false, "only the group itself, not what is below it")
 	c.Flags().StringVar(&only, "only", "", "only active devices that are connected, silent or stale (an expired package source), or need a restart")
 	addView(c)
 	addPage(c, &page, "name, group, state, last_seen, pending, planned, blocked, failed")

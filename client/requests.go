@@ -74,6 +74,7 @@ type DeviceQuery struct {
 	Search string            // words, each found in name, id, system or group
 	State  fleet.DeviceState // any by default
 	Only   DeviceOnly        // any by default
+	Here   bool              // only those in the very group, none from below it
 }
 
 // DeviceOnly narrows a list of devices to those that something is to be said of.

@@ -154,7 +154,11 @@ func (c *Client) Queue(ctx context.Context, q QueueQuery, p Page) (List[QueueRow
 
 // Devices lists devices.
 func (c *Client) Devices(ctx context.Context, q DeviceQuery, p Page) (List[DeviceRow], error) {
-	return get[List[DeviceRow]](ctx, c, "/devices", p.add(values("group", q.Group, "search", q.Search, "state", string(q.State), "only", string(q.Only))))
+	here := ""
+	if q.Here {
+		here = "true"
+	}
+	return get[List[DeviceRow]](ctx, c, "/devices", p.add(values("group", q.Group, "search", q.Search, "state", string(q.State), "only", string(q.Only), "here", here)))
 }
 
 // Device shows a device.

@@ -86,7 +86,7 @@ func TestEveryClientMethodReachesItsServiceWithEverythingItWasGiven(t *testing.T
 		{"DeleteView", first(c.DeleteView(ctx, odd)), []any{who, odd}},
 		{"Inventory", first(c.Inventory(ctx, odd, client.InventoryQuery{Search: "s", Hold: &late}, page)), []any{who, odd, client.InventoryQuery{Search: "s", Hold: &late}, page}},
 		{"Status", first(c.Status(ctx)), []any{who}},
-		{"Devices", first(c.Devices(ctx, client.DeviceQuery{Group: "Web", Search: "s", State: "retired", Only: "silent"}, page)), []any{who, client.DeviceQuery{Group: "Web", Search: "s", State: "retired", Only: "silent"}, page}},
+		{"Devices", first(c.Devices(ctx, client.DeviceQuery{Group: "Web", Search: "s", State: "retired", Only: "silent", Here: true}, page)), []any{who, client.DeviceQuery{Group: "Web", Search: "s", State: "retired", Only: "silent", Here: true}, page}},
 		{"Device", first(c.Device(ctx, odd)), []any{who, odd}},
 		{"ChangeDevices", first(c.ChangeDevices(ctx, change)), []any{who, change}},
 		{"RefreshDevices", first(c.RefreshDevices(ctx, client.RefreshRequest{Devices: []string{"d1"}, Group: "Web"})), []any{who, client.RefreshRequest{Devices: []string{"d1"}, Group: "Web"}}},

@@ -14,11 +14,12 @@ type devicesInput struct {
 	Search string `query:"search" maxLength:"500"`
 	State  string `query:"state" enum:"active,quarantined,retired"`
 	Only   string `query:"only" enum:"connected,silent,restart,stale" doc:"Only active devices of which this can be said."`
+	Here   bool   `query:"here" doc:"Only those in the very group, none from below it."`
 	Paging
 }
 
 func (s *server) devices(ctx context.Context, who auth.Session, in *devicesInput) (client.List[client.DeviceRow], error) {
-	q := client.DeviceQuery{Group: in.Group, Search: in.Search, State: fleet.DeviceState(in.State), Only: client.DeviceOnly(in.Only)}
+	q := client.DeviceQuery{Group: in.Group, Search: in.Search, State: fleet.DeviceState(in.State), Only: client.DeviceOnly(in.Only), Here: in.Here}
 	return s.Roster.Devices(ctx, who.Actor, q, in.page())
 }
 

@@ -54,7 +54,7 @@ func (m *moment) devices(who auth.Actor, q client.DeviceQuery) ([]index.Device, 
 	}
 	inside := map[fleet.GroupID]bool{}
 	for _, id := range m.Tree().Subtree(g.ID) {
-		inside[id] = true
+		inside[id] = !q.Here || id == g.ID
 	}
 	words := strings.Fields(strings.ToLower(q.Search))
 	var out []index.Device

@@ -66,7 +66,7 @@ func New(c Config) (*Service, error) {
 func parameters(list string) []string {
 	all := map[string][]string{
 		"updates": {"search", "status", "class", "severity", "origin", "security", "needed", "state", "superseded", "gated", "revoked", "installed", "changed", "agreements", "device", "view"},
-		"devices": {"search", "state", "only"},
+		"devices": {"search", "state", "only", "here"},
 		"queue":   {"state", "device", "cause", "overdue"},
 		"events":  {"device", "update", "event"},
 	}

@@ -38,7 +38,7 @@ func (s *server) devicesPage(v *Visit) (devicesView, error) {
 
 // deviceQuery reads the filter of a list of devices from an address's query.
 func deviceQuery(q url.Values, group string) client.DeviceQuery {
-	return client.DeviceQuery{Group: group, Search: q.Get("search"), State: fleet.DeviceState(q.Get("state")), Only: client.DeviceOnly(q.Get("only"))}
+	return client.DeviceQuery{Group: group, Search: q.Get("search"), State: fleet.DeviceState(q.Get("state")), Only: client.DeviceOnly(q.Get("only")), Here: q.Get("here") == "true"}
 }
 
 // deviceTable is one page of the list of devices, as the address asks for it.
@@ -48,7 +48,7 @@ func (s *server) deviceTable(v *Visit, p client.Page) (Table, error) {
 		return Table{}, err
 	}
 	t := Table{ID: "devices", Saved: "devices", One: "device", Many: "devices", Total: list.Total, Next: list.Next, Search: "name, id, system or group", Sort: "name", Export: true,
-		Filters: []Filter{{Key: "state", Label: "State", Options: options(fleet.Active, fleet.Quarantined, fleet.Retired)}, {Key: "only", Label: "Only those that", Options: deviceOnlies()}},
+		Filters: []Filter{{Key: "state", Label: "State", Options: options(fleet.Active, fleet.Quarantined, fleet.Retired)}, {Key: "only", Label: "Only those that", Options: deviceOnlies()}, {Key: "here", Label: "In the group", Options: []Option{{"true", "itself, not below it"}}}},
 		Columns: []Column{{Key: "name", Label: "Device", Sorts: true}, {Key: "state", Label: "State", Sorts: true},
 			{Key: "group", Label: "Group", Sorts: true, Wide: true}, {Key: "os", Label: "System", Sorts: true, Wide: true},
 			{Key: "last_seen", Label: "Last seen", Sorts: true, Wide: true},

@@ -222,7 +222,7 @@ func (s *server) undoMove(v *Visit, c client.DeviceChange) *Form {
 		}
 		from = d.GroupID
 	}
-	return &Form{Label: "Undo", Action: "/devices/change", Fields: []Field{{"act", "move"}, {"to", string(from)}, {"devices", strings.Join(c.Devices, " ")}}}
+	return &Form{Label: "Undo", Action: "/devices/change", Fields: []Field{{"act", "move"}, {"to", string(from)}, {"devices", strings.Join(c.Devices, " ")}, {"back", v.Form("back")}}}
 }
 
 // refreshDevices asks devices to look for updates now.
@@ -241,7 +241,7 @@ func (s *server) refreshDevices(v *Visit) (string, error) {
 
 // afterDevices is the page to go to: what the form says, else the only device's, else the list.
 func afterDevices(v *Visit, ids []string) string {
-	if back := v.Form("back"); back == "/devices" || strings.HasPrefix(back, "/devices/") || strings.HasPrefix(back, "/devices?") {
+	if back := v.Form("back"); back == "/devices" || back == "/groups" || strings.HasPrefix(back, "/devices/") || strings.HasPrefix(back, "/devices?") {
 		return back
 	}
 	if len(ids) == 1 {

@@ -20,6 +20,7 @@ func fleetRows() []row {
 		{"GET", "/devices/{device}/why?update={update}", readers, "", 200},
 		{"GET", "/groups", readers, "", 200},
 		{"GET", "/groups/g-team", readers, "", 200},
+		{"GET", "/groups/g-team/devices", readers, "", 200},
 		{"POST", "/groups/create", admins, "name=", 422},
 		{"POST", "/groups/g-team/change", admins, "", 303},
 		{"POST", "/groups/g-none/delete", admins, "", 404},

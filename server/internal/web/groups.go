@@ -16,6 +16,7 @@ func (s *server) groupRoutes() []Route {
 	return []Route{
 		page(Viewer, http.MethodGet, "/groups", "groups", s.groupsPage),
 		page(Viewer, http.MethodGet, "/groups/{group}", "groups_one", s.groupPage),
+		fragment(Viewer, http.MethodGet, "/groups/{group}/devices", "group_devices", s.groupDevices),
 		act(Administrator, "/groups/create", s.createGroup),
 		act(Administrator, "/groups/{group}/change", s.changeGroup),
 		act(Administrator, "/groups/{group}/delete", s.deleteGroup),
@@ -31,6 +32,7 @@ type groupNode struct {
 	Guarding string // its guard mode, and whence it comes
 	Testing  string // whether its devices try things out first
 	Children []groupNode
+	Movable  bool // by the person, into another group
 }
 
 // groupsView is the tree of groups.
@@ -43,7 +45,17 @@ type groupsView struct {
 
 func (s *server) groupsPage(v *Visit) (groupsView, error) {
 	v.Title = "Groups"
-	return groupsView{Tree: treeOf(v.Groups()), Groups: v.Groups(), Guards: guardModes(), MayChange: v.May(Administrator)}, nil
+	return groupsView{Tree: movable(v, treeOf(v.Groups())), Groups: v.Groups(), Guards: guardModes(), MayChange: v.May(Administrator)}, nil
+}
+
+// movable marks the groups that the person may move.
+func movable(v *Visit, tree []groupNode) []groupNode {
+	for i := range tree {
+		g := &tree[i]
+		g.Movable = v.May(Administrator) && g.ID != v.Who().Scope && g.Parent != ""
+		movable(v, g.Children)
+	}
+	return tree
 }
 
 // treeOf makes a tree of rows that come parents before children. What has no parent among them is a top.

@@ -53,7 +53,15 @@ func (s *server) changeGroup(v *Visit) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	v.Toast(Toast{Tone: "success", Text: fmt.Sprintf("Changed the group %s.", after.Name), Undo: undo})
+	text := fmt.Sprintf("Changed the group %s.", after.Name)
+	if r.Parent != "" {
+		text = fmt.Sprintf("Moved the group %s below %s.", after.Name, groupName(v.Groups(), after.Parent))
+	}
+	v.Toast(Toast{Tone: "success", Text: text, Undo: undo})
+	if v.Form("back") == "/groups" {
+		undo.Fields = append(undo.Fields, Field{"back", "/groups"})
+		return "/groups", nil
+	}
 	return groupHref(g.ID), nil
 }
 

@@ -14,7 +14,7 @@ func TestGroups_TreeNestsAndSaysWhatIsInherited(t *testing.T) {
 	s.Act("server", ledger.GroupCreate{Group: fleet.Group{ID: "g-a", Name: "Alpha", Parent: "g-team", Guard: fleet.ApprovedOnly, Test: true}})
 	s.Group("g-b", "Beta", "g-a")
 	page := expect(t, s.browser(s.tokens["v"]).get("/groups"), 200)
-	tree := page[strings.Index(page, `<ul class="tree">`):]
+	tree := page[strings.Index(page, `<ul class="tree" data-tree>`):]
 	for _, want := range []string{`href="/groups/root"`, `href="/groups/g-team"`, `href="/groups/g-a"`, `href="/groups/g-b"`} {
 		at := strings.Index(tree, want)
 		if at < 0 {
