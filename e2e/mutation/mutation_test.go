@@ -67,7 +67,7 @@ var mutations = []mutation{
 	{"the bound on what an archive unpacks to", "archive/archive.go", "w.bytes -= e.Size; w.bytes < 0 {", "w.bytes -= e.Size; false {", "./archive", "TestWalk_Limits"},
 	{"the verdict of a probe (V3)", "agent/land.go", "case met && l.probed[p.Update] != nil:", "case met && l.probed[p.Update] != nil && false:", "./agent", "TestV3_WhatDoesNotPassItsProbe"},
 	{"the windows of installs (T4)", "agent/internal/terms/terms.go", "\treturn t.shut(m, shut)\n}", "\tout.Open = true\n\treturn out\n}", "./agent", "TestT4_NoTransaction|TestT4_AllSchedules"},
-	{"the last look at the windows (T4)", "agent/fly.go", "(o.lost || o.terms != nil && !o.terms.At(m).Open)", "o.lost", "./agent", "TestT4_AWindowThatCloses"},
+	{"the last look at the windows (T4)", "agent/fly.go", "(o.lost || o.terms != nil && !o.terms.At(m).Open)", "(o.lost || o.terms != nil && !o.terms.At(m).Open && false)", "./agent", "TestT4_AWindowThatCloses"},
 	{"the order of what needs each other", "agent/queue.go", "&& q.holdup(o) == nil {", "{", "./agent", "TestQueue|TestV2_AnUpdateWaits"},
 	{"transactions of their own", "agent/queue.go", "(!a.exclusive && !b.exclusive || a.Update == b.Update)", "true", "./agent", "TestQueue|TestEachTransaction"},
 	{"the version that is taken off", "agent/order.go", "if f.Version == it.Version && f.Status != \"rc\"", "if f.Status != \"rc\"", "./agent", "TestC1_OnlyTheDeclinedVersion"},
