@@ -142,3 +142,29 @@ func TestPasskeys_WhatIsNoAnswerIsRefusedInJSON(t *testing.T) {
 	}
 	s.Act("server", ledger.OperatorSet{Operator: ledger.Operator{Name: "root-v", Role: ledger.Viewer, Scope: fleet.Root}})
 }
+
+// TestN24_AStreamThatIsOpenEndsWithItsSession: a password that is changed in one browser ends what another one reads.
+func TestN24_AStreamThatIsOpenEndsWithItsSession(t *testing.T) {
+	s := newSite(t)
+	for what, end := range map[string]func(mine *browser){
+		"a changed password": func(mine *browser) {
+			mine.post("/account/password", url.Values{"password": {passphrase}, "again": {passphrase}})
+		},
+		"an administrator": func(*browser) {
+			s.browser(s.tokens["d"]).post("/operators/sign-out", url.Values{"name": {"root-v"}})
+		},
+	} {
+		mine, other := s.browser(s.tokens["v"]), s.browser(s.tokens["v"])
+		next := other.listen("/updates/" + s.update + "/stream")
+		if first := next(); !strings.HasPrefix(first, "piece ") {
+			t.Fatalf("%s: first %.100s", what, first)
+		}
+		end(mine)
+		if last := next(); last != "end " {
+			t.Errorf("%s: the stream goes on: %.100s", what, last)
+		}
+		if other.get("/").StatusCode != http.StatusSeeOther {
+			t.Errorf("%s: the session goes on", what)
+		}
+	}
+}
