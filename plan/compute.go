@@ -208,7 +208,7 @@ func (c *computation) admission(v *candidate) task.Admission {
 func (c *computation) admitted(v *candidate) bool {
 	a := c.admission(v)
 	if lead, ok := a.Terms.Lead(); ok && a.Admitted {
-		v.Task, v.terms = lead.Name, a.Terms
+		v.under(lead.Name, a.Terms)
 		return true
 	}
 	if !c.in.Tasks.OnlyDefault() {

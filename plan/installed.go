@@ -79,7 +79,7 @@ func (c *computation) misfit(v *candidate) bool {
 	}
 	if a := c.admission(v); a.Admitted {
 		lead, _ := a.Terms.Lead()
-		v.Task, v.terms = lead.Name, a.Terms
+		v.under(lead.Name, a.Terms)
 		return !c.fit(v)
 	}
 	return false

@@ -88,6 +88,7 @@ type Verdict struct {
 	Status     approval.Status    `json:"status"`
 	Approval   approval.Result    `json:"approval"`
 	Task       string             `json:"task,omitempty"`  // the task that admits it
+	Tasks      []string           `json:"-"`               // the ids of all that do, in their order; it leads to rollouts (T6)
 	Needs      []catalog.Release  `json:"needs,omitempty"` // the smallest set to approve so that it can go on
 	Items      []catalog.Item     `json:"items,omitempty"` // what would be installed
 	Extras     []catalog.Item     `json:"extras,omitempty"`

@@ -18,6 +18,14 @@ func (c *computation) turns(at time.Time) {
 	}
 }
 
+// under notes which tasks admit v, the one that leads by its name.
+func (v *candidate) under(lead string, terms task.Terms) {
+	v.Task, v.terms, v.Tasks = lead, terms, nil
+	for _, t := range terms.Tasks() {
+		v.Tasks = append(v.Tasks, t.ID)
+	}
+}
+
 // ringsOpen checks that the device's ring is open in every task that admits v and has rings, and that nobody halted v in one
 // that has none (T6).
 func (c *computation) ringsOpen(v *candidate) bool {

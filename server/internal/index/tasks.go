@@ -110,10 +110,14 @@ func (x *Index) StepRollout(ctx context.Context, by string, build func(v *View) 
 	}, store.BesideRollout(func() rollout.State { return next }))
 }
 
-// SaveRollout keeps a state that went on without a step: marks and times (rollout.WorthSaving).
+// SaveRollout keeps a state that went on without a step: marks and times (rollout.WorthSaving). Where the task is gone it does
+// nothing: its rollouts went with it.
 func (x *Index) SaveRollout(ctx context.Context, s rollout.State) error {
 	x.acts.Lock()
 	defer x.acts.Unlock()
+	if !x.hasTask(s.Task) {
+		return nil
+	}
 	if err := x.store.SaveRollouts(ctx, []rollout.State{s}); err != nil {
 		return fmt.Errorf("save the rollout of %s by %s: %w", s.Update, s.Task, err)
 	}
@@ -127,7 +131,15 @@ func (x *Index) SaveRollout(ctx context.Context, s rollout.State) error {
 func (x *Index) RememberRollout(s rollout.State) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.tasks.rollouts[rolloutKey{s.Task, s.Update}] = s
+	if x.hasTask(s.Task) {
+		x.tasks.rollouts[rolloutKey{s.Task, s.Update}] = s
+	}
+}
+
+// hasTask reports whether there is a task with this id. The caller holds x.acts or x.mu.
+func (x *Index) hasTask(id string) bool {
+	_, changed := x.state.Tasks[id]
+	return changed || id == task.DefaultID
 }
 
 // stepped makes the state of a rollout visible after its act. The caller holds x.mu.
