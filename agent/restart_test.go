@@ -30,6 +30,7 @@ type simRestarter struct {
 	missing   []string
 	inhibited error
 	answer    restart.Answer // of whoever is asked; 0: none
+	slow      time.Duration  // systemd takes that long to say what runs
 	sick      map[string]error
 
 	restarts []time.Time
@@ -55,6 +56,7 @@ func (r *simRestarter) Look(context.Context) (restart.Found, error) {
 func (r *simRestarter) Enabled(context.Context) ([]string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	time.Sleep(r.slow)
 	return r.enabled, nil
 }
 
@@ -221,6 +223,55 @@ func TestI8_ADeviceRestartsInsideItsWindowOnly(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestI8_AWindowThatClosesMeanwhileKeepsTheDeviceUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, r, _ := restartBench(t, &wire.PlanRestart{When: wire.RestartIfRequired,
+			Schedule: schedule(t, window.Schedule{Rule: "FREQ=DAILY", Start: "2000-01-01T02:00", Length: window.Duration(time.Hour)})})
+		r.slow = time.Hour + time.Minute
+		b.start(t)
+		b.pass(12 * time.Hour)
+		if n := len(r.times()); n != 0 || len(b.events("restart_not_done")) != 1 {
+			t.Errorf("%d restarts\n%s", n, b.s.story())
+		}
+		if st := b.a.journal.Restart(); st.Step != nil || len(st.Begun) != 0 {
+			t.Errorf("it is remembered as begun: %+v", st)
+		}
+	})
+}
+
+func TestT5_NothingOfThePlanIsLeftBehindByARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		libc, late := file("libc6", "2"), file("late", "2")
+		b := newBench(t, []simFile{libc, late}, "libc6", "late")
+		r := &simRestarter{}
+		b.opt.Restart = r
+		b.m.change(func(w *simWorld) { w.Restart = []string{"libc6"} }) // since before the plan came
+		p := installs(libc, late)
+		p.Restart = &wire.PlanRestart{When: wire.RestartIfRequired}
+		b.s.set(p)
+		b.start(t)
+		b.pass(time.Minute)
+		if n := len(r.times()); n != 1 || b.state(late.install()) != installation.Installed || b.state(libc.install()) != installation.Installed {
+			t.Errorf("%d restarts, late is %s\n%s", n, b.state(late.install()), b.s.story())
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // whose walls cannot be put up, so that it is not acted upon
+		b, r, _ := restartBench(t, &wire.PlanRestart{When: wire.RestartIfRequired})
+		b.m.change(func(w *simWorld) { w.Restart = []string{"libc6"} })
+		b.m.fenceErr = errors.New("read-only file system")
+		b.start(t)
+		b.pass(10 * time.Minute)
+		if n := len(r.times()); n != 0 {
+			t.Fatalf("%d restarts by a plan that is not acted upon", n)
+		}
+		b.m.set(func() { b.m.fenceErr = nil })
+		b.pass(10 * time.Minute)
+		if n := len(r.times()); n != 1 {
+			t.Errorf("%d restarts once it is", n)
+		}
+	})
 }
 
 func TestT5_WithoutAPolicyOrWithOneThatIsNotKnownNothingRestarts(t *testing.T) {

@@ -180,6 +180,9 @@ func TestT5_AskingEndsAtTheDeadlineWhateverPeopleDo(t *testing.T) {
 			}
 			s := p.Next(restart.Moment{Now: l.now, Window: l.window(l.now), Due: true, Present: 1}, l.st)
 			l.act(s, restart.Moment{Window: l.window(l.now), Due: true, Present: 1})
+			if s.Do == restart.Wait && !s.At.After(l.now) {
+				t.Fatalf("at %s it waits until %s", l.now, s.At)
+			}
 			if s.Do == restart.Wait {
 				l.now = s.At
 			}
