@@ -87,9 +87,9 @@ type RolloutRing struct {
 	Since    time.Time        `json:"since"`
 	Opened   time.Time        `json:"opened,omitzero"`
 	OpenedBy string           `json:"opened_by,omitempty"`
-	Soaked   rollout.Span     `json:"soaked"`
-	Soak     rollout.Span     `json:"soak"` // how long it has to
-	Rate     string           `json:"rate"` // "8 of 10"
+	Soaked   string           `json:"soaked"` // for how long it has soaked: "36h"
+	Soak     string           `json:"soak"`   // how long it has to
+	Rate     string           `json:"rate"`   // "8 of 10"
 	Progress rollout.Progress `json:"progress"`
 	// Failures are the devices that count as failed, those only that the caller may see, at most MaxRolloutFailures.
 	Failures []RolloutDevice `json:"failures,omitempty"`

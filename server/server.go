@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"assent/content/dir"
+	"assent/server/internal/conductor"
 	"assent/server/internal/gateway"
 	"assent/server/internal/index"
 	"assent/server/internal/mirror"
@@ -46,23 +47,24 @@ const (
 // running is an opened server.
 type running struct {
 	Config
-	dir      *os.Root
-	keys     keys
-	db       *store.DB
-	index    *index.Index
-	planner  *planner.Planner
-	gateway  *gateway.Gateway
-	mirror   *mirror.Mirror
-	trend    *trend.Service
-	content  *dir.Store
-	signin   *signin.Service
-	face     face
-	registry *prometheus.Registry
-	agents   net.Listener
-	people   net.Listener
-	tls      *tls.Config // of the listener for people; nil: plain HTTP on loopback
-	started  atomic.Bool
-	closers  []func() error
+	dir       *os.Root
+	keys      keys
+	db        *store.DB
+	index     *index.Index
+	planner   *planner.Planner
+	gateway   *gateway.Gateway
+	mirror    *mirror.Mirror
+	trend     *trend.Service
+	conductor *conductor.Conductor
+	content   *dir.Store
+	signin    *signin.Service
+	face      face
+	registry  *prometheus.Registry
+	agents    net.Listener
+	people    net.Listener
+	tls       *tls.Config // of the listener for people; nil: plain HTTP on loopback
+	started   atomic.Bool
+	closers   []func() error
 }
 
 // Run runs the server until ctx ends or something it cannot go on without fails.
@@ -251,6 +253,7 @@ func (r *running) run(ctx context.Context) error {
 	group.Go(func() error { return standing{r.index, r.gateway}.follow(ctx) })
 	group.Go(func() error { return r.trend.Run(ctx) })
 	group.Go(func() error { return staging.Run(ctx, r.index, r.Log) })
+	group.Go(func() error { return r.conductor.Run(ctx) })
 	group.Go(func() error { r.every(ctx, catchUpEvery, "read other servers' acts", r.index.CatchUp); return nil })
 	group.Go(func() error { return r.mirror.Run(ctx) })
 	group.Go(func() error { return r.signin.Run(ctx) })

@@ -43,6 +43,9 @@ func (r *running) openServices(ctx context.Context) error {
 	if r.trend, err = trend.New(trend.Config{Index: r.index, Store: r.db, Figures: decisions, Log: r.Log}); err != nil {
 		return err
 	}
+	if r.conductor, err = r.newConductor(); err != nil {
+		return err
+	}
 	saved, err := views.New(views.Config{Index: r.index, Store: r.db, Log: r.Log})
 	if err != nil {
 		return err
@@ -66,7 +69,7 @@ func (r *running) openServices(ctx context.Context) error {
 	if r.signin, err = r.newSignIn(who); err != nil {
 		return err
 	}
-	handler, err := api.New(api.Config{Auth: who, SignIn: r.signin, Decide: decisions, Roster: people, Audit: book, Changes: r.index, Feeds: r.mirror, Packages: kits, Trends: r.trend, Views: saved, Tasks: installs,
+	handler, err := api.New(api.Config{Auth: who, SignIn: r.signin, Decide: decisions, Roster: people, Audit: book, Changes: r.index, Feeds: r.mirror, Packages: kits, Trends: r.trend, Views: saved, Tasks: installs, Rollouts: r.conductor,
 		Log: r.Log, Observe: watch.observe, Version: r.Version})
 	if err != nil {
 		return err

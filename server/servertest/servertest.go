@@ -20,6 +20,7 @@ import (
 	"assent/server/internal/api"
 	"assent/server/internal/audit"
 	"assent/server/internal/auth"
+	"assent/server/internal/conductor"
 	"assent/server/internal/decide"
 	"assent/server/internal/index"
 	"assent/server/internal/mirror"
@@ -50,10 +51,11 @@ type World struct {
 	auth  *auth.Service
 	feeds *mirror.Mirror
 
-	db     *store.DB
-	signin *signin.Service
-	ahead  atomic.Int64 // how far the clock of who is signed in is ahead
-	trend  *trend.Service
+	db        *store.DB
+	signin    *signin.Service
+	ahead     atomic.Int64 // how far the clock of who is signed in is ahead
+	trend     *trend.Service
+	conductor *conductor.Conductor
 
 	violations atomic.Int64
 }
@@ -119,6 +121,9 @@ func (w *World) api(db *store.DB, plans *planner.Planner, key ed25519.PrivateKey
 	w.must(err)
 	saved, err := views.New(views.Config{Index: w.index, Store: db})
 	w.must(err)
+	w.conductor, err = conductor.New(conductor.Config{Index: w.index, Planner: plans})
+	w.must(err)
+	w.t.Cleanup(w.conductor.Close)
 	installs, err := tasks.New(tasks.Config{Index: w.index})
 	w.must(err)
 	people, err := roster.New(roster.Config{Index: w.index, Reader: updates, Events: read, CA: []byte("no real certificate"), Server: "https://assent.test:8443",
@@ -126,7 +131,7 @@ func (w *World) api(db *store.DB, plans *planner.Planner, key ed25519.PrivateKey
 	w.must(err)
 	kits, err := packages.New(packages.Config{Book: updates, Files: feeds, Tokens: people, Dir: w.Packages, Server: "https://assent.test:8443"})
 	w.must(err)
-	face, err := api.New(api.Config{Auth: w.auth, SignIn: w.signin, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend, Views: saved, Tasks: installs, Log: slog.New(slog.DiscardHandler), Version: "test"})
+	face, err := api.New(api.Config{Auth: w.auth, SignIn: w.signin, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend, Views: saved, Tasks: installs, Rollouts: w.conductor, Log: slog.New(slog.DiscardHandler), Version: "test"})
 	w.must(err)
 	console, err := web.New(web.Config{SignIn: w.signin, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend, Views: saved,
 		Violation: func() { w.violations.Add(1) }, Version: "test"})
@@ -141,6 +146,18 @@ func (w *World) api(db *store.DB, plans *planner.Planner, key ed25519.PrivateKey
 func (w *World) Sample() {
 	w.t.Helper()
 	w.must(w.trend.Take(w.t.Context()))
+}
+
+// Conduct takes every rollout as far as it goes now, as the server does in the background.
+func (w *World) Conduct() {
+	w.t.Helper()
+	for {
+		before := w.Entries()
+		w.must(w.conductor.Look(w.t.Context()))
+		if w.Entries() == before {
+			return
+		}
+	}
 }
 
 // Violations is how often browsers reported that a page of the console broke its Content-Security-Policy.

@@ -38,7 +38,7 @@ func newWorld(t *testing.T) *world {
 	}
 	service, err := auth.New(auth.Config{Book: w.book, Now: func() time.Time { return w.now }, Limits: auth.Limits{Burst: 1000}})
 	w.must(t, err)
-	w.handler, err = api.New(api.Config{Auth: service, Decide: w.services, Roster: w.services, SignIn: w.services, Audit: audit{w.services}, Changes: w.pulse, Feeds: feeds{w.services}, Packages: kits{w.services}, Trends: w.services, Views: w.services, Tasks: jobs{w.services},
+	w.handler, err = api.New(api.Config{Auth: service, Decide: w.services, Roster: w.services, SignIn: w.services, Audit: audit{w.services}, Changes: w.pulse, Feeds: feeds{w.services}, Packages: kits{w.services}, Trends: w.services, Views: w.services, Tasks: jobs{w.services}, Rollouts: w.services,
 		Log: slog.New(slog.DiscardHandler)})
 	w.must(t, err)
 	return w
@@ -146,7 +146,7 @@ func table() []row {
 		{"GET", "/ledger", wholeRead, "", "Entries", 200},
 		{"GET", "/ledger/checkpoint", wholeRead, "", "Checkpoint", 200},
 		{"GET", "/ledger/export", wholeRead, "", "Export", 200},
-	}, feedRows(), packageRows(), taskRows())
+	}, feedRows(), packageRows(), taskRows(), rolloutRows())
 }
 
 // TestN07_EveryRouteAnswersEveryCallerWithTheExactStatus calls each route of the table with no credential,

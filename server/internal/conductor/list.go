@@ -133,10 +133,8 @@ func find(v *index.View, who auth.Actor, ref string) (task.Task, error) {
 
 // visible reports whether a task reaches into the part of the tree in which the actor may look.
 func visible(v *index.View, who auth.Actor, t task.Task) bool {
-	tree := v.Tree()
-	above := tree.Path(who.Scope)
-	return who.Has(ledger.Viewer) && slices.ContainsFunc(t.Targets.Groups, func(g fleet.GroupID) bool {
-		return slices.Contains(above, g) || slices.Contains(tree.Path(g), who.Scope)
+	return who.Can(ledger.Viewer, v.Tree(), who.Scope) == nil && slices.ContainsFunc(t.Targets.Groups, func(g fleet.GroupID) bool {
+		return v.Tree().Contains(who.Scope, g) || v.Tree().Contains(g, who.Scope)
 	})
 }
 
@@ -217,11 +215,11 @@ func detail(v *index.View, who auth.Actor, t task.Task, s rollout.State) client.
 	}
 	for _, r := range s.Rings {
 		ring := client.RolloutRing{Ring: r.Ring, Groups: []string{}, Phase: r.Phase, Reason: r.Reason, Since: r.Since, Opened: r.Opened, OpenedBy: r.OpenedBy,
-			Soaked: r.Soaked, Rate: r.Progress.Rate(), Progress: r.Progress, Failures: failures(v, who, s.Update, r)}
+			Soaked: r.Soaked.String(), Soak: rollout.Span(0).String(), Rate: r.Progress.Rate(), Progress: r.Progress, Failures: failures(v, who, s.Update, r)}
 		if i := slices.IndexFunc(t.Rings, func(o rollout.Ring) bool { return o.Name == r.Ring }); i >= 0 {
-			ring.Soak = t.Rings[i].Soak
+			ring.Soak = t.Rings[i].Soak.String()
 			for _, id := range t.Rings[i].Groups {
-				if g, ok := v.Tree().Get(id); ok {
+				if g, ok := v.Tree().Get(id); ok && (v.Tree().Contains(who.Scope, id) || v.Tree().Contains(id, who.Scope)) {
 					ring.Groups = append(ring.Groups, g.Name)
 				}
 			}
