@@ -196,7 +196,7 @@ func New(opt Options) (*Agent, error) {
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.journal.Close()
 	defer a.seq.Close()
-	loops := []func(context.Context){a.observeLoop, a.closeLoop, a.linkLoop, a.mailLoop, a.workLoop, a.watchLoop, a.eventLoop, a.restartLoop}
+	loops := []func(context.Context){a.observeLoop, a.closeLoop, a.linkLoop, a.mailLoop, a.workLoop, a.watchLoop, a.eventLoop, a.restartLoop, a.shutdownLoop}
 	var wg sync.WaitGroup
 	for _, loop := range loops {
 		wg.Go(func() { loop(ctx) })

@@ -87,7 +87,7 @@ func (p *program) command() *cobra.Command {
 	flags.StringVar(&p.config, "config", DefaultConfig, "settings file")
 	flags.StringVar(&p.root, "root", "/", "root of the device")
 	cobra.CheckErr(flags.MarkHidden("root"))
-	root.AddCommand(p.enrolCommand(), p.runCommand(), p.statusCommand(), p.whyCommand(), p.scanCommand(), p.restartCommand(), p.leaveCommand(),
+	root.AddCommand(p.enrolCommand(), p.runCommand(), p.statusCommand(), p.whyCommand(), p.scanCommand(), p.restartCommand(), p.shutdownCommand(), p.leaveCommand(),
 		p.imageCommand(), p.guardCommand(), p.transactionCommand(), p.versionCommand())
 	return root
 }

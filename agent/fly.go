@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"assent/agent/internal/command"
 	"assent/agent/internal/journal"
 	"assent/agent/internal/pkgmgr"
 	"assent/catalog"
@@ -319,7 +320,11 @@ func (a *Agent) fly(ctx context.Context, h *held, tx pkgmgr.Transaction, orders 
 		return errors.Join(err, a.abandon(f))
 	}
 	began := time.Now()
-	out, err := a.opt.Manager.Apply(ctx, tx, nil)
+	apply := ctx
+	if a.shutsDown() {
+		apply = command.Outlasting(ctx)
+	}
+	out, err := a.opt.Manager.Apply(apply, tx, nil)
 	if ctx.Err() != nil {
 		return ctx.Err() // we are stopping; whether it ran is found out at the next start
 	}

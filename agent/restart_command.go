@@ -47,7 +47,9 @@ type restartOrder struct {
 }
 
 // sendOrder leaves an order for the agent. The directory is the agent's alone, so only root can.
-func sendOrder(dir *statedir.Dir, o restartOrder) error {
+func sendOrder(dir *statedir.Dir, o restartOrder) error { return sendAsked(dir, orderFile, o) }
+
+func sendAsked(dir *statedir.Dir, file string, o restartOrder) error {
 	if err := dir.Root().Mkdir(askedDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("leave an order for the agent: %w", err)
 	}
@@ -55,7 +57,7 @@ func sendOrder(dir *statedir.Dir, o restartOrder) error {
 	if err != nil {
 		return fmt.Errorf("leave an order for the agent: %w", err)
 	}
-	return dir.WriteSoft(orderFile, b)
+	return dir.WriteSoft(file, b)
 }
 
 // takeOrder reads the order that was left, if any, and takes it away. What is no order is none.

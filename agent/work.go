@@ -35,16 +35,18 @@ func (a *Agent) workLoop(ctx context.Context) {
 		a.opt.Await(ctx)
 	}
 	for ctx.Err() == nil {
+		shutting := a.shutsDown()
 		next, err := a.pass(ctx)
 		if errors.Is(err, errPlanChanged) || errors.Is(err, errClosed) {
 			sleep(ctx, time.Second, a.work) // the new plan is here or about to be
 			continue
 		}
+		if shutting {
+			a.letGo()
+		}
 		a.fail("work", err)
-		wait := next.Sub(a.opt.Now())
 		if err != nil {
-			wait = max(back.Next(err), time.Second)
-			if !sleep(ctx, wait) { // no signal may turn an error into a hot loop
+			if !sleep(ctx, max(back.Next(err), time.Second)) { // no signal may turn an error into a hot loop
 				return
 			}
 			continue

@@ -83,7 +83,7 @@ func TestN37_TwoBuildsAreBitForBitTheSameAndProgramsAreStaticAndSmall(t *testing
 // TestUnitsPassSystemdsOwnCheck asks systemd about the units, with programs that are there.
 func TestUnitsPassSystemdsOwnCheck(t *testing.T) {
 	dir := t.TempDir()
-	for _, unit := range []string{"assentd/assentd.service", "assent-agent/assent-agent.service"} {
+	for _, unit := range []string{"assentd/assentd.service", "assent-agent/assent-agent.service", "assent-agent/assent-agent-shutdown.service"} {
 		b, err := os.ReadFile(unit)
 		if err != nil {
 			t.Fatal(err)

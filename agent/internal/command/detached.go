@@ -133,12 +133,14 @@ func (r *Runner) begin(ctx context.Context, dir string, spec Spec) error {
 // the agent's unit leaves it alone, else a session of its own.
 func (r *Runner) spawn(ctx context.Context, dir, name string) error {
 	if r.unit {
-		res, err := r.Run(ctx, Call{Tool: SystemdRun, Deadline: startPatience, Args: []string{
-			"--quiet", "--collect", "--no-block", "--unit=assent-transaction-" + name,
+		args := []string{"--quiet", "--collect", "--no-block", "--unit=assent-transaction-" + name,
 			"--description=Assent package transaction " + name,
 			"--property=Type=exec", "--property=KillMode=mixed", "--property=SendSIGKILL=no",
-			"--property=TimeoutStopSec=1800", "--property=OOMScoreAdjust=-900", "--property=UMask=0022",
-			"--", r.self, Subcommand, dir}})
+			"--property=TimeoutStopSec=1800", "--property=OOMScoreAdjust=-900", "--property=UMask=0022"}
+		if outlasts(ctx) {
+			args = append(args, "--property=DefaultDependencies=no")
+		}
+		res, err := r.Run(ctx, Call{Tool: SystemdRun, Deadline: startPatience, Args: append(args, "--", r.self, Subcommand, dir)})
 		if err != nil {
 			return err
 		}
@@ -156,6 +158,20 @@ func (r *Runner) spawn(ctx context.Context, dir, name string) error {
 	}
 	go func() { _ = cmd.Wait() }() // only so that no zombie stays; the exit is read from its file
 	return nil
+}
+
+// outlasting marks a context.
+type outlasting struct{}
+
+// Outlasting lets detached runs that begin with a context begin while the device shuts down, when systemd else refuses to start
+// anything. Whoever asks for it has to hold the shutdown up until they are over: nothing else does.
+func Outlasting(ctx context.Context) context.Context {
+	return context.WithValue(ctx, outlasting{}, true)
+}
+
+func outlasts(ctx context.Context) bool {
+	on, _ := ctx.Value(outlasting{}).(bool)
+	return on
 }
 
 // Find returns the handle of the run in dir, if it began.
