@@ -3,6 +3,7 @@ package decide
 import (
 	"cmp"
 	"context"
+	"iter"
 	"slices"
 	"strings"
 
@@ -27,7 +28,7 @@ func (s *Service) Devices(_ context.Context, who auth.Actor, q client.DeviceQuer
 		if !ok {
 			return unknownColumn(p.Sort, keys)
 		}
-		page, err := paginate(slices.Values(rows), key, compareKeys, func(d index.Device) string { return string(d.ID) }, p, "name")
+		page, err := paginate(rows, key, compareKeys, func(d index.Device) string { return string(d.ID) }, p, "name")
 		if err != nil {
 			return err
 		}
@@ -41,7 +42,7 @@ func (s *Service) Devices(_ context.Context, who auth.Actor, q client.DeviceQuer
 }
 
 // devices selects devices.
-func (m *moment) devices(who auth.Actor, q client.DeviceQuery) ([]index.Device, error) {
+func (m *moment) devices(who auth.Actor, q client.DeviceQuery) (iter.Seq[index.Device], error) {
 	if q.State != "" && !slices.Contains(deviceStates(), q.State) {
 		return nil, unknownValue("state", string(q.State), joined(deviceStates()))
 	}
@@ -57,13 +58,13 @@ func (m *moment) devices(who auth.Actor, q client.DeviceQuery) ([]index.Device, 
 		inside[id] = !q.Here || id == g.ID
 	}
 	words := strings.Fields(strings.ToLower(q.Search))
-	var out []index.Device
-	for d := range m.All() {
-		if inside[d.Group] && (q.State == "" || d.State == q.State) && (q.Only == "" || d.State == fleet.Active && m.is(d, q.Only)) && m.found(d, words) {
-			out = append(out, d)
+	return func(yield func(index.Device) bool) {
+		for d := range m.All() {
+			if inside[d.Group] && (q.State == "" || d.State == q.State) && (q.Only == "" || d.State == fleet.Active && m.is(d, q.Only)) && m.found(d, words) && !yield(d) {
+				return
+			}
 		}
-	}
-	return out, nil
+	}, nil
 }
 
 func deviceStates() []fleet.DeviceState {
@@ -91,15 +92,13 @@ func (m *moment) is(d index.Device, only client.DeviceOnly) bool {
 
 // found reports whether every word is in what describes the device.
 func (m *moment) found(d index.Device, words []string) bool {
-	if len(words) == 0 {
-		return true
-	}
-	text := string(d.ID) + "\n" + d.Name + "\n" + m.name(d.Group)
+	fields := [8]string{string(d.ID), d.Name, m.name(d.Group)}
 	if f := d.Facts; f != nil {
-		text += "\n" + f.OS + " " + f.OSVersion + " " + f.Codename + "\n" + f.Arch + "\n" + f.Kernel
+		fields[3], fields[4], fields[5], fields[6], fields[7] = f.OS, f.OSVersion, f.Codename, f.Arch, f.Kernel
 	}
-	text = strings.ToLower(text)
-	return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) })
+	return !slices.ContainsFunc(words, func(w string) bool {
+		return !slices.ContainsFunc(fields[:], func(field string) bool { return strings.Contains(strings.ToLower(field), w) })
+	})
 }
 
 // deviceColumns are the columns that devices can be sorted by.

@@ -56,7 +56,9 @@ func filled(t testing.TB) (*site, map[string]string) {
 	s.device.Report(s.id("bash@2"), installation.Downloading, "", "3 of 9 files")
 	s.device.Report(s.id("curl@2"), installation.Failed, installation.InstallFailed, "its postinst ended with 7")
 	done(d.post("/devices/change", url.Values{"act": {"quarantine"}, "devices": {string(evil.ID)}, "reason": {hostileText}}))
-	return s, map[string]string{"{update}": bad, "{device}": string(s.device.ID), "/packages/none": pack, "/feeds/none": "/feeds/acme", "digest=0123456789": "digest=" + s.agreement(managed)}
+	digest := s.agreement(managed)
+	done(a.post("/agreements/accept", url.Values{"update": {managed}, "accept": {digest}}))
+	return s, map[string]string{"{managed}": managed, "{update}": bad, "{device}": string(s.device.ID), "/packages/none": pack, "/feeds/none": "/feeds/acme", "digest=0123456789": "digest=" + digest}
 }
 
 // agreement is the digest of the agreement of a release.
@@ -168,7 +170,7 @@ func TestBrowser_EveryPageIsAccessibleInBothThemesAndFitsAPhone(t *testing.T) {
 // TestBrowser_WhatPagesOpenIsAccessibleToo looks at what is only there after a click: dialogs, menus, messages, what
 // a form asks before it acts.
 func TestBrowser_WhatPagesOpenIsAccessibleToo(t *testing.T) {
-	s, _ := filled(t)
+	s, names := filled(t)
 	l := newLooker(t, s)
 	l.signIn(s.tokens["d"], "/updates")
 	opened := func(name, path, condition string, steps ...chromium.Step) {
@@ -185,6 +187,11 @@ func TestBrowser_WhatPagesOpenIsAccessibleToo(t *testing.T) {
 	opened("a selection", "/updates", `document.querySelector("tr.chosen")`, chromedp.KeyEvent("j"), chromedp.KeyEvent("x"))
 	opened("an approval", "/updates?search=tar", `document.querySelector("[data-decide]")`, chromedp.KeyEvent("j"), chromedp.KeyEvent("x"), chromedp.KeyEvent("a"))
 	opened("a decline", "/updates?search=tar", `document.querySelector("[data-decide]")`, chromedp.KeyEvent("j"), chromedp.KeyEvent("x"), chromedp.KeyEvent("d"))
+	withdraw := url.Values{"digest": {strings.TrimPrefix(names["digest=0123456789"], "digest=")}, "reason": {"read it again"}}
+	if res := s.browser(s.tokens["a"]).post("/agreements/withdraw", withdraw); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("withdrawing: %d", res.StatusCode)
+	}
+	opened("an agreement", "/updates/decide?status=approved&select="+names["{managed}"], `document.querySelector("[name=accept]")`)
 	opened("a move", "/devices", `document.querySelector("#to")`, chromedp.KeyEvent("j"), chromedp.KeyEvent("x"), chromedp.KeyEvent("m"))
 	opened("an enrolment's line", "/enrol", `document.querySelector("#secret")`, chromedp.Click(`main form button`))
 	l.open("/updates/decide?status=approved&scope=g-team&select=" + string(s.id("tar@2")))
