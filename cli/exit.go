@@ -81,7 +81,7 @@ func (a *app) report(err error) int {
 		e = fault.New(fault.Internal, "internal", "%v", err) // here there is no server's inside to hide
 	}
 	if a.json {
-		_ = json.NewEncoder(a.Err).Encode(map[string]string{"kind": string(e.Kind), "code": e.Code, "message": e.Message, "field": e.Field})
+		_ = json.NewEncoder(a.Err).Encode(problem(e, err))
 		return exitCode(e.Kind)
 	}
 	text := clean(e.Message)
@@ -91,7 +91,35 @@ func (a *app) report(err error) int {
 		}
 	}
 	fmt.Fprintf(a.Err, "assent: %s [%s]\n", text, code(e))
+	for _, more := range others(err) {
+		fmt.Fprintf(a.Err, "assent: %s [%s]\n", clean(more.Message), code(more))
+	}
 	return exitCode(e.Kind)
+}
+
+// others are what is wrong besides the first refusal.
+func others(err error) fault.List {
+	var all fault.List
+	if errors.As(err, &all) && len(all) > 1 {
+		return all[1:]
+	}
+	return nil
+}
+
+// problem is a refusal for programs.
+func problem(e *fault.Error, err error) map[string]any {
+	one := func(e *fault.Error) map[string]any {
+		return map[string]any{"kind": string(e.Kind), "code": e.Code, "message": e.Message, "field": e.Field}
+	}
+	out := one(e)
+	if more := others(err); len(more) > 0 {
+		all := []map[string]any{one(e)}
+		for _, e := range more {
+			all = append(all, one(e))
+		}
+		out["errors"] = all
+	}
+	return out
 }
 
 // code is what programs and searches go by.
