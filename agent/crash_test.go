@@ -24,6 +24,7 @@ import (
 	"assent/agent/internal/uplink"
 	"assent/catalog"
 	"assent/installation"
+	"assent/window"
 	"assent/wire"
 )
 
@@ -95,6 +96,15 @@ func newInstallRun(t *testing.T, bin string) *crashRun {
 	r.app.Probe = &catalog.Probe{Type: catalog.ProbeTCP, Port: 80}
 	r.end, r.did = installation.Installed, []string{"app:amd64=2", "lib:amd64=2"}
 	r.server.set(wire.Plan{Install: []wire.PlanInstall{r.app, r.lib}})
+	return r
+}
+
+// newTermsRun is newInstallRun inside a window, with a stop that has to be remembered.
+func newTermsRun(t *testing.T, bin string) *crashRun {
+	r := newInstallRun(t, bin)
+	opened := time.Now().UTC().Add(-2 * time.Hour)
+	r.server.set(on(wire.Plan{Install: []wire.PlanInstall{r.app, r.lib}}, wire.PlanTerms{StopAfter: 3600},
+		schedule(t, window.Schedule{Rule: "FREQ=DAILY", Start: opened.Format("2006-01-02T15:04"), Length: window.Duration(12 * time.Hour), Missed: window.AtOnce})))
 	return r
 }
 
@@ -283,6 +293,12 @@ func TestN46_KilledAtEachStepTheAgentConvergesAndInstallsExactlyOnce(t *testing.
 		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()
 			newInstallRun(t, bin).killedAt(k)
+		})
+	}
+	for _, k := range kills([]journal.Point{journal.PlanStored, journal.Fetched, journal.Remembered, journal.FlightFiled, journal.Applied, journal.Landed}, 7, "apply_begun") {
+		t.Run("T4 in a window/"+k.name, func(t *testing.T) {
+			t.Parallel()
+			newTermsRun(t, bin).killedAt(k)
 		})
 	}
 	// A step back and a removal are two transactions: what each of them meets is met twice.
