@@ -74,6 +74,7 @@ func takeOrder(dir *statedir.Dir) (o restartOrder, ok bool, err error) {
 // RestartStatus is what the agent thinks of a restart of the device.
 type RestartStatus struct {
 	At       time.Time            `json:"at"`
+	Boot     string               `json:"boot"`
 	Policy   wire.RestartWhen     `json:"policy"`
 	Due      bool                 `json:"due"`
 	Reasons  []wire.RestartReason `json:"reasons"`
@@ -94,7 +95,7 @@ type RestartStatus struct {
 
 // tellRestart leaves what the agent thinks for the command line. Losing it harms nothing.
 func (a *Agent) tellRestart(t thought, step restart.Step) {
-	s := RestartStatus{Policy: cmp.Or(t.policy.When, wire.RestartNever), Due: t.moment.Due || t.moment.After && t.policy.When == wire.RestartAlways, Reasons: orEmpty(t.reasons),
+	s := RestartStatus{Boot: a.opt.Device.BootID(), Policy: cmp.Or(t.policy.When, wire.RestartNever), Due: t.moment.Due || t.moment.After && t.policy.When == wire.RestartAlways, Reasons: orEmpty(t.reasons),
 		Do: step.Do, Next: step.At, Code: step.Code, Text: step.Text, Open: t.moment.Window.Open, Opens: t.moment.Window.Next, Deferred: t.state.Deferred, Heard: a.restarts.heard,
 		Fixed: t.policy.Deferrable(t.state, t.moment.Now), Last: t.state.Step}
 	b, err := json.Marshal(s)
@@ -125,7 +126,7 @@ func (p *program) restartCommand() *cobra.Command {
 				return err
 			}
 			defer dir.Close()
-			s, err := readRestart(dir)
+			s, err := readRestart(dir, machine(p.root).BootID())
 			if err != nil {
 				return err
 			}
@@ -147,17 +148,22 @@ func (p *program) restartCommand() *cobra.Command {
 	return c
 }
 
-func readRestart(dir *statedir.Dir) (RestartStatus, error) {
+// readRestart reads what the agent thinks in this boot.
+func readRestart(dir *statedir.Dir, boot string) (RestartStatus, error) {
 	var s RestartStatus
+	unknown := fault.New(fault.NotFound, "restart_unknown", "The agent has not looked at this device since it was started: `assent-agent status` says how it is.")
 	b, err := dir.Read(restartFile, 1<<20)
 	if errors.Is(err, fs.ErrNotExist) {
-		return s, fault.New(fault.NotFound, "restart_unknown", "The agent has not looked at this device yet: `assent-agent status` says how it is.")
+		return s, unknown
 	}
 	if err == nil {
 		err = json.Unmarshal(b, &s)
 	}
 	if err != nil {
 		return s, fmt.Errorf("read what the agent thinks of a restart: %w", err)
+	}
+	if s.Boot != boot {
+		return s, unknown
 	}
 	return s, nil
 }
@@ -214,7 +220,7 @@ func (p *program) order(ctx context.Context, dir *statedir.Dir, refusal error, a
 		return err
 	}
 	for limit := at.Add(orderWait); sleep(ctx, 50*time.Millisecond); {
-		if s, err := readRestart(dir); err == nil && !s.Heard.Before(at.Round(0)) {
+		if s, err := readRestart(dir, machine(p.root).BootID()); err == nil && !s.Heard.Before(at.Round(0)) {
 			return p.orderTaken(dir, before.Restart, act)
 		}
 		if time.Now().After(limit) {

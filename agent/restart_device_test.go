@@ -151,18 +151,29 @@ func (r *realDevice) program(unit string) string {
 func TestT5_OnARealDeviceServicesAndTheDeviceAreRestartedAndItIsProven(t *testing.T) {
 	r := newSystemdDevice(t)
 	o := r.offers()
-	daemon, boot2, boot3, bad := o["acmed 2.0"], o["acme-boot 2.0"], o["acme-boot 3.0"], o["acme-svc 1.1"]
-	if len(daemon.Items) == 0 || len(boot2.Items) == 0 || len(boot3.Items) == 0 || len(bad.Items) == 0 {
-		t.Fatalf("not offered: have %v", o)
+	for _, update := range []string{"acmed 2.0", "acme-boot 2.0", "acme-boot 3.0", "acme-svc 1.1"} {
+		if len(o[update].Items) == 0 {
+			t.Fatalf("%s is not offered: have %v", update, o)
+		}
 	}
-	first := r.boot()
+	r.staleService(o["acmed 2.0"])
+	r.inItsWindow(o["acme-boot 2.0"], o["acme-svc 1.1"])
+	r.asksSomebody(o["acme-boot 3.0"])
+	last := r.boot()
+	time.Sleep(3 * time.Second)
+	if r.boot() != last || len(r.s.illegal) > 0 {
+		t.Errorf("it restarted once more, or %v", r.s.illegal)
+	}
+}
 
-	// A service that runs the program from before an update: seen first, and restarted when the plan says so.
+// staleService shows a service that runs the program from before an update: it is seen, and restarted when the plan says so.
+func (r *realDevice) staleService(daemon wire.PlanInstall) {
+	r.t.Helper()
 	daemon.Probes = []catalog.Probe{{Type: catalog.ProbeUnit, Unit: "acmed.service", Timeout: 5}, {Type: catalog.ProbeFile, Path: "/usr/lib/acme/acmed", SHA256: r.sum("/usr/lib/acme/acmed", "2.0"), Timeout: 5}}
 	r.s.set(wire.Plan{Install: []wire.PlanInstall{daemon}})
-	r.s.wait(t, "acmed is installed", r.s.at(daemon, installation.Installed))
+	r.s.wait(r.t, "acmed is installed", r.s.at(daemon, installation.Installed))
 	if p := r.s.last(daemon).Proof; p.Probe != passed {
-		t.Errorf("proof %+v", p)
+		r.t.Errorf("proof %+v", p)
 	}
 	r.until("the server knows that acmed is stale", time.Minute, func() bool {
 		for _, why := range r.factsNow().Stale {
@@ -173,76 +184,81 @@ func TestT5_OnARealDeviceServicesAndTheDeviceAreRestartedAndItIsProven(t *testin
 		return false
 	})
 	if got := r.program("acmed"); got != "/usr/lib/acme/acmed (deleted)" {
-		t.Errorf("acmed runs %s before its restart", got)
+		r.t.Errorf("acmed runs %s before its restart", got)
 	}
 	r.s.set(wire.Plan{Install: []wire.PlanInstall{daemon}, Restart: &wire.PlanRestart{Services: true}})
-	r.s.wait(t, "acmed was restarted", r.told("service_restarted", "acmed.service"))
+	r.s.wait(r.t, "acmed was restarted", r.told("service_restarted", "acmed.service"))
 	if got := r.program("acmed"); got != "/usr/lib/acme/acmed" {
-		t.Errorf("acmed runs %s after its restart", got)
+		r.t.Errorf("acmed runs %s after its restart", got)
 	}
 	r.probes()
+}
 
-	// The device restarts in its window, for what succeeded, though another update failed.
+// inItsWindow shows that the device restarts in its window, for what succeeded, though another update failed.
+func (r *realDevice) inItsWindow(good, bad wire.PlanInstall) {
+	r.t.Helper()
+	before := r.boot()
 	opens := time.Now().UTC().Add(75 * time.Second).Truncate(time.Minute)
 	schedule, err := json.Marshal(window.Schedule{Rule: "FREQ=DAILY", Start: opens.Format("2006-01-02T15:04"), Length: window.Duration(time.Hour)})
-	must(t, err)
-	r.s.set(wire.Plan{Install: []wire.PlanInstall{boot2, bad}, Restart: &wire.PlanRestart{When: wire.RestartIfRequired, Schedule: schedule}})
-	r.s.wait(t, "acme-boot asks for a restart", r.s.at(boot2, installation.RestartRequired))
-	r.s.wait(t, "acme-svc failed", r.s.at(bad, installation.Failed))
-	if r.boot() != first || time.Now().After(opens) {
-		t.Fatalf("the device restarted before its window, or this test was too slow (%s)", time.Now())
+	must(r.t, err)
+	r.s.set(wire.Plan{Install: []wire.PlanInstall{good, bad}, Restart: &wire.PlanRestart{When: wire.RestartIfRequired, Schedule: schedule}})
+	r.s.wait(r.t, "acme-boot asks for a restart", r.s.at(good, installation.RestartRequired))
+	r.s.wait(r.t, "acme-svc failed", r.s.at(bad, installation.Failed))
+	if r.boot() != before || time.Now().After(opens) {
+		r.t.Fatalf("the device restarted before its window, or this test was too slow (%s)", time.Now())
 	}
 	r.until("the agent waits for the window", 30*time.Second, func() bool {
 		return strings.Contains(r.says("/usr/bin/assent-agent", "restart"), "A restart is due and waits until")
 	})
-	out, errOut, code, err := r.d.Run(t.Context(), "/usr/bin/assent-agent", "restart", "--now")
-	if err != nil || code == 0 || !strings.Contains(errOut, "window_closed") {
-		t.Errorf("an order outside of the window: %d, %v\n%s", code, err, out+errOut)
-	}
-	r.restarts(first, 2*time.Minute)
+	r.refuses("window_closed", "--now")
+	r.restarts(before, 2*time.Minute)
 	if time.Now().Before(opens) {
-		t.Error("the device restarted before its window (I8)")
+		r.t.Error("the device restarted before its window (I8)")
 	}
-	r.s.wait(t, "acme-boot is proven", r.s.at(boot2, installation.Installed))
-	if got := r.s.last(boot2); !strings.Contains(got.Detail, "is back with the kernel") || strings.Contains(got.Detail, " 0 services") {
-		t.Errorf("%+v", got)
+	r.s.wait(r.t, "acme-boot is proven", r.s.at(good, installation.Installed))
+	if got := r.s.last(good); !strings.Contains(got.Detail, "is back with the kernel") || strings.Contains(got.Detail, " 0 services") {
+		r.t.Errorf("%+v", got)
 	}
-	second := r.boot()
-	if got := r.says("/usr/bin/assent-agent", "restart"); !strings.Contains(got, "all is well") || !strings.Contains(got, "Nothing asks for a restart") {
-		t.Errorf("afterwards:\n%s", got)
-	}
+	r.until("the agent says so on the device", time.Minute, func() bool {
+		out, _, code, err := r.d.Run(r.t.Context(), "/usr/bin/assent-agent", "restart")
+		return err == nil && code == 0 && strings.Contains(out, "all is well") && strings.Contains(out, "Nothing asks for a restart")
+	})
+}
 
-	// Somebody is signed in: asked on the terminal, puts it off, and then has it done.
-	somebody := r.terminal()
-	r.s.set(wire.Plan{Install: []wire.PlanInstall{boot3}, Restart: &wire.PlanRestart{When: wire.RestartAsked, Ask: wire.RestartAsk{Text: "Please let it restart.", Deferrals: 1}}})
-	r.s.wait(t, "acme-boot asks again", r.s.at(boot3, installation.RestartRequired))
+// asksSomebody shows how somebody who is signed in is asked on the terminal, puts it off, and then has it done.
+func (r *realDevice) asksSomebody(update wire.PlanInstall) {
+	r.t.Helper()
+	before, somebody := r.boot(), r.terminal()
+	r.s.set(wire.Plan{Install: []wire.PlanInstall{update}, Restart: &wire.PlanRestart{When: wire.RestartAsked, Ask: wire.RestartAsk{Text: "Please let it restart.", Deferrals: 1}}})
+	r.s.wait(r.t, "acme-boot asks again", r.s.at(update, installation.RestartRequired))
 	r.until("the question is on the terminal", time.Minute, func() bool {
 		text, err := r.d.ReadFile("/root/typescript")
 		return err == nil && strings.Contains(string(text), "Assent: Please let it restart.") && strings.Contains(string(text), "assent-agent restart --now")
 	})
 	if got := r.says("/usr/bin/assent-agent", "restart", "--defer"); !strings.Contains(got, "put off until") {
-		t.Errorf("--defer says %q", got)
+		r.t.Errorf("--defer says %q", got)
 	}
-	out, errOut, code, err = r.d.Run(t.Context(), "/usr/bin/assent-agent", "restart", "--defer")
-	if err != nil || code == 0 || !strings.Contains(errOut, "restart_fixed") {
-		t.Errorf("a second deferral: %d, %v\n%s", code, err, out+errOut)
+	r.refuses("restart_fixed", "--defer")
+	if r.boot() != before {
+		r.t.Fatal("the device restarted though it was put off")
 	}
-	if r.boot() != second {
-		t.Fatal("the device restarted though it was put off")
-	}
-	_, _, _, _ = r.d.Run(t.Context(), "/usr/bin/assent-agent", "restart", "--now") // it may end with the device
-	must(t, somebody.Signal(syscall.SIGKILL))                                      // or systemd gives it its time to end
-	r.restarts(second, time.Minute)
-	r.s.wait(t, "acme-boot 3.0 is proven", r.s.at(boot3, installation.Installed))
-	third := r.boot()
+	_, _, _, _ = r.d.Run(r.t.Context(), "/usr/bin/assent-agent", "restart", "--now") // it may end with the device
+	must(r.t, somebody.Signal(syscall.SIGKILL))                                      // or systemd gives it its time to end
+	r.restarts(before, time.Minute)
+	r.s.wait(r.t, "acme-boot is proven again", r.s.at(update, installation.Installed))
 	for _, e := range []string{"restart_deferred", "restart_ordered"} {
 		if !r.told(e, "root")() {
-			t.Errorf("no event %s in\n%s", e, r.s.story())
+			r.t.Errorf("no event %s in\n%s", e, r.s.story())
 		}
 	}
-	time.Sleep(3 * time.Second)
-	if r.boot() != third || len(r.s.illegal) > 0 {
-		t.Errorf("it restarted once more, or %v", r.s.illegal)
+}
+
+// refuses demands that `assent-agent restart` refuses something with a code.
+func (r *realDevice) refuses(code, flag string) {
+	r.t.Helper()
+	out, errOut, exit, err := r.d.Run(r.t.Context(), "/usr/bin/assent-agent", "restart", flag)
+	if err != nil || exit == 0 || !strings.Contains(errOut, code) {
+		r.t.Errorf("%s: exit code %d, %v\n%s", flag, exit, err, out+errOut)
 	}
 }
 

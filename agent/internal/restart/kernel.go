@@ -34,7 +34,7 @@ func flavour(release string) string {
 		return tail[1]
 	}
 	var words []string
-	for _, w := range strings.Split(release, ".") {
+	for w := range strings.SplitSeq(release, ".") {
 		if w != "" && (w[0] < '0' || w[0] > '9') {
 			words = append(words, distribution.ReplaceAllString(w, "$1"))
 		}

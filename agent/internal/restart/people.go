@@ -93,7 +93,7 @@ func (h Host) sessions(ctx context.Context) ([]Person, error) {
 // parseSessions reads the blocks that loginctl show-session prints. Only sessions of people that are not about to end count.
 func parseSessions(text string) []Person {
 	var out []Person
-	for _, block := range strings.Split(text, "\n\n") {
+	for block := range strings.SplitSeq(text, "\n\n") {
 		var p Person
 		class, state := "", ""
 		for line := range strings.Lines(block) {

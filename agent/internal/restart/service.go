@@ -47,7 +47,7 @@ const properties = "--property=Id,ActiveState,SubState,LoadState,UnitFileState,E
 // parseUnits reads the blocks that systemctl show prints, one for each unit.
 func parseUnits(text string) []Unit {
 	var out []Unit
-	for _, block := range strings.Split(text, "\n\n") {
+	for block := range strings.SplitSeq(text, "\n\n") {
 		u := Unit{}
 		checked, result := false, ""
 		for line := range strings.Lines(block) {
@@ -245,7 +245,7 @@ func (h Host) From(ctx context.Context, dir string) ([]string, error) {
 
 // startsFrom reads the path from what systemctl prints of ExecStart: "{ path=/opt/x ; argv[]=… ; … }".
 func startsFrom(dir, exec string) bool {
-	for _, part := range strings.Split(exec, " ; ") {
+	for part := range strings.SplitSeq(exec, " ; ") {
 		if p, ok := strings.CutPrefix(strings.TrimPrefix(part, "{ "), "path="); ok {
 			return below(dir, p)
 		}
