@@ -47,6 +47,7 @@ type stageKey struct{}
 //	event DEVICE EVENT DETAIL   the device reports an event
 //	signin VAR NAME             make a one-time sign-in token; $VAR is its text
 //	decided ID                  wait until somebody decided on the update
+//	conduct                     take every rollout as far as it goes now
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -57,7 +58,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"as": as, "code": code, "has": has, "offer": offer, "install": install, "report": report, "event": event, "signin": signin, "decided": decided,
+			"as": as, "code": code, "has": has, "offer": offer, "install": install, "report": report, "event": event, "signin": signin, "decided": decided, "conduct": conduct,
 		},
 	})
 }
@@ -156,6 +157,8 @@ func event(ts *testscript.TestScript, _ bool, args []string) {
 func signin(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], on(ts).Access(args[1], time.Hour, true))
 }
+
+func conduct(ts *testscript.TestScript, _ bool, _ []string) { on(ts).Conduct() }
 
 func decided(ts *testscript.TestScript, _ bool, args []string) {
 	on(ts).AwaitDecision(catalog.UpdateID(args[0]))

@@ -44,6 +44,7 @@ func (s *Service) Status(_ context.Context, who auth.Actor) (client.Status, erro
 		t := &totals{sight: view, blocked: map[string]int{}, queue: map[string]int{}, bySeverity: map[string]int{}, trouble: map[string][]string{}, byCause: map[string]*roaring.Bitmap{}}
 		t.countDevices()
 		t.countUpdates()
+		t.noteRollouts()
 		out.Undecided, out.Recalled, out.Gates = t.bySeverity, t.recalls, t.gates
 		out.Devices, out.Updates, out.Queue, out.Blocked = t.devices, t.updates, t.queue, t.blocked
 		out.Compliance = view.compliance()
@@ -156,6 +157,8 @@ type totals struct {
 	agreements  []string       // updates that wait for agreements (A7)
 	unreadable  []string
 	refusedSets []string // content that the test devices refused (C6)
+	halted      []string // rollouts that stopped (T6)
+	standing    []string // rollouts that wait for a person
 }
 
 func (t *totals) countDevices() {
@@ -312,6 +315,7 @@ func (t *totals) attention() []string {
 	say(t.trouble["origin rolled_back"], "A package source of %s went back in time: somebody may be replaying old lists.", "Package sources of %d devices went back in time (%s): somebody may be replaying old lists.")
 	say(t.trouble["origin tampered"], "A package source of %s was tampered with.", "Package sources of %d devices were tampered with (%s).")
 	say(t.trouble["origin bad_signature"], "A package source of %s has a bad signature.", "Package sources of %d devices have a bad signature (%s).")
+	out = append(out, t.attentionRollouts()...)
 	say(t.recalled, "Its publisher recalled %s, and it is installed: decline it to take it back.", "%d releases were recalled by their publishers and are installed: %s; decline them to take them back.")
 	for _, least := range slices.Sorted(maps.Keys(t.gates)) {
 		out = append(out, fmt.Sprintf("%s for server %s or newer (this one is %s): upgrade the server.", plural(t.gates[least], "update waits", "updates wait"), least, t.Version()))
