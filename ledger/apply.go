@@ -81,6 +81,9 @@ func (s *State) deleteGroup(b GroupDelete) error {
 			return inUse("operators whose role counts in it")
 		}
 	}
+	if c, ok := s.channelFor(b.ID); ok {
+		return inUse(fmt.Sprintf("the channel %q, which tells of it", c.Name))
+	}
 	for _, d := range s.Deploys {
 		if d.Scope == b.ID {
 			return inUse("deployments to it")

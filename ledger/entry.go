@@ -220,6 +220,7 @@ func decoders() map[Kind]func(json.RawMessage) (Body, error) {
 		AgreementAccept{}.Kind(): decode[AgreementAccept], AgreementWithdraw{}.Kind(): decode[AgreementWithdraw],
 		UpdateDeploy{}.Kind(): decode[UpdateDeploy], DeployEnd{}.Kind(): decode[DeployEnd],
 		PackageCreate{}.Kind(): decode[PackageCreate], PackageDelete{}.Kind(): decode[PackageDelete],
+		ChannelSet{}.Kind(): decode[ChannelSet], ChannelRemove{}.Kind(): decode[ChannelRemove], ChannelTest{}.Kind(): decode[ChannelTest],
 		ContentVerify{}.Kind(): decode[ContentVerify],
 		ViewShare{}.Kind():     decode[ViewShare], ViewRemove{}.Kind(): decode[ViewRemove],
 		PasswordSet{}.Kind(): decode[PasswordSet], PasswordRemove{}.Kind(): decode[PasswordRemove],

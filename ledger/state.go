@@ -28,6 +28,7 @@ type State struct {
 	Agreements map[string]Acceptance // by digest
 	Deploys    map[int64]Deploy
 	Packages   map[string]Package
+	Channels   map[string]Channel
 	Contents   map[catalog.UpdateID]Content
 	Views      map[string]View      // shared ones
 	Tasks      map[string]task.Task // without the default one while nobody changed it: see AllTasks
@@ -69,6 +70,7 @@ func NewState() *State {
 		Agreements: map[string]Acceptance{},
 		Deploys:    map[int64]Deploy{},
 		Packages:   map[string]Package{},
+		Channels:   map[string]Channel{},
 		Contents:   map[catalog.UpdateID]Content{},
 		Views:      map[string]View{},
 		Tasks:      map[string]task.Task{},
@@ -153,6 +155,12 @@ func (s *State) applyManaged(e Entry, body Body) error {
 		return remove(s.Deploys, b.Deploy, "deployment")
 	case PackageCreate:
 		return s.createPackage(e, b)
+	case ChannelSet:
+		return s.setChannel(e, b)
+	case ChannelRemove:
+		return remove(s.Channels, b.ID, "channel")
+	case ChannelTest:
+		return s.testChannel(b)
 	case PackageDelete:
 		return remove(s.Packages, b.ID, "installation package")
 	case ContentVerify:
@@ -175,7 +183,7 @@ func (s *State) applyManaged(e Entry, body Body) error {
 func (s *State) Clone() *State {
 	return &State{Seq: s.Seq, Server: s.Server, Groups: maps.Clone(s.Groups), Devices: maps.Clone(s.Devices),
 		Decisions: maps.Clone(s.Decisions), Exceptions: maps.Clone(s.Exceptions), Rollbacks: maps.Clone(s.Rollbacks),
-		Tokens: maps.Clone(s.Tokens), Operators: maps.Clone(s.Operators), Accesses: maps.Clone(s.Accesses),
+		Tokens: maps.Clone(s.Tokens), Operators: maps.Clone(s.Operators), Accesses: maps.Clone(s.Accesses), Channels: maps.Clone(s.Channels),
 		Feeds: maps.Clone(s.Feeds), Agreements: maps.Clone(s.Agreements), Deploys: maps.Clone(s.Deploys), Packages: maps.Clone(s.Packages),
 		Contents: maps.Clone(s.Contents), Views: maps.Clone(s.Views), Tasks: maps.Clone(s.Tasks)}
 }

@@ -2,7 +2,9 @@ package server
 
 import (
 	"crypto/ed25519"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"assent/server/internal/ca"
+	"assent/server/internal/notify"
 )
 
 // The files of the data directory besides the database and the CA.
@@ -29,6 +32,7 @@ type keys struct {
 	ca     *ca.CA
 	plan   ed25519.PrivateKey
 	ledger ed25519.PrivateKey
+	seal   []byte // seals the secrets of channels in the database; derived from the ledger's, so that no backup or replica lacks it
 }
 
 // openData opens the data directory and makes it when it is not there.
@@ -75,6 +79,9 @@ func openKeys(dir *os.Root, now func() time.Time) (keys, error) {
 	}
 	if k.ledger, err = openKey(dir, ledgerKeyFile); err != nil {
 		return keys{}, err
+	}
+	if k.seal, err = hkdf.Key(sha256.New, k.ledger.Seed(), nil, "assent secrets of channels", notify.KeySize); err != nil {
+		return keys{}, fmt.Errorf("derive the key that seals secrets: %w", err)
 	}
 	return k, nil
 }

@@ -28,6 +28,7 @@ import (
 	"assent/server/internal/gateway"
 	"assent/server/internal/index"
 	"assent/server/internal/mirror"
+	"assent/server/internal/notify"
 	"assent/server/internal/planner"
 	"assent/server/internal/signin"
 	"assent/server/internal/staging"
@@ -58,6 +59,7 @@ type running struct {
 	conductor *conductor.Conductor
 	content   *dir.Store
 	signin    *signin.Service
+	notices   *notify.Service
 	face      face
 	registry  *prometheus.Registry
 	agents    net.Listener
@@ -256,6 +258,7 @@ func (r *running) run(ctx context.Context) error {
 	group.Go(func() error { return r.conductor.Run(ctx) })
 	group.Go(func() error { r.every(ctx, catchUpEvery, "read other servers' acts", r.index.CatchUp); return nil })
 	group.Go(func() error { return r.mirror.Run(ctx) })
+	group.Go(func() error { return r.notices.Run(ctx) })
 	group.Go(func() error { return r.signin.Run(ctx) })
 	group.Go(func() error { r.every(ctx, sweepEvery, "remove unused files", r.sweep); return nil })
 	group.Go(func() error { r.every(ctx, pruneEvery, "forget unused documents", r.prune); return nil })

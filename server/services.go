@@ -15,6 +15,7 @@ import (
 	"assent/server/internal/audit"
 	"assent/server/internal/auth"
 	"assent/server/internal/decide"
+	"assent/server/internal/notify"
 	"assent/server/internal/packages"
 	"assent/server/internal/roster"
 	"assent/server/internal/signin"
@@ -69,13 +70,16 @@ func (r *running) openServices(ctx context.Context) error {
 	if r.signin, err = r.newSignIn(who); err != nil {
 		return err
 	}
-	handler, err := api.New(api.Config{Auth: who, SignIn: r.signin, Decide: decisions, Roster: people, Audit: book, Changes: r.index, Feeds: r.mirror, Packages: kits, Trends: r.trend, Views: saved, Tasks: installs, Rollouts: r.conductor,
+	if r.notices, err = r.newNotify(decisions); err != nil {
+		return err
+	}
+	handler, err := api.New(api.Config{Auth: who, SignIn: r.signin, Decide: decisions, Roster: people, Audit: book, Changes: r.index, Feeds: r.mirror, Packages: kits, Trends: r.trend, Views: saved, Tasks: installs, Rollouts: r.conductor, Channels: r.notices,
 		Log: r.Log, Observe: watch.observe, Version: r.Version})
 	if err != nil {
 		return err
 	}
 	console, err := web.New(web.Config{SignIn: r.signin, Decide: decisions, Roster: people, Audit: book, Changes: r.index,
-		Feeds: r.mirror, Packages: kits, Trends: r.trend, Views: saved, Secure: r.secure(), Log: r.Log, Observe: watch.observe, Violation: violations(r.registry), Version: r.Version})
+		Feeds: r.mirror, Packages: kits, Trends: r.trend, Views: saved, Channels: r.notices, Secure: r.secure(), Log: r.Log, Observe: watch.observe, Violation: violations(r.registry), Version: r.Version})
 	if err != nil {
 		return err
 	}
@@ -107,6 +111,18 @@ func violations(reg *prometheus.Registry) func() {
 		Help: "Reports of browsers that a page of the console broke its Content-Security-Policy; anything above zero is worth a look."})
 	reg.MustRegister(reports) // a new registry for each start: the name is free
 	return reports.Inc
+}
+
+// newNotify builds what tells people by channels. Only an address that was configured makes links: the default may be
+// one that nobody else reaches.
+func (r *running) newNotify(figures notify.Figures) (*notify.Service, error) {
+	attempts := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "assent_notifications_total",
+		Help: "Attempts to send messages to channels, by kind and outcome."}, []string{"kind", "outcome"})
+	r.registry.MustRegister(attempts) // a new registry for each start: the name is free
+	observe := func(kind ledger.ChannelKind, ok bool) {
+		attempts.WithLabelValues(string(kind), map[bool]string{true: "sent", false: "failed"}[ok]).Inc()
+	}
+	return notify.New(notify.Config{Index: r.index, Outbox: r.db, Figures: figures, Alarms: r.mirror.Alarms, Key: r.keys.seal, Public: r.PublicURL, Log: r.Log, Observe: observe})
 }
 
 // forDevices is where devices find this server.

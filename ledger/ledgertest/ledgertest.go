@@ -141,6 +141,9 @@ func makers() []func(*rapid.T) ledger.Body {
 		deploy, deploy,
 		func(t *rapid.T) ledger.Body { return ledger.DeployEnd{Deploy: act().Draw(t, "deploy")} },
 		makePackage, makePackage,
+		makeChannel, makeChannel,
+		func(t *rapid.T) ledger.Body { return ledger.ChannelRemove{ID: names("c").Draw(t, "id")} },
+		func(t *rapid.T) ledger.Body { return ledger.ChannelTest{ID: names("c").Draw(t, "id")} },
 		signIn, signIn,
 		setTask, setTask, stepRollout,
 		func(t *rapid.T) ledger.Body { return ledger.TaskRemove{ID: names("k").Draw(t, "id")} },
@@ -200,6 +203,12 @@ func deploy(t *rapid.T) ledger.Body {
 func makePackage(t *rapid.T) ledger.Body {
 	r := release().Draw(t, "release")
 	return ledger.PackageCreate{Package: ledger.Package{ID: names("p").Draw(t, "id"), Name: Text().Draw(t, "name"), Update: r.ID(), Release: r, Group: group().Draw(t, "group")}}
+}
+
+func makeChannel(t *rapid.T) ledger.Body {
+	kind := rapid.SampledFrom([]ledger.ChannelKind{ledger.Webhook, ledger.Mail, ledger.Chat, "pigeon"}).Draw(t, "kind")
+	return ledger.ChannelSet{Channel: ledger.Channel{ID: names("c").Draw(t, "id"), Name: names("name").Draw(t, "name"), Kind: kind, Address: Text().Draw(t, "address"),
+		Events: []string{"halt"}, Group: group().Draw(t, "group")}}
 }
 
 func makeGroup(t *rapid.T) ledger.Body {

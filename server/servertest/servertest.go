@@ -24,6 +24,7 @@ import (
 	"assent/server/internal/decide"
 	"assent/server/internal/index"
 	"assent/server/internal/mirror"
+	"assent/server/internal/notify"
 	"assent/server/internal/packages"
 	"assent/server/internal/planner"
 	"assent/server/internal/roster"
@@ -56,6 +57,7 @@ type World struct {
 	ahead     atomic.Int64 // how far the clock of who is signed in is ahead
 	trend     *trend.Service
 	conductor *conductor.Conductor
+	channels  *notify.Service
 
 	violations atomic.Int64
 }
@@ -131,9 +133,11 @@ func (w *World) api(db *store.DB, plans *planner.Planner, key ed25519.PrivateKey
 	w.must(err)
 	kits, err := packages.New(packages.Config{Book: updates, Files: feeds, Tokens: people, Dir: w.Packages, Server: "https://assent.test:8443"})
 	w.must(err)
-	face, err := api.New(api.Config{Auth: w.auth, SignIn: w.signin, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend, Views: saved, Tasks: installs, Rollouts: w.conductor, Log: slog.New(slog.DiscardHandler), Version: "test"})
+	w.channels, err = notify.New(notify.Config{Index: w.index, Outbox: db, Figures: updates, Alarms: feeds.Alarms, Key: bytes.Repeat([]byte{7}, notify.KeySize), Public: "https://assent.test"})
 	w.must(err)
-	console, err := web.New(web.Config{SignIn: w.signin, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend, Views: saved,
+	face, err := api.New(api.Config{Auth: w.auth, SignIn: w.signin, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend, Views: saved, Tasks: installs, Rollouts: w.conductor, Channels: w.channels, Log: slog.New(slog.DiscardHandler), Version: "test"})
+	w.must(err)
+	console, err := web.New(web.Config{SignIn: w.signin, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend, Views: saved, Channels: w.channels,
 		Violation: func() { w.violations.Add(1) }, Version: "test"})
 	w.must(err)
 	mux := http.NewServeMux()

@@ -54,6 +54,7 @@ type Config struct {
 	Views    Views
 	Tasks    Tasks
 	Rollouts Rollouts
+	Channels Channels
 	Log      *slog.Logger
 	// Observe is told of every request that was answered: the route's pattern, never the raw path, so that
 	// the number of series stays small.
@@ -71,7 +72,7 @@ type server struct {
 // with a gap.
 func New(c Config) (http.Handler, error) {
 	for name, missing := range map[string]bool{"Auth": c.Auth == nil, "Decide": c.Decide == nil, "Roster": c.Roster == nil,
-		"Audit": c.Audit == nil, "SignIn": c.SignIn == nil, "Changes": c.Changes == nil, "Feeds": c.Feeds == nil, "Packages": c.Packages == nil, "Trends": c.Trends == nil, "Views": c.Views == nil, "Tasks": c.Tasks == nil, "Rollouts": c.Rollouts == nil} {
+		"Audit": c.Audit == nil, "SignIn": c.SignIn == nil, "Changes": c.Changes == nil, "Feeds": c.Feeds == nil, "Packages": c.Packages == nil, "Trends": c.Trends == nil, "Views": c.Views == nil, "Tasks": c.Tasks == nil, "Rollouts": c.Rollouts == nil, "Channels": c.Channels == nil} {
 		if missing {
 			return nil, fmt.Errorf("api: the service %s is missing", name)
 		}

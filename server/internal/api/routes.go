@@ -66,5 +66,5 @@ func (s *server) routes() []Route {
 		route(ViewerOfAll, http.MethodGet, "/ledger", "list-ledger", "List the ledger, newest first", s.entries),
 		route(ViewerOfAll, http.MethodGet, "/ledger/checkpoint", "ledger-checkpoint", "The ledger's signed head and its verifier key", s.checkpoint),
 		stream(ViewerOfAll, http.MethodGet, "/ledger/export", "export-ledger", "The whole ledger, for `assent ledger verify`", s.export),
-	}, s.peopleRoutes(), s.feedRoutes(), s.packageRoutes(), s.taskRoutes(), s.rolloutRoutes())
+	}, s.peopleRoutes(), s.feedRoutes(), s.packageRoutes(), s.taskRoutes(), s.rolloutRoutes(), s.channelRoutes())
 }

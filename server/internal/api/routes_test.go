@@ -38,7 +38,7 @@ func newWorld(t *testing.T) *world {
 	}
 	service, err := auth.New(auth.Config{Book: w.book, Now: func() time.Time { return w.now }, Limits: auth.Limits{Burst: 1000}})
 	w.must(t, err)
-	w.handler, err = api.New(api.Config{Auth: service, Decide: w.services, Roster: w.services, SignIn: w.services, Audit: audit{w.services}, Changes: w.pulse, Feeds: feeds{w.services}, Packages: kits{w.services}, Trends: w.services, Views: w.services, Tasks: jobs{w.services}, Rollouts: w.services,
+	w.handler, err = api.New(api.Config{Auth: service, Decide: w.services, Roster: w.services, SignIn: w.services, Audit: audit{w.services}, Changes: w.pulse, Feeds: feeds{w.services}, Packages: kits{w.services}, Trends: w.services, Views: w.services, Tasks: jobs{w.services}, Rollouts: w.services, Channels: channels{w.services},
 		Log: slog.New(slog.DiscardHandler)})
 	w.must(t, err)
 	return w
@@ -141,6 +141,12 @@ func table() []row {
 		{"DELETE", "/operators/eve/password", readers, "", "RemovePassword", 200},
 		{"DELETE", "/operators/eve/sessions", readers, "", "EndAll", 200},
 		{"GET", "/access", readers, "", "Accesses", 200},
+		{"GET", "/channels", wholeAdmin, "", "Channels", 200},
+		{"GET", "/channels/ops", wholeAdmin, "", "Channel", 200},
+		{"POST", "/channels", wholeAdmin, `{"name":"ops","kind":"webhook","address":"https://hooks.example.org","events":["halt"]}`, "CreateChannel", 200},
+		{"PUT", "/channels/ops", wholeAdmin, `{"name":"ops","kind":"webhook","address":"https://hooks.example.org","events":["halt"]}`, "ChangeChannel", 200},
+		{"DELETE", "/channels/ops", wholeAdmin, "", "DeleteChannel", 200},
+		{"POST", "/channels/ops/test", wholeAdmin, "", "TestChannel", 200},
 		{"POST", "/access", readers, `{}`, "CreateAccess", 200},
 		{"DELETE", "/access/a1", readers, "", "RevokeAccess", 200},
 		{"GET", "/ledger", wholeRead, "", "Entries", 200},

@@ -79,6 +79,12 @@ func aboutFeeds(body ledger.Body, n Names) (string, bool) {
 		return fmt.Sprintf("ended the deployment of act %d", b.Deploy), true
 	case ledger.PackageCreate:
 		return fmt.Sprintf("made the installation package %q from %q", b.Package.Name, b.Package.Release.Name+" "+b.Package.Release.Version), true
+	case ledger.ChannelSet:
+		return channel(b, n), true
+	case ledger.ChannelRemove:
+		return fmt.Sprintf("removed the channel %q", b.Name), true
+	case ledger.ChannelTest:
+		return fmt.Sprintf("sent a test to the channel %q", b.Name), true
 	case ledger.PackageDelete:
 		return fmt.Sprintf("deleted the installation package %s", b.ID), true
 	case ledger.TaskSet:

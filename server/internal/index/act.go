@@ -148,6 +148,9 @@ func successor(s *ledger.State, e ledger.Entry) (*ledger.State, error) {
 		after.Agreements = maps.Clone(s.Agreements)
 	case ledger.UpdateDeploy, ledger.DeployEnd:
 		after.Deploys = maps.Clone(s.Deploys)
+	case ledger.ChannelSet, ledger.ChannelRemove:
+		after.Channels = maps.Clone(s.Channels)
+	case ledger.ChannelTest:
 	case ledger.PackageCreate, ledger.PackageDelete:
 		after.Packages = maps.Clone(s.Packages)
 	case ledger.ViewShare, ledger.ViewRemove:

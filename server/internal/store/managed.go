@@ -35,6 +35,12 @@ func packages() table[string, ledger.Package] {
 		func(p ledger.Package) string { return p.ID })
 }
 
+func channels() table[string, ledger.Channel] {
+	return keyed("channels", "id", text[string],
+		func(s *ledger.State) map[string]ledger.Channel { return s.Channels },
+		func(c ledger.Channel) string { return c.ID })
+}
+
 func contents() table[catalog.UpdateID, ledger.Content] {
 	return keyed("contents", "update_id", text[catalog.UpdateID],
 		func(s *ledger.State) map[catalog.UpdateID]ledger.Content { return s.Contents },
@@ -70,6 +76,12 @@ func (t tx) putManaged(ctx context.Context, seq int64, act ledger.Body, after *l
 		return sharedViews().write(ctx, t, after, b.View.ID)
 	case ledger.ViewRemove:
 		return sharedViews().write(ctx, t, after, b.ID)
+	case ledger.ChannelSet:
+		return channels().write(ctx, t, after, b.Channel.ID)
+	case ledger.ChannelRemove:
+		return channels().write(ctx, t, after, b.ID)
+	case ledger.ChannelTest:
+		return nil
 	case ledger.ContentVerify:
 		return contents().write(ctx, t, after, b.Update)
 	case ledger.TaskSet:

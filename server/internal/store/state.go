@@ -242,7 +242,7 @@ func (d *DB) LoadState(ctx context.Context) (*ledger.State, error) {
 		for _, load := range []func(context.Context, tx, *ledger.State) error{
 			groups().load, devices().load, decisions().load, exceptions().load, rollbacks().load,
 			tokens().load, operators().load, accesses().load,
-			feeds().load, agreements().load, deploys().load, packages().load, contents().load, sharedViews().load, tasks().load,
+			feeds().load, agreements().load, deploys().load, packages().load, contents().load, sharedViews().load, tasks().load, channels().load,
 		} {
 			if err := load(ctx, t, s); err != nil {
 				return err

@@ -133,7 +133,7 @@ func (s *server) entries(v *Visit, q client.LedgerQuery) (client.List[client.Led
 // kinds are all kinds of entries.
 func kinds() []ledger.Kind {
 	return mapped([]ledger.Body{ledger.UpdateDecide{}, ledger.UpdateDeploy{}, ledger.DeployEnd{}, ledger.UpdateRollback{}, ledger.ExceptionAdd{}, ledger.ExceptionRemove{},
-		ledger.AgreementAccept{}, ledger.AgreementWithdraw{}, ledger.ContentVerify{}, ledger.PackageCreate{}, ledger.PackageDelete{}, ledger.FeedSubscribe{}, ledger.FeedUnsubscribe{},
+		ledger.AgreementAccept{}, ledger.AgreementWithdraw{}, ledger.ContentVerify{}, ledger.PackageCreate{}, ledger.PackageDelete{}, ledger.ChannelSet{}, ledger.ChannelRemove{}, ledger.ChannelTest{}, ledger.FeedSubscribe{}, ledger.FeedUnsubscribe{},
 		ledger.DeviceEnrol{}, ledger.DeviceRenew{}, ledger.DeviceMove{}, ledger.DeviceState{}, ledger.GroupCreate{}, ledger.GroupChange{}, ledger.GroupDelete{},
 		ledger.TokenCreate{}, ledger.TokenRevoke{}, ledger.OperatorSet{}, ledger.OperatorRemove{}, ledger.AccessCreate{}, ledger.AccessRevoke{},
 		ledger.ViewShare{}, ledger.ViewRemove{}, ledger.PasswordSet{}, ledger.PasswordRemove{}, ledger.PasskeyAdd{}, ledger.PasskeyRemove{}, ledger.SessionEnd{}, ledger.TaskSet{}, ledger.TaskRemove{}, ledger.RolloutStep{}, ledger.ServerInit{}}, ledger.Body.Kind)

@@ -42,6 +42,7 @@ func menu() []section {
 		{"Administration", []item{
 			{Label: "Operators and tokens", Icon: "users", Href: "/operators"},
 			{Label: "Access tokens", Icon: "key", Href: "/access"},
+			{Label: "Notifications", Icon: "send", Href: "/channels"},
 			{Label: "Enrol a device", Icon: "device-desktop-plus", Href: "/enrol"},
 		}},
 	}

@@ -48,7 +48,8 @@ func carried(page string) url.Values {
 // privileged are the acts that ask for a proof, and whom they change.
 func privileged() map[string]string {
 	return map[string]string{"/operators/set": "name=newcomer&role=viewer&scope=root&fresh=1", "/operators/remove": "name=root-v&sure=yes", "/access/create": "kind=access",
-		"/enrol/create": "to=root", "/exceptions": "update=x&scope=root", "/feeds": "name=x&url=http%3A%2F%2Fx", "/packages/x/download": "", "/account/password": "password=x&again=x",
+		"/enrol/create": "to=root", "/exceptions": "update=x&scope=root", "/channels": "name=ops&kind=webhook&address=https://hooks.example.org&events=halt", "/channels/none": "name=x", "/channels/none/delete": "confirm=none",
+		"/feeds": "name=x&url=http%3A%2F%2Fx", "/packages/x/download": "", "/account/password": "password=x&again=x",
 		"/account/password/remove": "", "/account/passkeys/k1/remove": "", "/operators/password/remove": "name=root-v", "/operators/passkey/remove": "name=root-v&id=k1"}
 }
 
