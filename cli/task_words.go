@@ -28,7 +28,7 @@ func ordinal(word string) (n int, ok bool) {
 
 // filler reports whether a word of a window says nothing.
 func filler(word string) bool {
-	return slices.Contains([]string{"on", "the", "of", "each", "and", "at", "month", "days", "from"}, word)
+	return slices.Contains([]string{"on", "the", "of", "each", "and", "at", "month", "from"}, word)
 }
 
 const windowHelp = `"any", "nightly 02:00 for 4h", "sat,sun 22:00 for 6h", "weekdays 01:00 for 2h", "every 2 weeks tue 02:00 for 4h", ` +
@@ -91,6 +91,7 @@ func readSimple(words []string) (window.Simple, error) {
 			p.Interval, _ = strconv.Atoi(next())
 			i++
 		case word == "every", word == "week", word == "weeks":
+		case word == "days" && p.Nth != 0: // second tuesday plus 3 days
 		case word == "months":
 			p.Every = window.Month
 		case isOrdinal && next() == "day":
@@ -102,7 +103,7 @@ func readSimple(words []string) (window.Simple, error) {
 			p.Every = window.Month
 			p.Date, _ = strconv.Atoi(next())
 			i++
-		case slices.Contains([]string{"night", "nightly", "daily", "day", "nights"}, word):
+		case slices.Contains([]string{"night", "nightly", "nights", "daily", "day", "days"}, word):
 			p.Every = window.Day
 		case word == "plus" || strings.HasPrefix(word, "+"):
 			text := strings.TrimPrefix(word, "+")
@@ -143,14 +144,15 @@ func weekdays(word string) []string {
 
 // readFreeze reads "NAME:FROM:TO"; the name may be left out.
 func readFreeze(said string) (window.Freeze, error) {
-	name, span, found := strings.Cut(said, ":")
-	if found && strings.Contains(span, ":") || !found {
-		if from, to, ok := strings.Cut(span, ":"); ok {
-			return window.Freeze{Name: name, From: from, To: to}, nil
-		}
-		return window.Freeze{}, usage("the freeze %q is not like 'Year's end:12-18:01-04'", clean(said))
+	name, span, _ := strings.Cut(said, ":")
+	if strings.Trim(name, "0123456789-") == "" && name != "" && !strings.Contains(span, ":") {
+		return window.Freeze{Name: said, From: name, To: span}, nil
 	}
-	return window.Freeze{Name: said, From: name, To: span}, nil
+	from, to, ok := strings.Cut(span, ":")
+	if !ok {
+		return window.Freeze{}, usage("the freeze %q is not like 'Year end:12-18:01-04'", clean(said))
+	}
+	return window.Freeze{Name: name, From: from, To: to}, nil
 }
 
 const ringHelp = `"NAME:GROUP,…[:rate 90%][:min 3][:soak 2d][:failures 2][:failure-rate 5%][:silence 12h][:probes][:after-restart][:by-person][:not-before 2027-01-05T02:00:00Z][:skip-empty]"`
