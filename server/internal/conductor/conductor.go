@@ -88,9 +88,7 @@ func (c *Conductor) Run(ctx context.Context) error {
 		began := time.Now()
 		if err := c.Look(ctx); err != nil && ctx.Err() == nil {
 			c.log.Error("a rollout could not go on; it is tried again", "err", err)
-			if !pause(ctx, again) {
-				return nil
-			}
+			pause(ctx, again)
 		}
 		if !pause(ctx, max(settle, time.Since(began))) {
 			return nil
