@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"assent/agent/internal/journal"
@@ -154,25 +155,81 @@ func closed(orders []order, gate func(order) terms.Answer) map[catalog.UpdateID]
 	return out
 }
 
-// within returns those of some fetched orders whose transaction may begin now and is done in time as far as was measured, and
-// says of the rest why it waits.
+// within returns those of some fetched orders that may begin now in one transaction which is done in time, as far as was measured, and
+// says of the rest why it waits. What has no room beside the others is not told of: it is looked at again right after them.
 func (a *Agent) within(tx pkgmgr.Transaction, orders []order) ([]order, error) {
-	m, need := a.moment(), terms.Need(a.journal.Runs().Took[tookKind(orders[0])], len(tx.Changes))
-	shut := closed(orders, func(o order) terms.Answer {
-		if o.terms == nil {
-			return terms.Answer{Open: true}
-		}
-		return o.terms.Fits(m, need)
-	})
-	var kept, rest []order
+	m := a.moment()
+	shut := closed(orders, func(o order) terms.Answer { return a.gate(o, m) })
+	var open, rest []order
 	for _, o := range orders {
 		if _, ok := shut[o.Update]; ok {
 			rest = append(rest, o)
 		} else {
-			kept = append(kept, o)
+			open = append(open, o)
 		}
 	}
+	r := room{moment: m, changes: tx.Changes, took: m.Runs.Took}
+	kept, long := r.fill(open)
+	if len(kept) == 0 {
+		maps.Copy(shut, long)
+		rest = orders
+	}
 	return kept, a.wait(rest, shut)
+}
+
+// room is what is left of the windows for one transaction.
+type room struct {
+	moment  terms.Moment
+	changes []wire.Change
+	took    map[string][]journal.Took
+}
+
+// fill takes as many orders as there is time for, in their order, each with what it needs; where there is time for none, it says
+// why. What is longer than every window goes by itself.
+func (r room) fill(orders []order) (kept []order, long map[catalog.UpdateID]terms.Answer) {
+	long = map[catalog.UpdateID]terms.Answer{}
+	s := sieve{all: map[catalog.UpdateID]order{}}
+	for _, o := range orders {
+		s.all[o.Update] = o
+	}
+	for _, o := range orders {
+		if contains(kept, o) {
+			continue
+		}
+		more := s.with(kept, []order{o})
+		g := r.fits(more)
+		switch {
+		case g.Open && g.Code != window.TooLong:
+			kept = more
+		case g.Open && len(kept) == 0:
+			return more, nil
+		default:
+			long[o.Update] = g
+		}
+	}
+	return kept, long
+}
+
+// fits asks the terms of all orders of one transaction whether there is time for it.
+func (r room) fits(orders []order) terms.Answer {
+	n := 0
+	for _, o := range orders {
+		n += max(len(changesOf(o, r.changes)), 1)
+	}
+	need := terms.Need(r.took[tookKind(orders[0])], min(n, max(len(r.changes), 1)))
+	out := terms.Answer{Open: true}
+	for _, o := range orders {
+		if o.terms == nil {
+			continue
+		}
+		if g := o.terms.Fits(r.moment, need); !g.Open || g.Code == window.TooLong {
+			out = g
+		}
+		if !out.Open {
+			break
+		}
+	}
+	return out
 }
 
 // wait reports that orders are fetched and wait for their terms, each once for the same reason.
@@ -283,11 +340,18 @@ func (a *Agent) rest(ctx context.Context, next time.Time) bool {
 		if !after.Before(next) || drift > clockStep || drift < -clockStep {
 			return true
 		}
-		if !a.place.read.IsZero() && a.opt.Device.Facts().TimeZone != zone {
+		if a.windowed() && a.opt.Device.Facts().TimeZone != zone {
 			a.place.read = time.Time{}
 			return true
 		}
 	}
+}
+
+// windowed reports whether the plan has windows.
+func (a *Agent) windowed() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.held != nil && slices.ContainsFunc(a.held.plan.Terms, func(t wire.PlanTerms) bool { return len(t.Schedules) > 0 })
 }
 
 // pause is how long to wait after so many failed attempts; ok is false when that was the last. What a plan says nothing of is as

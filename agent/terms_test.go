@@ -295,6 +295,43 @@ func TestT4_AnInstallThatDoesNotFitWaitsAndOneThatNeverFitsBeginsAtTheBeginningA
 	})
 }
 
+func TestT4_AsMuchAsFitsBeginsAndTheRestWaitsForTheNextWindowWithWhatItNeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var files []simFile
+		var names []string
+		for i := range 6 {
+			f := file(fmt.Sprintf("pkg%d", i), "2")
+			files, names = append(files, f), append(names, f.Name)
+		}
+		files[2].Needs = []string{"pkg5=2"}
+		b := newBench(t, files, names...)
+		at0 := b.starts()
+		n := 0
+		b.m.applied = func(c []wire.Change) { *at0, n = append(*at0, time.Now()), len(c) }
+		b.m.duringApply = func() { time.Sleep(time.Duration(n) * 20 * time.Minute) }
+		b.s.expires = 30 * 24 * time.Hour
+		night := wire.PlanTerms{Schedules: []json.RawMessage{schedule(t, nightly(time.Hour))}}
+		b.s.set(on(installs(files[0]), night))
+		b.start(t)
+		b.pass(4 * time.Hour) // one package takes 20 minutes
+		p := on(installs(files...), night)
+		p.Install[2].Closure = []string{string(files[5].release().ID())}
+		b.s.set(p)
+		b.pass(23*time.Hour + 30*time.Minute) // 03:30 of the second night: three of five
+		if got, want := b.executed(), []string{"pkg0:amd64=2", "pkg1:amd64=2", "pkg2:amd64=2", "pkg5:amd64=2"}; !slices.Equal(got, want) {
+			t.Errorf("executed %v, want %v\n%s", got, want, b.s.story())
+		}
+		if r := b.s.last(files[3].install()); r.State != installation.Blocked || r.Cause != installation.WindowClosed {
+			t.Errorf("%+v", r)
+		}
+		b.pass(24 * time.Hour)
+		if len(*at0) != 3 || !soonAfter((*at0)[1], at("2000-01-02T02:00")) || !soonAfter((*at0)[2], at("2000-01-03T02:00")) || len(b.executed()) != 6 {
+			t.Errorf("began at %v, executed %v", *at0, b.executed())
+		}
+		legal(t, b)
+	})
+}
+
 func TestT4_ARunThatWasMissedIsCaughtUpOnceAtOnceAndNotInAFreezeAndElseInTheNextWindow(t *testing.T) {
 	for name, tc := range map[string]struct {
 		missed  window.Missing
