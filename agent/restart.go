@@ -74,9 +74,10 @@ type restarts struct {
 
 	looked  time.Time // the processes were looked at last
 	found   restart.Found
-	seen    bool   // found is true of this boot
-	again   bool   // something was installed since
-	settled string // digest of the plan whose orders a pass went through
+	seen    bool      // found is true of this boot
+	again   bool      // something was installed since
+	settled string    // digest of the plan whose orders a pass went through
+	down    time.Time // until then the device that was told to restart is given the time to do it
 }
 
 // windowOf is a schedule that was read.
@@ -117,6 +118,9 @@ func (a *Agent) restartLoop(ctx context.Context) {
 func (a *Agent) restartPass(ctx context.Context) (time.Time, error) {
 	now := a.opt.Now()
 	later := now.Add(restartEvery)
+	if until, going := a.goesDown(); going {
+		return until, nil
+	}
 	if err := a.stale(ctx, false); err != nil {
 		return later, err
 	}

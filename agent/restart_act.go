@@ -119,8 +119,8 @@ func (a *Agent) warn(ctx context.Context, t thought) error {
 	return nil
 }
 
-// begin restarts the device, after it is noted what is to be true afterwards. It keeps the package manager, so that nothing
-// begins that the restart would cut short.
+// begin restarts the device, after it is noted what is to be true afterwards. From then on nothing begins that the restart would
+// cut short.
 func (a *Agent) begin(ctx context.Context, t thought) (time.Time, error) {
 	units, err := a.opt.Restart.Enabled(ctx)
 	if err != nil {
@@ -154,8 +154,19 @@ func (a *Agent) begin(ctx context.Context, t thought) (time.Time, error) {
 		undone.Step = t.state.Step
 		return a.opt.Now().Add(restartEvery), errors.Join(err, a.noteRestart(next, undone, a.restartEvent("restart_not_done", err.Error())))
 	}
-	sleep(ctx, restartPatience) // the device goes down now, and this process with it
-	return a.opt.Now(), nil
+	a.mu.Lock()
+	a.restarts.down = a.opt.Now().Add(restartPatience) // and this process goes down with it
+	until := a.restarts.down
+	a.mu.Unlock()
+	return until, nil
+}
+
+// goesDown reports whether the device was told to restart, and until when it is given the time to do it.
+func (a *Agent) goesDown() (until time.Time, going bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	left := a.restarts.down.Sub(a.opt.Now())
+	return a.restarts.down, left > 0 && left <= restartPatience
 }
 
 // lastLook is the moment of a thought, a little later.

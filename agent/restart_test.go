@@ -272,6 +272,35 @@ func TestT5_NothingOfThePlanIsLeftBehindByARestart(t *testing.T) {
 	})
 }
 
+func TestT5_WhileTheDeviceGoesDownNothingBeginsButWhatInstallsAtItsShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		libc, late := file("libc6", "2"), file("late", "2")
+		libc.Restart = true
+		b := newBench(t, []simFile{libc, late}, "libc6", "late")
+		r := &simRestarter{}
+		b.opt.Restart = r
+		p := installs(libc)
+		p.Restart = &wire.PlanRestart{When: wire.RestartIfRequired}
+		b.s.set(p)
+		b.start(t)
+		b.pass(30 * time.Second)
+		p.Install = append(p.Install, late.install())
+		b.s.set(p)
+		b.pass(time.Minute)
+		if n := len(b.executed()); n != 1 || len(r.times()) != 1 {
+			t.Fatalf("%d installs, %d restarts", n, len(r.times()))
+		}
+		b.a.mu.Lock()
+		b.a.shutting = true // systemd has come to what installs at the shutdown
+		b.a.mu.Unlock()
+		signal(b.a.work)
+		b.pass(time.Second)
+		if n := len(b.executed()); n != 2 || b.a.shutsDown() {
+			t.Errorf("%d installs; the shutdown is held up: %v", n, b.a.shutsDown())
+		}
+	})
+}
+
 func TestT5_WithoutAPolicyOrWithOneThatIsNotKnownNothingRestarts(t *testing.T) {
 	for name, plan := range map[string]*wire.PlanRestart{"none": nil, "never": {When: wire.RestartNever}, "of a later server": {When: "if_moon_is_full"}} {
 		t.Run(name, func(t *testing.T) {

@@ -66,6 +66,9 @@ func (a *Agent) pass(ctx context.Context) (time.Time, error) {
 		return later, err
 	}
 	defer release()
+	if until, going := a.goesDown(); going && !a.shutsDown() {
+		return until, nil // nothing begins that the restart would cut short
+	}
 	if err := a.resolve(ctx); err != nil {
 		return later, err
 	}
