@@ -81,7 +81,7 @@ func TestT6_ResumeForgivesTheFailureAndTheDeviceGetsAnotherTry(t *testing.T) {
 	if !w.obey("pilot") {
 		t.Fatal("after resuming the device is ordered nothing")
 	}
-	w.pass(70 * time.Minute)
+	w.pass(90 * time.Minute)
 	w.want(tool, "passed passed running")
 	if acts := w.state(tool).Acts; len(acts) != 1 || acts[0].By != "ada" || acts[0].Why == "" {
 		t.Errorf("acts: %+v", acts)

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +30,9 @@ type world struct {
 	*indextest.World
 	planner *planner.Planner
 	c       *conductor.Conductor
-	moved   []rollout.Transition
+
+	mu    sync.Mutex
+	moved []rollout.Transition
 }
 
 var (
@@ -54,8 +57,14 @@ func (w *world) start() {
 	var err error
 	w.planner, err = planner.New(planner.Config{Index: w.Index, Signer: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))})
 	w.must(err)
-	w.c, err = conductor.New(conductor.Config{Index: w.Index, Planner: w.planner, Moved: func(t rollout.Transition) { w.moved = append(w.moved, t) }})
+	w.c, err = conductor.New(conductor.Config{Index: w.Index, Planner: w.planner, Moved: w.move})
 	w.must(err)
+}
+
+func (w *world) move(t rollout.Transition) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.moved = append(w.moved, t)
 }
 
 func (w *world) end() {
@@ -140,7 +149,7 @@ func (w *world) look() {
 // pass lets time go by as a running server does: in steps well below rollout.Gap, with every device heard of that is not named.
 func (w *world) pass(d time.Duration, silent ...fleet.DeviceID) {
 	w.T.Helper()
-	const step = 10 * time.Minute
+	const step = 14 * time.Minute
 	for ; d > 0; d -= step {
 		w.Advance(min(d, step))
 		var ids []fleet.DeviceID
