@@ -91,6 +91,17 @@ func BenchmarkList(b *testing.B) {
 	})
 }
 
+// BenchmarkDevices is a sorted, counted page of devices.
+func BenchmarkDevices(b *testing.B) {
+	each(b, func(b *testing.B, _ *index.Index, _ *planner.Planner, d *decide.Service) {
+		for b.Loop() {
+			if out, err := d.Devices(b.Context(), admin, client.DeviceQuery{}, client.Page{}); err != nil || out.Total == 0 {
+				b.Fatal(out.Total, err)
+			}
+		}
+	})
+}
+
 // BenchmarkWhy is P5 and P6: it must not grow with the fleet.
 func BenchmarkWhy(b *testing.B) {
 	each(b, func(b *testing.B, _ *index.Index, _ *planner.Planner, d *decide.Service) {
