@@ -129,6 +129,30 @@ func (m *moment) deviceColumns() map[string]func(index.Device) sortKey {
 	}
 }
 
+// DevicesNamed returns devices by id or unambiguous name, each once, in the order in which they were named. One that is
+// not there, or not in the actor's scope, is a refusal.
+func (s *Service) DevicesNamed(_ context.Context, who auth.Actor, refs []string) ([]client.DeviceRow, error) {
+	out := []client.DeviceRow{}
+	err := s.look(func(m *moment) error {
+		if _, err := scope(m.View, who, ledger.Viewer, "", who.Scope); err != nil {
+			return err
+		}
+		seen := map[fleet.DeviceID]bool{}
+		for _, ref := range refs {
+			d, err := m.FindDevice(ref, who.Scope)
+			if err != nil {
+				return err
+			}
+			if !seen[d.ID] {
+				seen[d.ID] = true
+				out = append(out, m.deviceRow(d))
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
 // Device returns everything about one device but its events.
 func (s *Service) Device(_ context.Context, who auth.Actor, reference string) (client.DeviceDetail, error) {
 	var out client.DeviceDetail

@@ -35,7 +35,7 @@ func (s *server) agreementsPage(v *Visit) (agreementsView, error) {
 		return agreementsView{}, err
 	}
 	view := agreementsView{MayAct: mayAccept(v)}
-	t := Table{ID: "agreements", One: "accepted agreement", Many: "accepted agreements", Total: list.Total,
+	t := Table{ID: "agreements", One: "accepted agreement", Many: "accepted agreements", Total: list.Total, Export: true,
 		Columns: []Column{{Key: "title", Label: "Agreement"}, {Key: "update", Label: "Update"}, {Key: "feed", Label: "Feed", Wide: true}, {Key: "by", Label: "Accepted by"},
 			{Key: "at", Label: "When", Wide: true}, {Key: "act", Label: "Act", Number: true, Wide: true}, {Key: "digest", Label: "Digest", Wide: true}},
 		Empty: Empty{Text: "No agreement was accepted yet. Where an update has one, it is shown when the update is approved."}}

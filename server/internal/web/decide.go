@@ -180,7 +180,7 @@ func decideRefusal(err error) (message string, ok bool) {
 	if f == nil || f.Kind != fault.Conflict && f.Kind != fault.Invalid && f.Kind != fault.TooLarge {
 		return "", false
 	}
-	return f.Message, true
+	return onPages(f.Message), true
 }
 
 func decideVerb(status approval.Status) string {

@@ -63,6 +63,9 @@ func deviceButtons(v *Visit) []Button {
 // is done, and a form has 1 MiB.
 const maxChosen = 30_000
 
+// maxUndoMove bounds how many devices one click moves back: the form that does it is kept with the session.
+const maxUndoMove = 1000
+
 // shownChosen is how many of the chosen devices are shown by name.
 const shownChosen = 100
 
@@ -140,15 +143,7 @@ func (s *server) chosenDevices(v *Visit) ([]client.DeviceRow, error) {
 	if len(ids) == 0 {
 		return nil, fault.New(fault.Invalid, "devices_missing", "Select the devices first.").On("select")
 	}
-	var out []client.DeviceRow
-	for _, id := range ids {
-		d, err := s.Roster.Device(v.Context(), v.Who(), id)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, d.DeviceRow)
-	}
-	return out, nil
+	return s.Decide.DevicesNamed(v.Context(), v.Who(), ids)
 }
 
 func (s *server) matchingDevices(v *Visit) ([]client.DeviceRow, error) {
@@ -211,16 +206,16 @@ func (s *server) changeDevices(v *Visit) (string, error) {
 
 // undoMove is the form that moves devices back, if they all come from one group.
 func (s *server) undoMove(v *Visit, c client.DeviceChange) *Form {
-	if c.Group == "" || len(c.Devices) > shownChosen {
+	if c.Group == "" || len(c.Devices) > maxUndoMove {
 		return nil
 	}
-	var from fleet.GroupID
-	for _, id := range c.Devices {
-		d, err := s.Roster.Device(v.Context(), v.Who(), id)
-		if err != nil || from != "" && d.GroupID != from {
-			return nil
-		}
-		from = d.GroupID
+	devices, err := s.Decide.DevicesNamed(v.Context(), v.Who(), c.Devices)
+	if err != nil || len(devices) == 0 {
+		return nil
+	}
+	from := devices[0].GroupID
+	if slices.ContainsFunc(devices, func(d client.DeviceRow) bool { return d.GroupID != from }) {
+		return nil
 	}
 	return &Form{Label: "Undo", Action: "/devices/change", Fields: []Field{{"act", "move"}, {"to", string(from)}, {"devices", strings.Join(c.Devices, " ")}, {"back", v.Form("back")}}}
 }

@@ -76,4 +76,4 @@ func (s *server) unexcept(v *Visit) (string, error) {
 }
 
 // refusalText is what a person may know of an error.
-func refusalText(err error) string { return fault.From(err).Message }
+func refusalText(err error) string { return onPages(fault.From(err).Message) }

@@ -43,7 +43,7 @@ func (s *server) feedsPage(v *Visit) (feedsView, error) {
 	if err != nil {
 		return feedsView{}, err
 	}
-	t := Table{ID: "feeds", One: "feed", Many: "feeds", Total: list.Total, Columns: []Column{{Key: "name", Label: "Feed"}, {Key: "state", Label: "State"}, {Key: "releases", Label: "Releases", Number: true},
+	t := Table{ID: "feeds", One: "feed", Many: "feeds", Total: list.Total, Export: true, Columns: []Column{{Key: "name", Label: "Feed"}, {Key: "state", Label: "State"}, {Key: "releases", Label: "Releases", Number: true},
 		{Key: "recalled", Label: "Recalled", Number: true, Wide: true}, {Key: "held", Label: "Held", Number: true, Wide: true}, {Key: "files", Label: "Files here", Wide: true}, {Key: "verified", Label: "Verified", Wide: true},
 		{Key: "expires", Label: "Signatures until", Wide: true}, {Key: "url", Label: "Address", Wide: true}},
 		Empty: Empty{Text: "The server follows no feed. Subscribe to one below."}}
@@ -123,7 +123,7 @@ func (s *server) subscribe(w http.ResponseWriter, v *Visit) error {
 		case fault.Forbidden, fault.Unauthenticated, fault.Internal:
 			return err
 		}
-		problem = f.Message
+		problem = onPages(f.Message)
 	}
 	if problem == "" {
 		v.Toast(Toast{Tone: "success", Text: fmt.Sprintf("The server follows %s from %s (act %d).", form.Name, form.URL, done.Act.Act)})

@@ -13,17 +13,26 @@ import (
 
 // groupRoutes are the part of the table about groups.
 func (s *server) groupRoutes() []Route {
-	return []Route{
+	return slices.Concat([]Route{
 		page(Viewer, http.MethodGet, "/groups", "groups", s.groupsPage),
 		page(Viewer, http.MethodGet, "/groups/{group}", "groups_one", s.groupPage),
 		fragment(Viewer, http.MethodGet, "/groups/{group}/devices", "group_devices", s.groupDevices),
 		act(Administrator, "/groups/create", s.createGroup),
 		act(Administrator, "/groups/{group}/change", s.changeGroup),
 		act(Administrator, "/groups/{group}/delete", s.deleteGroup),
-	}
+	}, s.exports(Viewer, "/groups/{group}/decisions", s.groupDecisionTable), s.exports(Viewer, "/groups", s.groupTable))
 }
 
 func groupHref(id fleet.GroupID) string { return "/groups/" + url.PathEscape(string(id)) }
+
+// groupTable is the tree of groups as data, parents before children.
+func (s *server) groupTable(v *Visit, p client.Page) (Table, error) {
+	return whole(func(v *Visit) (Table, error) {
+		return data("groups", v.Groups(), []string{"Id", "Name", "Below", "Depth", "Devices", "With below", "Guard", "Test group", "Own decisions"}, func(g client.GroupRow) []Cell {
+			return []Cell{plain(string(g.ID)), plain(g.Name), plain(string(g.Parent)), number(g.Depth), number(g.Devices), number(g.Below), plain(string(g.GuardHere)), plain(yes(g.Test)), number(g.Decisions)}
+		}), nil
+	})(v, p)
+}
 
 // groupNode is a group in the tree, with what is below it.
 type groupNode struct {
@@ -170,7 +179,11 @@ func (s *server) groupPage(v *Visit) (groupView, error) {
 	for _, n := range treeOf(slices.DeleteFunc(slices.Clone(v.Groups()), func(o client.GroupRow) bool { return !inside[o.ID] })) {
 		view.Children = n.Children
 	}
-	view.Decisions, err = s.groupDecisions(v, g)
+	p, err := paging(v)
+	if err != nil {
+		return view, err
+	}
+	view.Decisions, err = s.groupDecisions(v, g, p)
 	return view, err
 }
 
@@ -209,12 +222,17 @@ func subtree(rows []client.GroupRow, top fleet.GroupID) map[fleet.GroupID]bool {
 	return in
 }
 
-// groupDecisions are the updates on which somebody decided for a group, in it or above it: what counts there.
-func (s *server) groupDecisions(v *Visit, g client.GroupRow) (Table, error) {
-	p, err := paging(v)
+// groupDecisionTable is what counts in a group as data.
+func (s *server) groupDecisionTable(v *Visit, p client.Page) (Table, error) {
+	g, err := seenGroup(v)
 	if err != nil {
 		return Table{}, err
 	}
+	return s.groupDecisions(v, g, p)
+}
+
+// groupDecisions are the updates on which somebody decided for a group, in it or above it: what counts there.
+func (s *server) groupDecisions(v *Visit, g client.GroupRow, p client.Page) (Table, error) {
 	if p.Sort == "" {
 		p.Sort = "inherited"
 	}
@@ -228,7 +246,7 @@ func (s *server) groupDecisions(v *Visit, g client.GroupRow) (Table, error) {
 	if err != nil {
 		return Table{}, err
 	}
-	t := Table{ID: "decisions", One: "update", Many: "updates", Total: list.Total, Next: list.Next, Search: "name or version", Sort: "inherited",
+	t := Table{ID: "decisions", One: "update", Many: "updates", Total: list.Total, Next: list.Next, Search: "name or version", Sort: "inherited", Export: true, Data: groupHref(g.ID) + "/decisions",
 		Filters: []Filter{{Key: "status", Label: "Status", Options: options(approval.Approved, approval.Declined)}},
 		Columns: []Column{{Key: "name", Label: "Update", Sorts: true}, {Key: "status", Label: "Status", Sorts: true}, {Key: "inherited", Label: "Decided", Sorts: true},
 			{Key: "severity", Label: "Severity", Sorts: true, Wide: true}, {Key: "exceptions", Label: "Exceptions", Sorts: true, Number: true, Wide: true},

@@ -24,6 +24,11 @@ func (s *server) operatorRoutes() []Route {
 	}
 }
 
+// operatorExports are the list of operators as data.
+func (s *server) operatorExports() []Route {
+	return s.exports(AdministratorOfAll, "/operators", s.operatorTable)
+}
+
 func operatorHref(name string) string {
 	return "/operators/edit?" + url.Values{"name": {name}}.Encode() // a name may be "..", which a path cannot have
 }
@@ -42,26 +47,31 @@ type operatorsView struct {
 
 func (s *server) operatorsPage(v *Visit) (operatorsView, error) {
 	v.Title = "Operators and tokens"
-	list, err := s.Roster.Operators(v.Context(), v.Who())
-	if err != nil {
-		return operatorsView{}, err
-	}
 	p, err := paging(v)
 	if err != nil {
 		return operatorsView{}, err
 	}
+	t, err := s.operatorTable(v, p)
+	return operatorsView{Table: t, Roles: roles(), Groups: v.Groups()}, err
+}
+
+// operatorTable is one page of the list of operators.
+func (s *server) operatorTable(v *Visit, p client.Page) (Table, error) {
+	list, err := s.Roster.Operators(v.Context(), v.Who())
+	if err != nil {
+		return Table{}, err
+	}
 	rows, next, err := slicePage(list.Items, p)
 	if err != nil {
-		return operatorsView{}, err
+		return Table{}, err
 	}
-	t := Table{ID: "operators", One: "operator", Many: "operators", Total: len(list.Items), Next: next,
+	t := Table{ID: "operators", One: "operator", Many: "operators", Total: len(list.Items), Next: next, Export: true,
 		Columns: []Column{{Key: "name", Label: "Name"}, {Key: "role", Label: "Role"}, {Key: "scope", Label: "In the group"}, {Key: "tokens", Label: "Access tokens", Number: true}},
 		Rows: mapped(rows, func(o client.OperatorRow) Row {
 			href := operatorHref(o.Name)
 			return Row{ID: o.Name, Label: o.Name, Href: href, Value: o, Cells: []Cell{linked(o.Name, href), plain(string(o.Role)), plain(o.ScopeName).to(groupHref(o.Scope)), number(o.Accesses)}}
 		})}
-	t, err = t.finish(v)
-	return operatorsView{Table: t, Roles: roles(), Groups: v.Groups()}, err
+	return t.finish(v)
 }
 
 // operatorView is one operator with the forms that change them.

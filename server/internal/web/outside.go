@@ -150,7 +150,7 @@ func (s *server) refuse(w http.ResponseWriter, v *Visit, err error) {
 		retryAfter(w, err)
 	}
 	v.Title = http.StatusText(status)
-	view := problem{Status: status, Code: e.Code, Message: e.Message, Field: e.Field, Back: back(v.Request), SignedIn: v.session != nil}
+	view := problem{Status: status, Code: e.Code, Message: onPages(e.Message), Field: e.Field, Back: back(v.Request), SignedIn: v.session != nil}
 	if err := s.show(w, v, "problem", view, status); err != nil {
 		s.Log.Error("the error page failed", slog.Any("error", err))
 		http.Error(w, e.Message, status)

@@ -43,7 +43,7 @@ func (s *server) packagesPage(v *Visit) (packagesView, error) {
 	if err != nil {
 		return packagesView{}, err
 	}
-	t := Table{ID: "packages", One: "installation package", Many: "installation packages", Total: list.Total,
+	t := Table{ID: "packages", One: "installation package", Many: "installation packages", Total: list.Total, Export: true,
 		Columns: []Column{{Key: "name", Label: "Package"}, {Key: "update", Label: "Update"}, {Key: "format", Label: "Format", Wide: true}, {Key: "group", Label: "Enrols into", Wide: true},
 			{Key: "by", Label: "Made by", Wide: true}, {Key: "at", Label: "When", Wide: true}, {Key: "held", Label: "Held"}},
 		Empty: Empty{Text: "There is no installation package yet. The page of a feed's update makes one; it puts the application onto devices that lack it.", Link: &Link{"Seamless updates", "/updates/seamless"}}}
@@ -54,7 +54,7 @@ func (s *server) packagesPage(v *Visit) (packagesView, error) {
 		}
 		held := Cell{}
 		if p.Refused != nil {
-			held = Cell{Text: words(p.Refused.Code), Tone: "red", Title: p.Refused.Message}
+			held = Cell{Text: words(p.Refused.Code), Tone: "red", Title: onPages(p.Refused.Message)}
 		}
 		t.Rows = append(t.Rows, Row{ID: p.ID, Label: p.Name, Href: packageHref(p.ID), Value: p, Cells: []Cell{linked(p.Name, packageHref(p.ID)), update, plain(string(p.Format)), plain(p.Group), plain(p.By), moment(p.At), held}})
 	}
@@ -72,7 +72,7 @@ func (s *server) createPackage(v *Visit) (string, error) {
 	}
 	text := "Made the package " + row.Name + "."
 	if row.Refused != nil {
-		text += " It is held for now: " + row.Refused.Message
+		text += " It is held for now: " + onPages(row.Refused.Message)
 	}
 	v.Toast(Toast{Tone: "success", Text: text})
 	return packageHref(row.ID), nil

@@ -5,10 +5,12 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
+	"assent/approval"
 	"assent/client"
 	"assent/fault"
 )
@@ -61,7 +63,7 @@ type deployView struct {
 	Outcome         client.DeployOutcome
 	Devices         []deployDevice
 	More            int
-	Next            []string
+	Next            []Link
 	Seen            string
 	Ready           bool
 	Problem, Notice string
@@ -148,6 +150,22 @@ func (s *server) deployLook(v *Visit) (deployView, client.DeployRequest, error) 
 // maxDeployShown is how many devices the page of a deployment shows.
 const maxDeployShown = 200
 
+// approveLink is the page that does what a command of the CLI would: approve some updates, perhaps in a group.
+func approveLink(command, back string) (Link, bool) {
+	rest, ok := strings.CutPrefix(command, "assent update approve ")
+	if !ok {
+		return Link{}, false
+	}
+	ids, group, _ := strings.Cut(rest, " --group ")
+	q := url.Values{"status": {string(approval.Approved)}, "select": strings.Fields(ids), "back": {back}}
+	label := plural(len(q["select"]), "approval", "approvals")
+	if group = strings.ReplaceAll(strings.Trim(group, "'"), `'\''`, "'"); group != "" {
+		q.Set("scope", group)
+		label += " in " + group
+	}
+	return Link{Label: label, Href: "/updates/decide?" + q.Encode()}, true
+}
+
 // fill arranges an outcome for the page.
 func (view *deployView) fill(r client.DeployRequest) {
 	o := view.Outcome
@@ -155,8 +173,8 @@ func (view *deployView) fill(r client.DeployRequest) {
 	for _, d := range o.Devices[:min(len(o.Devices), maxDeployShown)] {
 		word, tone := deployWord(d.Answer)
 		view.Devices = append(view.Devices, deployDevice{d, word, tone})
-		if d.Next != "" && !slices.Contains(view.Next, d.Next) {
-			view.Next = append(view.Next, d.Next)
+		if next, ok := approveLink(d.Next, view.WhatHref); ok && !slices.Contains(view.Next, next) {
+			view.Next = append(view.Next, next)
 		}
 	}
 	view.More = o.Counts.Devices - len(view.Devices)

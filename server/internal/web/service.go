@@ -130,6 +130,8 @@ type Standing interface {
 	Why(ctx context.Context, who auth.Actor, device, update string) (client.Why, error)
 	Queue(ctx context.Context, who auth.Actor, q client.QueueQuery, p client.Page) (client.List[client.QueueRow], error)
 	Status(ctx context.Context, who auth.Actor) (client.Status, error)
+	// DevicesNamed are devices by id or unambiguous name, all looked up at once; one that is not there is a refusal.
+	DevicesNamed(ctx context.Context, who auth.Actor, refs []string) ([]client.DeviceRow, error)
 	Coverage(ctx context.Context, who auth.Actor, groups []fleet.GroupID) ([]client.Compliance, error)
 }
 

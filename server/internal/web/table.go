@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -29,6 +30,7 @@ type Table struct {
 	Sort    string // how it is sorted when the address does not say
 	Select  *Selection
 	Saved   string // the name under which its views are saved, of client.ViewLists; empty: it has none
+	Data    string // path of the exports without their ending, where it is not the page's own
 	Export  bool   // the route table has the page's .csv and .json (see exports)
 	Empty   Empty  // what to say when there is nothing at all
 
@@ -342,7 +344,7 @@ func (t Table) StartHref() string {
 // ExportHref is the address of an export of everything that matches.
 func (t Table) ExportHref(kind string) string {
 	all := t
-	all.path = strings.TrimSuffix(t.path, "/") + "." + kind
+	all.path = strings.TrimSuffix(cmp.Or(t.Data, t.path), "/") + "." + kind
 	return all.link(func(q url.Values) { q.Del("limit") })
 }
 

@@ -19,7 +19,7 @@ import (
 
 // updateShowRoutes are the part of the table about one update.
 func (s *server) updateShowRoutes() []Route {
-	return append(s.updateLiveRoutes(), page(Viewer, http.MethodGet, "/updates/{update}", "update_show", s.updateShow))
+	return append(slices.Concat(s.updateLiveRoutes(), s.exports(Viewer, "/updates/{update}/devices", s.updateDeviceTable)), page(Viewer, http.MethodGet, "/updates/{update}", "update_show", s.updateShow))
 }
 
 // updateShowView is everything about one update.
@@ -88,7 +88,11 @@ func (s *server) updateShow(v *Visit) (updateShowView, error) {
 		return view, err
 	}
 	view.Stream = updateHref(string(u.ID)) + "/stream?" + url.Values{"group": {string(v.Group().ID)}}.Encode()
-	if view.Table, err = updateDevices(v, u.Devices); err != nil {
+	p, err := paging(v)
+	if err != nil {
+		return view, err
+	}
+	if view.Table, err = updateDevices(v, u, p); err != nil {
 		return view, err
 	}
 	return view, s.updateParts(v, &view)
@@ -202,22 +206,27 @@ func (view *updateShowView) chart() {
 	}
 }
 
-// updateDevices is the list of devices on an update's page, narrowed by state and name.
-func updateDevices(v *Visit, rows []client.DeviceUpdate) (Table, error) {
-	state, search := v.Query().Get("state"), v.Query().Get("search")
-	rows = slices.DeleteFunc(slices.Clone(rows), func(d client.DeviceUpdate) bool {
-		return state != "" && string(d.State) != state || !hasWords(d.DeviceName+" "+d.Group, search)
-	})
-	p, err := paging(v)
+// updateDeviceTable is the list of devices on an update's page as data.
+func (s *server) updateDeviceTable(v *Visit, p client.Page) (Table, error) {
+	u, err := s.Decide.Get(v.Context(), v.Who(), v.Path("update"), string(v.Group().ID))
 	if err != nil {
 		return Table{}, err
 	}
+	return updateDevices(v, u, p)
+}
+
+// updateDevices is the list of devices on an update's page, narrowed by state and name.
+func updateDevices(v *Visit, u client.UpdateDetail, p client.Page) (Table, error) {
+	state, search := v.Query().Get("state"), v.Query().Get("search")
+	rows := slices.DeleteFunc(slices.Clone(u.Devices), func(d client.DeviceUpdate) bool {
+		return state != "" && string(d.State) != state || !hasWords(d.DeviceName+" "+d.Group, search)
+	})
 	total := len(rows)
 	rows, next, err := slicePage(rows, p)
 	if err != nil {
 		return Table{}, err
 	}
-	t := Table{ID: "devices", One: "device", Many: "devices", Total: total, Next: next, Search: "device or group", Filters: []Filter{{Key: "state", Label: "State", Options: options(installation.States()...)}},
+	t := Table{ID: "devices", One: "device", Many: "devices", Total: total, Next: next, Search: "device or group", Export: true, Data: updateHref(string(u.ID)) + "/devices", Filters: []Filter{{Key: "state", Label: "State", Options: options(installation.States()...)}},
 		Columns: []Column{{Key: "device", Label: "Device"}, {Key: "group", Label: "Group", Wide: true}, {Key: "state", Label: "State"}, {Key: "verdict", Label: "Verdict", Wide: true},
 			{Key: "from", Label: "Has", Wide: true}, {Key: "since", Label: "Since", Wide: true}, {Key: "detail", Label: "Detail"}, {Key: "why", Label: "Why?"}},
 		Empty: Empty{Text: "No device here needs it or has it."}}

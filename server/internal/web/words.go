@@ -29,7 +29,7 @@ func words(code any) string { return strings.ReplaceAll(text(code), "_", " ") }
 // inCode is a sentence in which what stands between backticks is shown as code.
 func inCode(sentence string) template.HTML {
 	var out strings.Builder
-	for i, part := range strings.Split(sentence, "`") {
+	for i, part := range strings.Split(onPages(sentence), "`") {
 		escaped := template.HTMLEscapeString(part)
 		if i%2 == 1 {
 			escaped = "<code>" + escaped + "</code>"
