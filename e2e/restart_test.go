@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,23 +27,33 @@ func restartable(t *testing.T) *installation {
 	files := built()
 	s.installServer(files)
 	s.installAgent(files)
-	publish := func(more ...debrepo.Package) {
-		main, _ := lab.AcmeSuites(1)
-		main.Packages = append(main.Packages, more...)
-		s.try(s.Repo.Publish(main))
-	}
-	publish(boots("1.0"))
+	s.publishBoots("1.0")
 	s.run("web1", "apt-get", "-q", "--error-on=any", "update")
 	s.run("web1", aptGet("install", "acme-boot")...)
-	publish(boots("1.0"), boots("2.0"))
+	s.boots("2.0")
+	return s
+}
+
+func (s *installation) publishBoots(versions ...string) {
+	s.t.Helper()
+	main, _ := lab.AcmeSuites(1)
+	for _, v := range slices.Compact(versions) {
+		main.Packages = append(main.Packages, boots(v))
+	}
+	s.try(s.Repo.Publish(main))
+}
+
+// boots publishes a version of acme-boot and waits until it can be decided.
+func (s *installation) boots(version string) {
+	s.t.Helper()
+	s.publishBoots("1.0", "2.0", version)
 	s.refresh()
-	s.until("acme-boot 2.0 can be decided", func() bool {
+	s.until("acme-boot "+version+" can be decided", func() bool {
 		var o struct {
 			Preview struct{ Devices, Unclear int }
 		}
-		return s.knows(&o, "update", "approve", "acme-boot@2.0", "--dry-run") && o.Preview.Devices == 1 && o.Preview.Unclear == 0
+		return s.knows(&o, "update", "approve", "acme-boot@"+version, "--dry-run") && o.Preview.Devices == 1 && o.Preview.Unclear == 0
 	})
-	return s
 }
 
 // waiting reports whether the server counts the device among those that need a restart.
@@ -53,29 +64,65 @@ func (s *installation) waiting() bool {
 	return len(list.Items) == 1 && list.Items[0].Restart
 }
 
-func TestRestart_WithTheDefaultTaskItIsAskedForLeftToPeopleAndProvenAfterTheBoot(t *testing.T) {
+func TestRestart_ItIsLeftToPeopleOrMadeByATaskInItsWindowAndProvenAfterTheBoot(t *testing.T) {
 	s := restartable(t)
+	s.leftToPeople()
+	s.byATask()
+}
+
+// leftToPeople shows the default task: what needs a restart says so, and nothing restarts by itself (T7).
+func (s *installation) leftToPeople() {
+	s.t.Helper()
 	before, err := s.web1.BootID()
 	s.try(err)
 	s.assent("update", "approve", "acme-boot@2.0")
 	if st := s.becomes("web1", "acme-boot@2.0", "restart_required"); !strings.Contains(st.Detail, "acme-boot") {
-		t.Errorf("%+v", st)
+		s.t.Errorf("%+v", st)
 	}
 	s.until("the server counts a device that needs a restart", s.waiting)
-	s.until("the device says the same", func() bool {
-		out := s.run("web1", "assent-agent", "restart")
-		return strings.Contains(out, "the plan leaves it to you") && strings.Contains(out, "acme-boot")
-	})
+	s.says("the plan leaves it to you", "acme-boot")
 	s.fails("web1", "restart_never", "assent-agent", "restart", "--now")
 	s.fails("web1", "restart_fixed", "assent-agent", "restart", "--defer")
 	time.Sleep(5 * time.Second) // T7: nothing restarts by itself
 	if now, err := s.web1.BootID(); err != nil || now != before {
-		t.Fatalf("the device restarted by itself: %v", err)
+		s.t.Fatalf("the device restarted by itself: %v", err)
 	}
 	s.reboot()
 	s.proven("web1", "acme-boot@2.0")
 	s.until("nothing needs a restart any more", func() bool { return !s.waiting() })
-	if out := s.run("web1", "assent-agent", "restart"); !strings.Contains(out, "Nothing asks for a restart") {
-		t.Errorf("afterwards:\n%s", out)
+	s.says("Nothing asks for a restart")
+}
+
+// says waits until `assent-agent restart` says all of these words.
+func (s *installation) says(words ...string) {
+	s.t.Helper()
+	s.until("the device says: "+strings.Join(words, ", "), func() bool {
+		out, _, code, err := s.web1.Run(s.t.Context(), "assent-agent", "restart")
+		return err == nil && code == 0 && !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(out, w) })
+	})
+}
+
+// byATask shows a task whose window opens soon: the update and the restart for it come then, and not before.
+func (s *installation) byATask() {
+	s.t.Helper()
+	before, err := s.web1.BootID()
+	s.try(err)
+	opens := time.Now().UTC().Add(75 * time.Second).Truncate(time.Minute)
+	s.assent("task", "create", "Tonight", "--group", "All devices", "--rule", "", "--window", "nightly "+opens.Format("15:04")+" for 1h", "--zone", "UTC", "--restart", "if-required")
+	s.boots("3.0")
+	s.assent("update", "approve", "acme-boot@3.0")
+	s.until("the device is in another boot", func() bool { now, err := s.web1.BootID(); return err == nil && now != before })
+	if time.Now().UTC().Before(opens) {
+		s.t.Errorf("it restarted before %s (I8)", opens)
+	}
+	s.proven("web1", "acme-boot@3.0")
+	s.tells("restarting", "acme-boot")
+	s.tells("restarted", "is back with the kernel")
+	s.says("Nothing asks for a restart", "all is well", "policy:   if required")
+	after, err := s.web1.BootID()
+	s.try(err)
+	time.Sleep(5 * time.Second)
+	if now, err := s.web1.BootID(); err != nil || now != after {
+		s.t.Errorf("it restarted once more: %v", err)
 	}
 }
