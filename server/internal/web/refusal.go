@@ -27,6 +27,7 @@ var inPageWords = []struct {
 	{regexp.MustCompile(`; ` + command + ` (?:shows?|lists?) (?:all|those that stand)`), ""},
 	{regexp.MustCompile(` \((?:` + command + `|--[a-z-]+)\)`), ""},
 	{regexp.MustCompile(`; see ` + command), ""},
+	{regexp.MustCompile(` See ` + command + `\.`), ""},
 	{regexp.MustCompile(`: ` + command), ""},
 	{regexp.MustCompile(` with ` + command), ""},
 	{regexp.MustCompile(` with --[a-z-]+`), ""},
