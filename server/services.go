@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -122,7 +123,11 @@ func (r *running) newNotify(figures notify.Figures) (*notify.Service, error) {
 	observe := func(kind ledger.ChannelKind, ok bool) {
 		attempts.WithLabelValues(string(kind), map[bool]string{true: "sent", false: "failed"}[ok]).Inc()
 	}
-	return notify.New(notify.Config{Index: r.index, Outbox: r.db, Figures: figures, Alarms: r.mirror.Alarms, Key: r.keys.seal, Public: r.PublicURL, Log: r.Log, Observe: observe})
+	host, err := os.Hostname()
+	if err != nil {
+		host = "" // then the data directory tells servers apart
+	}
+	return notify.New(notify.Config{Index: r.index, Outbox: r.db, Figures: figures, Alarms: r.mirror.Alarms, Key: r.keys.seal, Holder: host + ":" + r.Data, Public: r.PublicURL, Log: r.Log, Observe: observe})
 }
 
 // forDevices is where devices find this server.

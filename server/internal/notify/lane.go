@@ -103,7 +103,7 @@ func (s *Service) next(ctx context.Context, channel string) (wait time.Duration,
 	case m.Next.After(now):
 		return m.Next.Sub(now), nil
 	}
-	if ok, err := s.Outbox.Lease(ctx, "lane/"+channel, s.holder, now, now.Add(leaseFor)); err != nil || !ok {
+	if ok, err := s.Outbox.Lease(ctx, "lane/"+channel, s.Holder, now, now.Add(leaseFor)); err != nil || !ok {
 		return lookEvery, err
 	}
 	// Somebody else may have sent it before the lease was ours.

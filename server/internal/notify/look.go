@@ -33,7 +33,7 @@ type sight struct {
 // look finds out what channels are to be told and queues it. Of several servers only one does.
 func (s *Service) look(ctx context.Context) error {
 	now := s.Now()
-	if ok, err := s.Outbox.Lease(ctx, "notify", s.holder, now, now.Add(leaseFor)); err != nil || !ok {
+	if ok, err := s.Outbox.Lease(ctx, "notify", s.Holder, now, now.Add(leaseFor)); err != nil || !ok {
 		return err
 	}
 	v := s.sees(now)

@@ -76,6 +76,7 @@ type Config struct {
 	Figures Figures
 	Alarms  func() []mirror.Alarm // about feeds; nil: none
 	Key     []byte                // 32 bytes that seal secrets
+	Holder  string                // of leases: the same after a restart, another one for each server; random if empty
 	Public  string                // address of the console, for links; empty: no links
 	Roots   *x509.CertPool        // whose certificates receivers may have; nil: the system's
 	Silent  time.Duration         // a device not heard of for this long is silent; 24 hours when zero
@@ -91,7 +92,6 @@ type Service struct {
 	Config
 	seal    sealer
 	senders map[ledger.ChannelKind]sender
-	holder  string // of leases
 	jitter  func(time.Duration) time.Duration
 
 	mu    sync.Mutex
@@ -117,6 +117,9 @@ func New(c Config) (*Service, error) {
 	if c.Observe == nil {
 		c.Observe = func(ledger.ChannelKind, bool) {}
 	}
+	if c.Holder == "" {
+		c.Holder = rand.Text()
+	}
 	if c.Silent <= 0 {
 		c.Silent = 24 * time.Hour
 	}
@@ -124,7 +127,7 @@ func New(c Config) (*Service, error) {
 		c.Restart = 7 * 24 * time.Hour
 	}
 	web := guarded(c.Roots)
-	return &Service{Config: c, seal: seal, holder: rand.Text(), jitter: jitter, lanes: map[string]*lane{}, soon: make(chan struct{}, 1),
+	return &Service{Config: c, seal: seal, jitter: jitter, lanes: map[string]*lane{}, soon: make(chan struct{}, 1),
 		senders: map[ledger.ChannelKind]sender{ledger.Webhook: webhook{http: web, now: c.Now}, ledger.Mail: mail{roots: c.Roots, now: c.Now}, ledger.Chat: chat{http: web}}}, nil
 }
 

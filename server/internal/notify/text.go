@@ -31,7 +31,7 @@ func plain(s string, n int) string {
 		}
 		b.WriteRune(r)
 	}
-	return strings.ReplaceAll(strings.TrimSpace(b.String()), "://", "[:]//")
+	return strings.ReplaceAll(strings.Join(strings.Fields(b.String()), " "), "://", "[:]//")
 }
 
 // name is plain for names.

@@ -53,9 +53,17 @@ func newWorld(t testing.TB, change func(*world)) *world {
 
 func openWorld(t testing.TB, path string, change func(*world)) *world {
 	t.Helper()
+	return openWorldWith(t, path, nil, change)
+}
+
+// openWorldWith is openWorld with another outbox.
+func openWorldWith(t testing.TB, path string, wrap func(notify.Outbox) notify.Outbox, change ...func(*world)) *world {
+	t.Helper()
 	w := &world{t: t}
-	if change != nil {
-		change(w)
+	for _, c := range change {
+		if c != nil {
+			c(w)
+		}
 	}
 	var err error
 	w.db, err = store.Open(context.Background(), store.Config{DSN: path})
@@ -69,7 +77,11 @@ func openWorld(t testing.TB, path string, change func(*world)) *world {
 		w.act(ledger.GroupCreate{Group: fleet.Group{ID: "g-db", Name: "Databases", Parent: fleet.Root}})
 		w.act(ledger.TokenCreate{ID: "t", Group: fleet.Root, Uses: 1000, Expires: time.Now().Add(time.Hour)})
 	}
-	w.notify, err = notify.New(notify.Config{Index: w.index, Outbox: w.db, Figures: w, Alarms: func() []mirror.Alarm { return w.alarms }, Key: sealKey(), Public: "https://assent.test/",
+	var outbox notify.Outbox = w.db
+	if wrap != nil {
+		outbox = wrap(w.db)
+	}
+	w.notify, err = notify.New(notify.Config{Index: w.index, Outbox: outbox, Figures: w, Alarms: func() []mirror.Alarm { return w.alarms }, Key: sealKey(), Holder: "test", Public: "https://assent.test/",
 		Roots: w.roots, Now: w.now, Log: slog.New(slog.DiscardHandler)})
 	w.must(err)
 	return w
