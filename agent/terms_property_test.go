@@ -97,7 +97,8 @@ func playWindows(t *testing.T, r *rand.Rand) (began, caught int) {
 			}
 		}
 	}
-	b.m.duringApply = func() { time.Sleep(time.Duration(r.IntN(20)) * time.Minute) }
+	lasts := rand.New(rand.NewPCG(r.Uint64(), 8)) // asked by the agent
+	b.m.duringApply = func() { time.Sleep(time.Duration(lasts.IntN(20)) * time.Minute) }
 	b.s.set(on(installs(files[:2]...), terms))
 	b.start(t)
 	running := true
