@@ -61,7 +61,7 @@ func TestT6_RingsAsPeopleSayThem(t *testing.T) {
 			t.Errorf("%s: %v\n%s", said, err, diff)
 		}
 	}
-	for _, bad := range []string{"", "Test", "Test:", "T:T:rate", "T:T:rate 101%", "T:T:soak soon", "T:T:min x", "T:T:faliures 2", "T:T:not-before tomorrow"} {
+	for _, bad := range []string{"", "Test", "Test:", "T:T:rate", "T:T:rate 101%", "T:T:soak soon", "T:T:min x", "T:T:mistakes 2", "T:T:not-before tomorrow"} {
 		if r, err := readRing(bad); err == nil {
 			t.Errorf("%q became %+v", bad, r)
 		}

@@ -193,7 +193,6 @@ func unable(t task.Task) (found []*fault.Error) {
 		what  string
 	}{
 		{t.Options.Removals, "options.removals", "remove packages along with an update"},
-		{t.Options.AtShutdown, "options.at_shutdown", "install when a device shuts down"},
 	} {
 		if o.set && t.Enabled {
 			found = append(found, fault.New(fault.Invalid, "task_option", "This version of Assent cannot %s yet; leave that option out.", o.what).On(o.field))

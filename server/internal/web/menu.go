@@ -33,6 +33,7 @@ func menu() []section {
 			{Label: "Feeds", Icon: "rss", Href: "/feeds"},
 		}},
 		{"Operations", []item{
+			{Label: "Tasks", Icon: "clock", Href: "/tasks"},
 			{Label: "Queue", Icon: "list-check", Href: "/queue"},
 			{Label: "Devices", Icon: "devices", Href: "/devices"},
 			{Label: "Groups", Icon: "sitemap", Href: "/groups"},

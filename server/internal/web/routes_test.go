@@ -111,7 +111,7 @@ const (
 
 // table has a row for each line of the route table; {device}, {update} and the like stand for those of the site.
 func table() []row {
-	return slices.Concat(fleetRows(), updateRows(), thingRows(), []row{
+	return slices.Concat(fleetRows(), updateRows(), thingRows(), taskRows(), []row{
 		{"GET", "/static/x/console.css", anybody, "", 200},
 		{"POST", "/csp-report", anybody, "{}", 204},
 		{"GET", "/sign-in", anybody, "", 200},

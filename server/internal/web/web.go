@@ -38,6 +38,7 @@ type Config struct {
 	Channels Channels
 	Trends   Trends
 	Views    Views
+	Tasks    Tasks
 	// Secure says that people come over TLS: the cookie is then for TLS only.
 	Secure bool
 	Log    *slog.Logger
@@ -77,7 +78,7 @@ func New(c Config) (http.Handler, error) {
 
 func build(c Config) (*server, error) {
 	for name, missing := range map[string]bool{"SignIn": c.SignIn == nil, "Decide": c.Decide == nil, "Roster": c.Roster == nil,
-		"Audit": c.Audit == nil, "Changes": c.Changes == nil, "Feeds": c.Feeds == nil, "Packages": c.Packages == nil, "Trends": c.Trends == nil, "Views": c.Views == nil, "Channels": c.Channels == nil} {
+		"Audit": c.Audit == nil, "Changes": c.Changes == nil, "Feeds": c.Feeds == nil, "Packages": c.Packages == nil, "Trends": c.Trends == nil, "Views": c.Views == nil, "Tasks": c.Tasks == nil, "Channels": c.Channels == nil} {
 		if missing {
 			return nil, fmt.Errorf("web: the service %s is missing", name)
 		}
