@@ -26,7 +26,7 @@ const (
 // preview computes what an act means: plan.Compute before against after, for the devices of its scope
 // whose documents speak of the software. Devices with the same facts are computed once.
 func (s *Service) preview(ctx context.Context, a *act) (client.Preview, error) {
-	p := &previewer{act: a, now: s.index.Now().UTC(), updates: map[catalog.UpdateID]*previewed{}, tasks: map[string]int{}}
+	p := &previewer{act: a, now: s.index.Now().UTC(), updates: map[catalog.UpdateID]*previewed{}, tasks: map[string]int{}, when: map[string]string{}}
 	for _, u := range a.updates {
 		p.updates[u.ID] = &previewed{PreviewUpdate: client.PreviewUpdate{UpdateRef: ref(u)}, named: true}
 	}
@@ -73,7 +73,8 @@ type previewer struct {
 	now     time.Time
 	updates map[catalog.UpdateID]*previewed
 	out     client.Preview
-	tasks   map[string]int // name of a task -> devices on which it would install
+	tasks   map[string]int    // name of a task -> devices on which it would install
+	when    map[string]string // name of a task -> when it installs, in words
 }
 
 // previewed is the part of one update.
@@ -212,7 +213,7 @@ func offline(v *index.View, devices *roaring.Bitmap) (n int) {
 func (p *previewer) result() client.Preview {
 	p.out.Updates = []client.PreviewUpdate{}
 	for _, name := range slices.Sorted(maps.Keys(p.tasks)) {
-		p.out.Tasks = append(p.out.Tasks, client.PreviewTask{Task: name, When: anyTime, Devices: p.tasks[name]})
+		p.out.Tasks = append(p.out.Tasks, client.PreviewTask{Task: name, When: p.when[name], Devices: p.tasks[name]})
 	}
 	for _, u := range p.act.updates {
 		p.out.Updates = append(p.out.Updates, p.updates[u.ID].finish())

@@ -9,10 +9,8 @@ import (
 	"assent/ledger"
 	"assent/plan"
 	"assent/server/internal/index"
+	"assent/window"
 )
-
-// anyTime is when a task without windows installs.
-const anyTime = "any time, as soon as a device hears of it"
 
 // installed adds what follows from the installs that an act brings to n devices with one set of facts.
 func (p *previewer) installed(v *index.View, fresh []plan.Verdict, n int) {
@@ -34,7 +32,20 @@ func (p *previewer) installed(v *index.View, fresh []plan.Verdict, n int) {
 	}
 	for name := range tasks {
 		p.tasks[name] += n
+		if p.when[name] == "" {
+			p.when[name] = whenOf(v, name)
+		}
 	}
+}
+
+// whenOf says in words when a task installs.
+func whenOf(v *index.View, name string) string {
+	t, _ := v.Task(name)
+	w, err := window.Parse(t.Schedule)
+	if err != nil { // the ledger lets no such task in; one of a newer build holds
+		return "never: its schedule cannot be read"
+	}
+	return w.Describe()
 }
 
 // kept adds, for a decline, the updates that stay on n devices with one set of facts, by whether an order could roll

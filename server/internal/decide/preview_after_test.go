@@ -61,7 +61,7 @@ func TestC2_APreviewOfAnApprovalSaysWhatStaysForGoodAndWhatNeedsARestart(t *test
 	}{{func(*catalog.Publication) {}, 0, 0}, {stays, 1, 1}} {
 		o := feedShop(t, changed("ledger", "2.0", c.change))
 		got := o.rehearsed(approve("ledger@2.0"))
-		want := []client.PreviewTask{{Task: "Install approved updates", When: "any time, as soon as a device hears of it", Devices: 1}}
+		want := []client.PreviewTask{{Task: "Install approved updates", When: "at any time", Devices: 1}}
 		if d := cmp.Diff(want, got.Tasks); d != "" || got.Permanent != c.permanent || got.Restarts != c.restarted {
 			t.Errorf("%s, %+v", d, got)
 		}
