@@ -319,12 +319,16 @@ func (a *Agent) fly(ctx context.Context, h *held, tx pkgmgr.Transaction, orders 
 	if err := a.takeOff(orders); err != nil { // the disk may have been slow
 		return errors.Join(err, a.abandon(f))
 	}
-	began := time.Now()
-	apply := ctx
+	return a.apply(ctx, f, tx, orders)
+}
+
+// apply runs a filed transaction to its end, and notes how long it took.
+func (a *Agent) apply(ctx context.Context, f journal.Flight, tx pkgmgr.Transaction, orders []order) error {
+	began, run := time.Now(), ctx
 	if a.shutsDown() {
-		apply = command.Outlasting(ctx)
+		run = command.Outlasting(ctx)
 	}
-	out, err := a.opt.Manager.Apply(apply, tx, nil)
+	out, err := a.opt.Manager.Apply(run, tx, nil)
 	if ctx.Err() != nil {
 		return ctx.Err() // we are stopping; whether it ran is found out at the next start
 	}

@@ -130,7 +130,7 @@ func (a *Agent) advance(ctx context.Context, h *held, orders, open []order) erro
 	var troubles []error
 	for batch := q.next(); len(batch) > 0; batch = q.next() {
 		err := a.carry(ctx, h, batch)
-		if err != nil && (ctx.Err() != nil || errors.Is(err, errPlanChanged) || a.journal.Flight() != nil) {
+		if err != nil && (ctx.Err() != nil || errors.Is(err, errPlanChanged) || errors.Is(err, errClosed) || a.journal.Flight() != nil) {
 			return err
 		}
 		if err != nil {
