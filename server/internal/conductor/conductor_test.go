@@ -1,6 +1,7 @@
 package conductor_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -319,5 +320,39 @@ func TestT6_TwoTasksOnOneDeviceBothHaveToBeOpen(t *testing.T) {
 		if v := w.verdict(id, tool); v.Cause != installation.RingNotOpen {
 			t.Errorf("%s: %s %s", id, v.Action, v.Cause)
 		}
+	}
+}
+
+func TestT6_AnApprovalThatIsTakenBackStopsARolloutWhereItIs(t *testing.T) {
+	w := newWorld(t)
+	w.task(rings())
+	w.one()
+	w.decide(tool, approval.Approved)
+	w.look()
+	w.obey("test")
+	w.look()
+	w.decide(tool, approval.Undefined)
+	w.pass(3 * time.Hour)
+	w.want(tool, "soaking waiting waiting")
+}
+
+// TestT6_AStepThatCannotBeWrittenIsTakenAgain: nothing is shown that is not durable, and nothing is lost.
+func TestT6_AStepThatCannotBeWrittenIsTakenAgain(t *testing.T) {
+	w := newWorld(t)
+	w.task(rings())
+	w.one()
+	w.through()
+	w.fails("pilot", tool)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	before := w.entries()
+	if err := w.c.Look(gone); err == nil {
+		t.Fatal("nothing was written, and nobody says so")
+	}
+	w.want(tool, "passed running waiting")
+	w.look()
+	w.want(tool, "passed halted waiting")
+	if n := len(before.since(t, w)); n != 1 {
+		t.Errorf("%d entries", n)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"assent/approval"
 	"assent/catalog"
 	"assent/criteria"
 	"assent/fleet"
@@ -126,9 +125,17 @@ func (c *Conductor) track(k key) *track {
 // sight is one View in which devices are looked at.
 type sight struct {
 	*Conductor
-	v     *index.View
-	tasks map[string]task.Task // those with rings
-	begun []begun
+	v       *index.View
+	tasks   map[string]task.Task // those with rings
+	begun   []begun
+	selects bool               // tasks look at more of a device than its group
+	known   map[admission]bool // by group, unless selects
+}
+
+// admission is whether a task lets devices of a group have an update.
+type admission struct {
+	key
+	group fleet.GroupID
 }
 
 // begun is an update whose rollouts have begun.
@@ -138,7 +145,8 @@ type begun struct {
 }
 
 func (c *Conductor) sight(v *index.View) *sight {
-	s := &sight{Conductor: c, v: v, tasks: map[string]task.Task{}}
+	_, device := v.Tasks().Reads()
+	s := &sight{Conductor: c, v: v, tasks: map[string]task.Task{}, selects: len(device) > 0, known: map[admission]bool{}}
 	for _, t := range v.Tasks().Tasks() {
 		if len(t.Rings) > 0 {
 			s.tasks[t.ID] = t
@@ -221,8 +229,20 @@ func (s *sight) elsewhere(d index.Device, b begun, v plan.Verdict, here func() t
 		if v.Action == "" {
 			v.Action = plan.None
 		}
-		parts[k] = part{outcome: s.outcome(d, b.Update, v), wanted: there && v.Status != approval.Declined && v.Action != plan.Remove && !b.Recalled()}
+		parts[k] = part{outcome: s.outcome(d, b.Update, v), wanted: there && v.Action != plan.Remove && !b.Recalled() && s.admits(d, b.Update, state.Task, here)}
 	}
+}
+
+// admits reports whether a task lets a device have an update that it has already: of those no verdict speaks.
+func (s *sight) admits(d index.Device, u index.Update, id string, here func() task.Here) bool {
+	k := admission{key{id, u.ID}, d.Group}
+	if yes, known := s.known[k]; known && !s.selects {
+		return yes
+	}
+	now, at := s.index.Now().UTC(), here()
+	a := at.Admit(criteria.Update{Update: *u.Update, Installed: u.Version, Now: now}, s.v.Status(u.Release, d.Group, now).Status)
+	s.known[k] = a.Admitted && slices.ContainsFunc(a.Terms.Tasks(), func(t task.Task) bool { return t.ID == id })
+	return s.known[k]
 }
 
 // counted reports whether a device was counted in a rollout.
