@@ -1,6 +1,7 @@
 package web
 
 import (
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -34,9 +35,7 @@ type decideForm struct {
 // readDecideForm reads the form, or the same from the address.
 func readDecideForm(v *Visit) decideForm {
 	q := v.Query()
-	for key, values := range v.Request.PostForm {
-		q[key] = values
-	}
+	maps.Copy(q, v.Request.PostForm)
 	text := func(key string) string { return strings.TrimSpace(q.Get(key)) }
 	f := decideForm{Status: approval.Status(text("status")), All: text("all") != "", Query: q.Get("query"), View: text("view"), Scope: text("scope"), Reason: text("reason"),
 		Expires: text("expires"), Reach: text("reach"), Through: text("through"), Older: text("older") != "", Lift: text("lift") != "", Accept: given(q["accept"]), Seen: text("seen"), Back: text("back")}

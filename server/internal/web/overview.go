@@ -47,13 +47,13 @@ type notice struct{ Text, Href string }
 // notices are the sentences of the status. They name commands of the CLI; here the list itself is the way on.
 func notices(sentences []string) []notice {
 	return mapped(sentences, func(text string) notice {
-		at := strings.Index(text, "; see `assent ")
-		if at < 0 {
+		before, after, ok := strings.Cut(text, "; see `assent ")
+		if !ok {
 			return notice{Text: text}
 		}
-		command, _, _ := strings.Cut(text[at+len("; see `assent "):], "`")
+		command, _, _ := strings.Cut(after, "`")
 		if href := listOf(strings.Fields(command)); href != "" {
-			return notice{text[:at] + ".", href}
+			return notice{before + ".", href}
 		}
 		return notice{Text: text}
 	})
