@@ -24,7 +24,7 @@ func TestAMessageIsTriedLaterAndLaterAndGivenUpAfterThreeDays(t *testing.T) {
 			time.Sleep(time.Until(m.Next))
 			m = notify.After(m, errors.New("down"), time.Now())
 			if m.State == store.Waiting {
-				pauses = append(pauses, m.Next.Sub(time.Now()))
+				pauses = append(pauses, time.Until(m.Next))
 			}
 		}
 		if m.State != store.GaveUp || time.Since(begin) != 3*24*time.Hour || m.Tries != len(pauses)+1 || m.Tries < 72 || m.Tries > 170 {

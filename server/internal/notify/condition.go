@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"assent/client"
@@ -94,16 +95,17 @@ func Notices(tell []Condition, public string) (out []Notice, keys []string) {
 func gathered(event client.NoticeEvent, list []Condition, public string) (Notice, string) {
 	n := Notice{Event: event, Link: link(public, pages(event))}
 	var names []string
-	key := "many"
+	var key strings.Builder
+	key.WriteString("many")
 	for _, c := range list {
 		n.Lines = append(n.Lines, c.Text)
 		n.Devices, n.Updates = append(n.Devices, c.Devices...), append(n.Updates, c.Updates...)
 		names = append(names, c.Name)
-		key += "\x00" + c.Subject + "\x00" + c.Mark
+		key.WriteString("\x00" + c.Subject + "\x00" + c.Mark)
 	}
 	n.Text = fmt.Sprintf("%s: %s.", fmt.Sprintf(many(event), len(list)), some(names))
 	n.Devices, n.Updates = unique(n.Devices), unique(n.Updates)
-	return n, key
+	return n, key.String()
 }
 
 func unique(s []string) []string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"assent/catalog"
@@ -71,11 +72,11 @@ func (s *Service) addDigest(ctx context.Context, v *sight, c ledger.Channel, bef
 func digest(s client.Status) (Notice, bool) {
 	n := Notice{Event: client.NoticeDigest}
 	sum := 0
-	var parts string
+	var parts strings.Builder
 	for _, severity := range []catalog.Severity{catalog.Critical, catalog.High, catalog.Medium, catalog.Low, catalog.Unrated} {
 		count := s.Undecided[string(severity)]
 		if sum += count; count > 0 {
-			parts += fmt.Sprintf(", %d %s", count, severity)
+			fmt.Fprintf(&parts, ", %d %s", count, severity)
 		}
 	}
 	for _, a := range s.Attention {
@@ -83,7 +84,7 @@ func digest(s client.Status) (Notice, bool) {
 	}
 	switch {
 	case sum > 0:
-		n.Text = fmt.Sprintf("%s for a decision: %s.", plural(sum, "update waits", "updates wait"), parts[2:])
+		n.Text = fmt.Sprintf("%s for a decision: %s.", plural(sum, "update waits", "updates wait"), parts.String()[2:])
 	case len(n.Lines) > 0:
 		n.Text = "No update waits for a decision, but something needs you."
 	default:

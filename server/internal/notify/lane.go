@@ -112,7 +112,7 @@ func (s *Service) next(ctx context.Context, channel string) (wait time.Duration,
 	}
 	sent := s.try(ctx, c, m)
 	if ctx.Err() != nil {
-		return 0, nil // it is stopping: the attempt counts for nothing
+		return 0, nil //nolint:nilerr // it is stopping: the attempt counts for nothing
 	}
 	done := after(m, sent, s.Now(), s.jitter)
 	if err := s.Outbox.NoteOutgoing(ctx, done); err != nil {

@@ -224,7 +224,8 @@ func (s *Service) lookFor(ctx context.Context, v *sight, c ledger.Channel) error
 	q := store.Queued{Told: map[string][]store.Told{c.ID: told}, Forget: map[string][]string{c.ID: forget}}
 	notices, keys := Notices(tell, s.Public)
 	for i, n := range notices {
-		out, err := outgoing(c, n, keys[i], v.now)
+		// A subject is told of once in an hour at most, so the hour tells occurrences apart that have the same mark.
+		out, err := outgoing(c, n, keys[i]+"\x00"+v.now.UTC().Truncate(again).Format(time.RFC3339), v.now)
 		if err != nil {
 			return err
 		}

@@ -158,7 +158,7 @@ func (s mail) enter(client *smtp.Client, r relay, conf *tls.Config, remote, secr
 		return nil
 	}
 	_, methods := client.Extension("AUTH")
-	var auth smtp.Auth = smtp.PlainAuth("", r.user, secret, r.host)
+	auth := smtp.PlainAuth("", r.user, secret, r.host)
 	if !strings.Contains(" "+methods+" ", " PLAIN ") && strings.Contains(" "+methods+" ", " LOGIN ") {
 		auth = &loginAuth{user: r.user, password: secret}
 	}

@@ -125,12 +125,12 @@ func (s *mailServer) talk(c net.Conn) {
 				continue
 			}
 			say("354 go on")
-			text := ""
+			var text strings.Builder
 			for l := read(); l != "."; l = read() {
-				text += strings.TrimPrefix(l, ".") + "\r\n"
+				text.WriteString(strings.TrimPrefix(l, ".") + "\r\n")
 			}
 			s.mu.Lock()
-			s.mails, s.plain, envelope = append(s.mails, envelope+"\n"+text), s.plain || !secure, ""
+			s.mails, s.plain, envelope = append(s.mails, envelope+"\n"+text.String()), s.plain || !secure, ""
 			s.mu.Unlock()
 			say("250 queued")
 		case "QUIT":

@@ -59,7 +59,7 @@ func verify(secret string, h http.Header, body []byte, now time.Time) error {
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(h.Get("webhook-id") + "." + h.Get("webhook-timestamp") + "."))
 	mac.Write(body)
-	for _, s := range strings.Fields(h.Get("webhook-signature")) {
+	for s := range strings.FieldsSeq(h.Get("webhook-signature")) {
 		given, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(s, "v1,"))
 		if err == nil && hmac.Equal(given, mac.Sum(nil)) {
 			return nil
