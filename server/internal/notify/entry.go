@@ -20,7 +20,7 @@ func told(e ledger.Entry, c ledger.Channel, tree fleet.Tree, public string) (Not
 	case ledger.UpdateDecide{}.Kind():
 		n.Event = client.NoticeDecline
 		ok = declined(e, c, tree, &n)
-	case "rollout.step":
+	case ledger.RolloutStep{}.Kind():
 		n.Event = client.NoticeHalt
 		ok = halted(e, &n)
 	}
@@ -82,7 +82,9 @@ func halted(e ledger.Entry, n *Notice) bool {
 		if t.To != "halted" || t.From == t.To {
 			continue
 		}
-		n.Lines = append(n.Lines, fmt.Sprintf("ring %s%s", name(t.Ring), because(t.Reason.Text)))
+		if t.Ring != "" {
+			n.Lines = append(n.Lines, fmt.Sprintf("ring %s%s", name(t.Ring), because(t.Reason.Text)))
+		}
 		if !stops || why == "" {
 			why = t.Reason.Text
 		}

@@ -16,6 +16,7 @@ import (
 	"assent/fault"
 	"assent/fleet"
 	"assent/ledger"
+	"assent/rollout"
 	"assent/server/internal/auth"
 	"assent/server/internal/mirror"
 )
@@ -84,6 +85,11 @@ func TestAHaltOfManyRingsIsOneMessage(t *testing.T) {
 		if ok != (c.want != "") || ok && n.Text != c.want && !strings.HasPrefix(n.Text, c.want[:len(c.want)-1]) {
 			t.Errorf("%s tells %q, %v", c.body, n.Text, ok)
 		}
+	}
+	real, err := ledger.Make(9, time.Now(), "server", ledger.RolloutStep{Task: "task1", Update: "u1", Transitions: []rollout.Transition{{Ring: "Pilot", From: rollout.Soaking, To: rollout.Halted, Reason: rollout.Reason{Text: "a probe fails"}}}})
+	w.must(err)
+	if n, ok := notifyTold(row, real); !ok || n.Text != "The rollout of the update u1 was halted in the ring Pilot: a probe fails." {
+		t.Errorf("it tells %+v, %v", n, ok)
 	}
 	if n, ok := notifyTold(row, ledger.Entry{Seq: 1, Kind: "of.the.future", Body: []byte("{}")}); ok {
 		t.Errorf("an unknown kind tells %+v", n)
