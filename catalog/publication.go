@@ -174,7 +174,8 @@ type Publication struct {
 	Supersedes []string      `json:"supersedes,omitempty"` // versions that this one replaces, besides all older ones
 	Exclusive  bool          `json:"exclusive,omitempty"`  // installs alone
 	CVEs       []string      `json:"cves,omitempty"`
-	Notes      string        `json:"notes,omitempty"` // release notes, plain text
+	Exploited  []string      `json:"known_exploited,omitempty"` // those of CVEs that its publisher knows to be exploited
+	Notes      string        `json:"notes,omitempty"`           // release notes, plain text
 	Agreements []Agreement   `json:"agreements,omitempty"`
 	Restart    Restart       `json:"restart"`
 	Removal    Removal       `json:"removal"`
@@ -189,6 +190,10 @@ type Publication struct {
 func (u Update) Removable() bool {
 	return (u.Class == Managed || u.Class == Content) && u.Published != nil && u.Published.Removal.Removable
 }
+
+// KnownExploited reports whether its publisher says that one of its vulnerabilities is known to be exploited. Of what only package
+// sources know nobody says so.
+func (u Update) KnownExploited() bool { return u.Published != nil && len(u.Published.Exploited) > 0 }
 
 // Recalled reports whether the publisher took the release back (A8).
 func (u Update) Recalled() bool { return u.Published != nil && u.Published.Revoked != nil }

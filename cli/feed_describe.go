@@ -25,6 +25,7 @@ type description struct {
 	class, kind, payload, severity, restart     string
 	minServer, minAgent, notes, released, fixed string
 	platforms, cves, appliesTo, requires        []string
+	exploited                                   []string
 	supersedes, agreements, titles              []string
 	removable, exclusive                        bool
 	probe                                       string
@@ -49,6 +50,7 @@ func (d *description) register(c *cobra.Command) {
 	f.StringVar(&d.released, "released", "", "when it was released (RFC 3339); now by default")
 	f.StringSliceVar(&d.platforms, "platform", nil, "os/distribution/version/architecture, parts may be empty: linux/debian/12/amd64, linux///amd64; one for all files, or one for each in order")
 	f.StringSliceVar(&d.cves, "cve", nil, "a vulnerability that it fixes (may be given again)")
+	f.StringSliceVar(&d.exploited, "known-exploited", nil, "one of its vulnerabilities that is known to be exploited (may be given again)")
 	f.StringArrayVar(&d.appliesTo, "applies-to", nil, "only on installed versions like '>=1.0, <2.0' (may be given again)")
 	f.StringArrayVar(&d.requires, "requires", nil, "prerequisite like database>=3.1 (may be given again)")
 	f.StringSliceVar(&d.supersedes, "supersedes", nil, "version that it replaces, besides older ones (may be given again)")
@@ -102,7 +104,7 @@ func (d *description) base(set *pflag.FlagSet, texts map[string]string) (feed.Ma
 func (d *description) fromFlags(texts map[string]string) (feed.Manifest, error) {
 	m := feed.Manifest{Application: d.application, Version: d.version, Title: d.title, Summary: d.summary, Class: catalog.Class(d.class), Kind: catalog.ReleaseKind(d.kind),
 		Payload: catalog.Format(d.payload), Severity: catalog.Severity(d.severity), Restart: catalog.Restart(d.restart), MinServer: d.minServer, MinAgent: d.minAgent,
-		CVEs: d.cves, AppliesTo: d.appliesTo, Supersedes: d.supersedes, Exclusive: d.exclusive, Removal: catalog.Removal{Removable: d.removable && d.fixed == "", Reason: d.fixed}}
+		CVEs: d.cves, Exploited: d.exploited, AppliesTo: d.appliesTo, Supersedes: d.supersedes, Exclusive: d.exclusive, Removal: catalog.Removal{Removable: d.removable && d.fixed == "", Reason: d.fixed}}
 	if d.notes != "" {
 		b, err := os.ReadFile(d.notes)
 		if err != nil {

@@ -19,7 +19,7 @@ type filterFlags struct {
 	status, class, severity, origin, state []string
 	security, needed, superseded           bool
 	view                                   string
-	gated, revoked                         bool
+	gated, revoked, exploited              bool
 	installed, changed, agreements         bool
 	set                                    func(string) bool // was the flag given?
 }
@@ -40,6 +40,7 @@ func addFilter(c *cobra.Command, f *filterFlags, groupHelp string) {
 	flags.BoolVar(&f.needed, "needed", false, "only what some device needs (--needed=false: only what none needs)")
 	flags.StringVar(&f.view, "view", "", "a saved view, or seamless (managed applications and components of Assent); lists take both, acts only seamless")
 	flags.BoolVar(&f.gated, "gated", false, "only what waits for a newer server")
+	flags.BoolVar(&f.exploited, "exploited", false, "only those with a vulnerability that is known to be exploited")
 	flags.BoolVar(&f.revoked, "revoked", false, "only what its publisher recalled")
 	flags.BoolVar(&f.installed, "installed", false, "only what some device has (--installed=false: only what none has)")
 	flags.BoolVar(&f.changed, "changed", false, "only what has new files since it was approved")
@@ -58,13 +59,13 @@ func (f *filterFlags) filter() client.Filter {
 	return client.Filter{Search: f.search, Status: typed[approval.Status](f.status), Class: typed[catalog.Class](f.class),
 		Severity: typed[catalog.Severity](f.severity), Origin: f.origin, State: typed[installation.State](f.state),
 		Security: tri("security", f.security), Needed: tri("needed", f.needed), Superseded: tri("superseded", f.superseded),
-		Group: f.group, Device: f.device, View: f.view, Gated: tri("gated", f.gated), Revoked: tri("revoked", f.revoked),
+		Group: f.group, Device: f.device, View: f.view, Gated: tri("gated", f.gated), Revoked: tri("revoked", f.revoked), Exploited: tri("exploited", f.exploited),
 		Installed: tri("installed", f.installed), Changed: tri("changed", f.changed), Agreements: tri("agreements", f.agreements)}
 }
 
 // any reports whether a flag other than --group was given.
 func (f *filterFlags) any() bool {
-	return slices.ContainsFunc([]string{"search", "device", "status", "class", "severity", "origin", "state", "security", "needed", "superseded", "view", "gated", "revoked", "installed", "changed", "agreements"}, f.set)
+	return slices.ContainsFunc([]string{"search", "device", "status", "class", "severity", "origin", "state", "security", "needed", "superseded", "view", "gated", "revoked", "exploited", "installed", "changed", "agreements"}, f.set)
 }
 
 func typed[T ~string](in []string) []T {

@@ -75,6 +75,7 @@ func flags(u client.UpdateRow) string {
 		}
 	}
 	add(u.Security, "security")
+	add(u.Exploited, "exploited")
 	add(u.Revoked, "revoked")
 	add(u.Gated != "", "needs-server:"+u.Gated)
 	add(len(u.Held) > 0, "held")
@@ -153,7 +154,7 @@ func showPublished(p *printer, u client.UpdateDetail) {
 	}
 	p.fields("Title", pub.Title, "Feed", pub.Feed, "Kind", string(pub.Kind), "Payload", string(pub.Format), "Needs server", pub.MinServer, "Needs agent", pub.MinAgent,
 		"Applies to", strings.Join(pub.AppliesTo, " or "), "Requires", strings.Join(requires, ", "), "Supersedes", strings.Join(pub.Supersedes, ", "), "Restart", string(pub.Restart), "Removal", removal,
-		"CVEs", strings.Join(pub.CVEs, ", "))
+		"CVEs", strings.Join(pub.CVEs, ", "), "Known exploited", strings.Join(pub.Exploited, ", "))
 	if u.Gated != "" {
 		p.line("It needs server %s or newer: upgrade the server, then it can be approved.", u.Gated)
 	}

@@ -65,7 +65,7 @@ func (p Page) add(q url.Values) url.Values {
 // query is the filter as the address of a list spells it.
 func (f Filter) query() url.Values {
 	q := values("search", f.Search, "security", yesNo(f.Security), "needed", yesNo(f.Needed), "superseded", yesNo(f.Superseded), "group", f.Group, "device", f.Device,
-		"view", f.View, "gated", yesNo(f.Gated), "revoked", yesNo(f.Revoked), "installed", yesNo(f.Installed), "changed", yesNo(f.Changed), "agreements", yesNo(f.Agreements))
+		"view", f.View, "gated", yesNo(f.Gated), "revoked", yesNo(f.Revoked), "exploited", yesNo(f.Exploited), "installed", yesNo(f.Installed), "changed", yesNo(f.Changed), "agreements", yesNo(f.Agreements))
 	add(q, "status", f.Status)
 	add(q, "class", f.Class)
 	add(q, "severity", f.Severity)

@@ -33,6 +33,7 @@ type Filter struct {
 	View       string               `json:"view,omitempty"`   // a saved view: Seamless
 	Gated      *bool                `json:"gated,omitempty"`  // it waits for a newer server (A6)
 	Revoked    *bool                `json:"revoked,omitempty"`
+	Exploited  *bool                `json:"exploited,omitempty"`  // one of its vulnerabilities is known to be exploited
 	Installed  *bool                `json:"installed,omitempty"`  // some device in Group has it
 	Changed    *bool                `json:"changed,omitempty"`    // approved, and files were added since
 	Agreements *bool                `json:"agreements,omitempty"` // an agreement waits to be accepted (A7)
@@ -82,6 +83,7 @@ type UpdateRow struct {
 	Title        string           `json:"title,omitempty"`
 	Gated        string           `json:"needs_server,omitempty"`       // the server version it waits for (A6); empty when it does not
 	Revoked      bool             `json:"revoked,omitempty"`            // recalled by its publisher (A8)
+	Exploited    bool             `json:"exploited,omitempty"`          // one of its vulnerabilities is known to be exploited
 	Agreements   int              `json:"agreements_pending,omitempty"` // not accepted yet, its prerequisites' among them (A7)
 	Held         []string         `json:"held,omitempty"`               // what this server cannot read of it
 	Verified     string           `json:"verified,omitempty"`           // content: staged, released or refused (C6)
@@ -395,7 +397,7 @@ type Status struct {
 	Engine  string         `json:"engine"` // "sqlite", "postgres"
 	Now     time.Time      `json:"now"`
 	Devices map[string]int `json:"devices"` // active, connected, silent, quarantined, retired, restart, stale (a package source of it has expired)
-	Updates map[string]int `json:"updates"` // total, undefined, approved, declined, security_undecided, changed, gated, agreements, recalled_installed
+	Updates map[string]int `json:"updates"` // total, undefined, approved, declined, security_undecided, exploited_undecided, changed, gated, agreements, recalled_installed
 	// Gates counts the updates that wait for a newer server, by the version that they wait for (A6).
 	Gates map[string]int `json:"gates,omitempty"`
 	// Undecided counts by severity the updates that devices need, that nothing newer takes the place of and that nobody

@@ -79,7 +79,7 @@ var updateFields = []Field{
 		Doc: "how severe what it fixes is", Missing: "\"unrated\", a value of its own that comes before \"low\""},
 	{Name: "security", Type: Bool, Doc: "a security archive offers it"},
 	{Name: "cves", Type: List, Doc: "the CVEs that it fixes", Missing: unknownHolds},
-	{Name: "kev", Type: Bool, Doc: "one of its CVEs is known to be exploited", Missing: unknownHolds},
+	{Name: "kev", Type: Bool, Doc: "one of its CVEs is known to be exploited; feeds say which, nobody yet says it of package sources", Missing: unknownHolds},
 	{Name: "advisories", Type: List, Doc: "the advisories about it: \"DSA-5764-1\"", Missing: unknownHolds},
 	{Name: "age_release", Type: Duration, Doc: "time since its publisher released it", Missing: "time since it was first seen"},
 	{Name: "age_seen", Type: Duration, Doc: "time since this server first saw it"},

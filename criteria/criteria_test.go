@@ -139,6 +139,13 @@ func TestT2_WhatTheRestDecidesAloneNeedsNoUnknownValue(t *testing.T) {
 
 func TestT2_VulnerabilityDataIsKnownOnceItIsThere(t *testing.T) {
 	u := openssl()
+	feed := u
+	feed.Published = &catalog.Publication{Feed: "acme", CVEs: []string{"CVE-2026-1"}, Exploited: []string{"CVE-2026-1"}}
+	if rule, err := criteria.CompileRule("kev"); err != nil {
+		t.Fatal(err)
+	} else if met, err := rule.Match(feed); !met || err != nil {
+		t.Errorf("what a feed knows to be exploited: %v, %v", met, err)
+	}
 	u.Advisories = &criteria.Advisories{IDs: []string{"DSA-5764-1"}, CVEs: []string{"CVE-2024-6119"}, KEV: true}
 	for _, source := range []string{`kev`, `"CVE-2024-6119" in cves`, `"DSA-5764-1" in advisories`, `cves.exists(c, c.startsWith("CVE-2024"))`} {
 		if got, err := match(t, source, u); err != nil || !got {

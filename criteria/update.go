@@ -140,6 +140,8 @@ func (u Update) advice(name string) ref.Val {
 		}
 		slices.Sort(cves)
 		return list(slices.Compact(cves))
+	case name == "kev" && u.KnownExploited():
+		return types.Bool(true)
 	case u.Advisories == nil:
 		return nil
 	case name == "cves":

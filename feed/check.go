@@ -61,7 +61,7 @@ func (c *checker) check() error {
 		return refusal("notes", "The release notes are longer than %d bytes or have control characters.", maxText)
 	case len(m.Items) == 0 || len(m.Items) > maxItems:
 		return refusal("items", "A release has 1 to %d items.", maxItems)
-	case max(len(m.AppliesTo), len(m.Requires), len(m.Supersedes), len(m.CVEs), len(m.Agreements)) > maxList:
+	case max(len(m.AppliesTo), len(m.Requires), len(m.Supersedes), len(m.CVEs), len(m.Exploited), len(m.Agreements)) > maxList:
 		return refusal("", "A list has more than %d entries.", maxList)
 	}
 	c.words()
@@ -226,6 +226,11 @@ func (c *checker) lists() error {
 	for _, s := range c.m.CVEs {
 		if !cve.MatchString(s) {
 			return refusal("cves", "%.40q is no CVE identifier.", s)
+		}
+	}
+	for _, s := range c.m.Exploited {
+		if !slices.Contains(c.m.CVEs, s) {
+			return refusal("known_exploited", "%.40q is known to be exploited, but is not among the CVEs that the release fixes.", s)
 		}
 	}
 	for _, s := range c.m.Supersedes {

@@ -73,6 +73,7 @@ type Manifest struct {
 	Supersedes  []string              `json:"supersedes,omitempty"`
 	Exclusive   bool                  `json:"exclusive,omitempty"`
 	CVEs        []string              `json:"cves,omitempty"`
+	Exploited   []string              `json:"known_exploited,omitempty"` // those of CVEs that are known to be exploited
 	Notes       string                `json:"notes,omitempty"`
 	Agreements  []catalog.Agreement   `json:"agreements,omitempty"`
 	Restart     catalog.Restart       `json:"restart"`
@@ -176,7 +177,7 @@ func (r Release) Update(feedID string, firstSeen time.Time) catalog.Update {
 	u := catalog.Update{ID: r.Release.ID(), Release: r.Release, Class: m.Class, Severity: severity, Security: len(m.CVEs) > 0,
 		Origins: []string{"feed:" + feedID}, Phased: 100, Summary: m.Summary, FirstSeen: firstSeen,
 		Published: &catalog.Publication{Feed: feedID, Title: m.Title, Kind: m.Kind, Format: m.Payload, Released: m.Released, MinServer: m.MinServer,
-			MinAgent: m.MinAgent, AppliesTo: m.AppliesTo, Requires: m.Requires, Supersedes: m.Supersedes, Exclusive: m.Exclusive, CVEs: m.CVEs, Notes: m.Notes,
+			MinAgent: m.MinAgent, AppliesTo: m.AppliesTo, Requires: m.Requires, Supersedes: m.Supersedes, Exclusive: m.Exclusive, CVEs: m.CVEs, Exploited: m.Exploited, Notes: m.Notes,
 			Agreements: m.Agreements, Restart: m.Restart, Removal: m.Removal, Probe: m.Probe, Revoked: r.Revoked, Unknown: r.Unknown}}
 	for _, it := range r.Manifest.Items {
 		u.Items = append(u.Items, catalog.Bound{Item: r.item(it), Role: catalog.Own, Rev: 1, Origin: "feed:" + feedID})

@@ -51,6 +51,7 @@ type updatesInput struct {
 	View       string   `query:"view" enum:"seamless" doc:"A saved view: what feeds publish."`
 	Gated      yesNo    `query:"gated" enum:"true,false" doc:"It waits for a newer server."`
 	Revoked    yesNo    `query:"revoked" enum:"true,false" doc:"Its publisher recalled it."`
+	Exploited  yesNo    `query:"exploited" enum:"true,false" doc:"One of its vulnerabilities is known to be exploited."`
 	Installed  yesNo    `query:"installed" enum:"true,false" doc:"Some device in the group has it."`
 	Changed    yesNo    `query:"changed" enum:"true,false" doc:"Files were added since it was approved."`
 	Agreements yesNo    `query:"agreements" enum:"true,false" doc:"An agreement waits to be accepted."`
@@ -61,7 +62,7 @@ func (in *updatesInput) filter() client.Filter {
 	return client.Filter{Search: in.Search, Status: list[approval.Status](in.Status), Class: list[catalog.Class](in.Class),
 		Severity: list[catalog.Severity](in.Severity), Origin: in.Origin, Security: in.Security.value(), Needed: in.Needed.value(),
 		State: list[installation.State](in.State), Superseded: in.Superseded.value(), Group: in.Group, Device: in.Device,
-		View: in.View, Gated: in.Gated.value(), Revoked: in.Revoked.value(),
+		View: in.View, Gated: in.Gated.value(), Revoked: in.Revoked.value(), Exploited: in.Exploited.value(),
 		Installed: in.Installed.value(), Changed: in.Changed.value(), Agreements: in.Agreements.value()}
 }
 

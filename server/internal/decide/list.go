@@ -134,6 +134,7 @@ func (s *sight) matches(u index.Update, f client.Filter) bool {
 	case f.View == client.Seamless && u.Class != catalog.Managed && u.Class != catalog.Component:
 	case f.Gated != nil && *f.Gated != s.gated(u):
 	case f.Revoked != nil && *f.Revoked != u.Recalled():
+	case f.Exploited != nil && *f.Exploited != u.KnownExploited():
 	case f.Changed != nil && *f.Changed != s.changed(u):
 	case f.Agreements != nil && *f.Agreements != (len(s.pending(u)) > 0):
 	case len(f.Class) > 0 && !slices.Contains(f.Class, u.Class):
@@ -240,7 +241,7 @@ func (s *sight) published(row *client.UpdateRow, u index.Update) {
 	if p == nil {
 		return
 	}
-	row.Title, row.Revoked, row.Held = p.Title, u.Recalled(), p.Unknown
+	row.Title, row.Revoked, row.Exploited, row.Held = p.Title, u.Recalled(), u.KnownExploited(), p.Unknown
 	if least, held := gated(*u.Update, s.Version()); held {
 		row.Gated = least
 	}

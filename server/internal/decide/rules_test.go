@@ -380,6 +380,42 @@ func TestA5_APublisherSaysWhichReleaseTakesThePlaceOfAnother(t *testing.T) {
 	o.approve(string(withdrawn.ID))
 }
 
+func TestWhatItsPublisherKnowsToBeExploitedIsFoundAndCounted(t *testing.T) {
+	o := newOffice(t)
+	urgent := vended("ledger", "3.0", func(u *catalog.Update) {
+		u.Published.CVEs = []string{"CVE-2026-1", "CVE-2026-2"}
+		u.Published.Exploited = []string{"CVE-2026-2"}
+	})
+	other := vended("books", "2.0", nil)
+	o.publish(urgent, other)
+	o.Device("d1", fleet.Root)
+	o.Has("d1", "ledger 1.0", "books 1.0")
+	offer := func(u catalog.Update) wire.Offer {
+		return wire.Offer{Namespace: u.Namespace, Name: u.Name, Version: u.Version,
+			Items: []wire.OfferItem{{Item: u.Items[0].Item, Origin: "feed:acme", Candidate: true, Installed: "1.0"}}}
+	}
+	o.Offered("d1", offer(urgent), offer(other))
+	yes := true
+	list := o.list(client.Filter{Exploited: &yes}, client.Page{}).Items
+	if len(list) != 1 || list[0].ID != urgent.ID || !list[0].Exploited {
+		t.Errorf("%+v", list)
+	}
+	status := func() int {
+		s, err := o.decide.Status(t.Context(), o.viewer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Updates["exploited_undecided"]
+	}
+	if n := status(); n != 1 {
+		t.Errorf("%d are counted", n)
+	}
+	o.approve(string(urgent.ID))
+	if n := status(); n != 0 {
+		t.Errorf("%d are counted after the decision", n)
+	}
+}
+
 func TestA5_AReleaseOnlyOtherDevicesCouldTakeSupersedesNothing(t *testing.T) {
 	o := oneTool(t) // like Debian 12
 	o.Device("d2", fleet.Root)

@@ -240,7 +240,7 @@ func (t *totals) countLines(d index.Device) {
 }
 
 func (t *totals) countUpdates() {
-	t.updates = map[string]int{"total": 0, "undefined": 0, "approved": 0, "declined": 0, "security_undecided": 0, "changed": 0, "gated": 0, "agreements": 0, "recalled_installed": 0}
+	t.updates = map[string]int{"total": 0, "undefined": 0, "approved": 0, "declined": 0, "security_undecided": 0, "exploited_undecided": 0, "changed": 0, "gated": 0, "agreements": 0, "recalled_installed": 0}
 	for u := range t.Updates() {
 		t.updates["total"]++
 		res := t.status(u)
@@ -267,6 +267,9 @@ func (t *totals) countUndecided(u index.Update) {
 		return
 	}
 	t.bySeverity[string(cmp.Or(u.Severity, catalog.Unrated))]++
+	if u.KnownExploited() {
+		t.updates["exploited_undecided"]++
+	}
 	if u.Security {
 		t.updates["security_undecided"]++
 		t.undecided = append(t.undecided, title(u))

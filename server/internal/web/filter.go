@@ -16,7 +16,7 @@ import (
 // refused: a slip must not select nothing, or in a bulk act everything, without a word.
 func updateFilter(q url.Values) (client.Filter, error) {
 	f := client.Filter{Search: q.Get("search"), Origin: given(q["origin"]), Device: q.Get("device"), View: q.Get("view")}
-	for key, to := range map[string]**bool{"security": &f.Security, "needed": &f.Needed, "superseded": &f.Superseded, "gated": &f.Gated, "revoked": &f.Revoked,
+	for key, to := range map[string]**bool{"security": &f.Security, "needed": &f.Needed, "superseded": &f.Superseded, "gated": &f.Gated, "revoked": &f.Revoked, "exploited": &f.Exploited,
 		"installed": &f.Installed, "changed": &f.Changed, "agreements": &f.Agreements} {
 		var err error
 		if *to, err = yesOrNo(q, key); err != nil {

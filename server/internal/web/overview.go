@@ -160,6 +160,7 @@ func decisionTallies(status client.Status) []tally {
 		{Label: "Undecided: high", Tone: "orange", Icon: "shield", N: n[string(catalog.High)], Href: open + "severity=high"},
 		{Label: "Undecided: medium", Tone: "azure", Icon: "shield", N: n[string(catalog.Medium)], Href: open + "severity=medium"},
 		{Label: "Undecided: low or unrated", Tone: "secondary", Icon: "shield", N: n[string(catalog.Low)] + n[string(catalog.Unrated)], Href: open + "severity=low&severity=unrated"},
+		{Label: "Known exploited, undecided", Tone: "red", Icon: "alert-triangle", N: status.Updates["exploited_undecided"], Href: open + "exploited=true"},
 		{Label: "Security, undecided", Tone: "red", Icon: "shield-x", N: status.Updates["security_undecided"], Href: open + "security=true"},
 		{Label: "Recalled", Tone: "red", Icon: "alert-triangle", N: status.Recalled, Href: "/updates?revoked=true"},
 		{Label: "Recalled, but installed", Tone: "red", Icon: "alert-triangle", N: status.Updates["recalled_installed"], Href: "/updates?revoked=true&installed=true&status=undefined&status=approved", Note: "Decline them to take them back."},

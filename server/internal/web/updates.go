@@ -115,6 +115,7 @@ func updateFilters(v *Visit, rows []client.UpdateRow) []Filter {
 		{Key: "class", Label: "Class", Many: true, Options: options(catalog.Managed, catalog.Component, catalog.ThirdParty, catalog.Content)},
 		{Key: "superseded", Label: "Superseded", Options: either("by a newer one", "not superseded")},
 		{Key: "gated", Label: "Needs a newer server", Options: either("waits for it", "does not")},
+		{Key: "exploited", Label: "Known exploited", Options: either("a vulnerability of it is", "not known to be")},
 		{Key: "revoked", Label: "Recalled", Options: either("by its publisher", "not recalled")},
 		{Key: "installed", Label: "Installed", Options: either("on a device here", "on no device here")},
 		{Key: "agreements", Label: "Agreements", Options: either("wait to be accepted", "none to accept")},
@@ -183,6 +184,7 @@ func updateFlags(u client.UpdateRow) []updateFlag {
 		}
 	}
 	count := func(label string, n int) string { return label + ": " + strconv.Itoa(n) }
+	add(u.Exploited, "red", "exploited")
 	add(u.Revoked, "red", "recalled")
 	add(u.Security, "azure", "security")
 	add(u.Gated != "", "orange", "needs server "+u.Gated)
