@@ -146,11 +146,11 @@ func (a *app) showRollout(p *printer, d client.RolloutDetail) {
 	p.fields("Update", nameOf(d.Update)+" ("+string(d.Update.ID)+")", "Task", d.Task.Name, "Phase", string(d.Phase), "Halted", halted, "Ring", d.Ring, "Why", d.Reason.Text,
 		"Superseded by", superseded, "Started", a.when(d.Started))
 	if len(d.Rings) > 0 {
-		t := newTable(flex("RING", 8), col("PHASE"), col("SUCCEEDED"), num("FAILED"), num("SILENT"), num("PENDING"), num("BLOCKED"), num("OTHER MEANS"), col("SOAKED"), flex("WHY", 24))
+		t := newTable(flex("RING", 8), col("PHASE"), col("SUCCEEDED"), num("FAILED"), num("SILENT"), num("PENDING"), num("BLOCKED"), num("OTHER MEANS"), col("SOAK"), flex("WHY", 24))
 		for _, r := range d.Rings {
 			n := r.Progress
 			t.add(toned(r.Ring, strong), ringPhase(r.Phase), text(r.Rate), text(count(n.Failed)), text(count(n.Silent)), text(count(n.Pending)), text(count(n.Blocked)),
-				text(count(n.Elsewise)), text(r.Soaked+" of "+r.Soak), text(r.Reason.Text))
+				text(count(n.Elsewise)), text(soak(r)), text(r.Reason.Text))
 		}
 		p.title("Rings")
 		p.table(t)
@@ -164,6 +164,14 @@ func (a *app) showRollout(p *printer, d client.RolloutDetail) {
 		p.title("What people did")
 		p.table(t)
 	}
+}
+
+// soak is how long a ring has to soak and, while it does, for how long it has.
+func soak(r client.RolloutRing) string {
+	if r.Phase == rollout.Soaking {
+		return r.Soaked + " of " + r.Soak
+	}
+	return r.Soak
 }
 
 func (a *app) showFailures(p *printer, d client.RolloutDetail) {

@@ -12,6 +12,8 @@ import (
 	"assent/ledger"
 	"assent/plan"
 	"assent/rollout"
+	"assent/server/internal/index"
+	"assent/server/internal/planner"
 	"assent/task"
 	"assent/wire"
 )
@@ -355,4 +357,31 @@ func TestT6_AStepThatCannotBeWrittenIsTakenAgain(t *testing.T) {
 	if n := len(before.since(t, w)); n != 1 {
 		t.Errorf("%d entries", n)
 	}
+}
+
+// TestV3_AScanDoesNotMakeAnInstallWellWhoseProbeFailed: it is there, fully installed, and it goes back by itself all the same.
+func TestV3_AScanDoesNotMakeAnInstallWellWhoseProbeFailed(t *testing.T) {
+	w := newWorld(t)
+	w.task(rings(func(r []rollout.Ring) { r[0].Failures = 2; r[0].SuccessRate = 1 }), func(t *task.Task) { t.OnFailure = task.Restore })
+	w.one()
+	w.device("test2", "test")
+	w.decide(tool, approval.Approved)
+	w.look()
+	w.fails("test", tool)
+	w.put("test", wire.Package{Name: "tool", Arch: "amd64", Version: "1.1", Status: "ii", Source: "tool", SourceVersion: "1.1", How: "assent"})
+	w.look()
+	ring, _ := w.state(tool).Ring("Test")
+	if ring.Progress.Failed != 1 || ring.Progress.Succeeded != 0 {
+		t.Errorf("after the scan: %s", ring.Progress)
+	}
+	w.Index.View(func(v *index.View) {
+		d, _ := v.Device("test")
+		if row, _ := d.Install(tool.ID()); row.State != installation.Failed || row.Cause != installation.ProbeFailed {
+			t.Errorf("the device is said to be %s (%s)", row.State, row.Cause)
+		}
+		u, _ := v.Update(tool.ID())
+		if at := planner.Standing(d, u, plan.Verdict{Action: plan.None}); at.State != installation.Failed {
+			t.Errorf("lists say that it is %s", at.State)
+		}
+	})
 }

@@ -231,6 +231,9 @@ func (x *Index) factRows(rec *device) []store.InstallRow {
 		if !ok {
 			continue
 		}
+		if row.State == installation.Failed && row.Cause == installation.ProbeFailed && e.has.Contains(rec.number) {
+			continue // the scan sees that it is there, not that it is well (V3): only its probe can say that
+		}
 		to := row.State
 		if there := e.has.Contains(rec.number); there || !e.brought.Contains(rec.number) || !underWay(row.State) {
 			to = established(row.State, there, e.needs.Contains(rec.number), rec.restartPending())

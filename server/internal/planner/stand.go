@@ -45,6 +45,8 @@ func standing(row store.InstallRow, reported bool, d index.Device, u index.Updat
 		return s
 	case reported && row.State == installation.Failed && v.Cause == installation.InstallFailed:
 		return s // what the device said of its failure tells more than that it is half installed
+	case there && reported && row.State == installation.Failed && row.Cause == installation.ProbeFailed:
+		return s // it is there, and it is not well (V3)
 	case v.Action == plan.Hold:
 		return held(s, v)
 	case v.Action == plan.Install && !there:
