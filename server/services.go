@@ -80,7 +80,7 @@ func (r *running) openServices(ctx context.Context) error {
 		return err
 	}
 	console, err := web.New(web.Config{SignIn: r.signin, Decide: decisions, Roster: people, Audit: book, Changes: r.index,
-		Feeds: r.mirror, Packages: kits, Trends: r.trend, Views: saved, Tasks: installs, Channels: r.notices, Secure: r.secure(), Log: r.Log, Observe: watch.observe, Violation: violations(r.registry), Version: r.Version})
+		Feeds: r.mirror, Packages: kits, Trends: r.trend, Views: saved, Tasks: installs, Rollouts: r.conductor, Channels: r.notices, Secure: r.secure(), Log: r.Log, Observe: watch.observe, Violation: violations(r.registry), Version: r.Version})
 	if err != nil {
 		return err
 	}

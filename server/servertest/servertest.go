@@ -137,7 +137,7 @@ func (w *World) api(db *store.DB, plans *planner.Planner, key ed25519.PrivateKey
 	w.must(err)
 	face, err := api.New(api.Config{Auth: w.auth, SignIn: w.signin, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend, Views: saved, Tasks: installs, Rollouts: w.conductor, Channels: w.channels, Log: slog.New(slog.DiscardHandler), Version: "test"})
 	w.must(err)
-	console, err := web.New(web.Config{SignIn: w.signin, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend, Views: saved, Tasks: installs, Channels: w.channels,
+	console, err := web.New(web.Config{SignIn: w.signin, Decide: updates, Roster: people, Audit: read, Changes: w.index, Feeds: feeds, Packages: kits, Trends: w.trend, Views: saved, Tasks: installs, Rollouts: w.conductor, Channels: w.channels,
 		Violation: func() { w.violations.Add(1) }, Version: "test"})
 	w.must(err)
 	mux := http.NewServeMux()

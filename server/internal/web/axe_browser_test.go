@@ -58,7 +58,7 @@ func filled(t testing.TB) (*site, map[string]string) {
 	done(d.post("/devices/change", url.Values{"act": {"quarantine"}, "devices": {string(evil.ID)}, "reason": {hostileText}}))
 	digest := s.agreement(managed)
 	done(a.post("/agreements/accept", url.Values{"update": {managed}, "accept": {digest}}))
-	return s, map[string]string{"{managed}": managed, "{update}": bad, "{device}": string(s.device.ID), "/packages/none": pack, "/feeds/none": "/feeds/acme", "digest=0123456789": "digest=" + digest}
+	return s, map[string]string{"{managed}": managed, "{update}": bad, "{device}": string(s.device.ID), "/packages/none": pack, "/feeds/none": "/feeds/acme", "/rollouts/default/none": s.ringed(), "digest=0123456789": "digest=" + digest}
 }
 
 // agreement is the digest of the agreement of a release.

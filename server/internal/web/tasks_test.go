@@ -23,6 +23,9 @@ func taskRows() []row {
 		{"POST", "/tasks/none/enable", admins, "", 404},
 		{"POST", "/tasks/none/disable", admins, "", 404},
 		{"POST", "/tasks/none/delete", admins, "", 404},
+		{"GET", "/rollouts", readers, "", 200},
+		{"GET", "/rollouts/default/none", readers, "", 404},
+		{"POST", "/rollouts/default/none/halt", approvers, "", 404},
 	}
 }
 
@@ -162,5 +165,56 @@ func TestT1_WhatAdmitsDeclinedUpdatesIsRed(t *testing.T) {
 	}
 	if body := text(t, b.get("/tasks/every-night")); !strings.Contains(body, `class="text-danger">any updates, declined ones too`) {
 		t.Error("the page does not show it in red")
+	}
+}
+
+// ringed makes a task with a ring for the team, approves the site's update and lets the rollout begin.
+func (s *site) ringed() (rollout string) {
+	s.t.Helper()
+	if res := s.browser(s.tokens["d"]).post("/tasks", url.Values{"base": {"{}"}, "version": {"new"}, "name": {"Ringed"}, "enabled": {"1"}, "groups": {"g-team"}, "new_dependencies": {"1"}, "rules": {"1"}, "r0.mode": {"lines"},
+		"r0.admits": {"approved"}, "ring.base": {""}, "ring.name": {"Only"}, "ring.groups": {"Team"}, "ring.rate": {"90"}}); res.StatusCode != http.StatusSeeOther {
+		s.t.Fatalf("%d %.2000s", res.StatusCode, text(s.t, res))
+	}
+	s.browser(s.tokens["a"]).decides(url.Values{"status": {"approved"}, "select": {s.update}, "scope": {"g-team"}})
+	s.Conduct()
+	return "/rollouts/ringed/" + s.update
+}
+
+func TestT6_ARolloutIsShownHaltedAndResumedWithAReason(t *testing.T) {
+	s := newSite(t)
+	path := s.ringed()
+	if body := text(t, s.browser(s.tokens["v"]).get("/rollouts")); !strings.Contains(body, path) || !strings.Contains(body, "openssl 3.0.2") {
+		t.Fatal("the list does not show it")
+	}
+	viewer, approver, admin := s.browser(s.tokens["v"]), s.browser(s.tokens["a"]), s.browser(s.tokens["d"])
+	if body := text(t, viewer.get(path)); strings.Contains(body, "/halt") || !strings.Contains(body, "<td>Only</td>") {
+		t.Error("a viewer is offered to halt, or the ring is missing")
+	}
+	if body := text(t, approver.get(path)); !strings.Contains(body, path+"/halt") || strings.Contains(body, path+"/skip") {
+		t.Error("an approver may halt, and only administrators skip")
+	}
+	if body := text(t, admin.get(path)); !strings.Contains(body, path+"/skip") {
+		t.Error("an administrator is not offered to skip")
+	}
+	if res := approver.post(path+"/halt", nil); res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != path {
+		t.Fatalf("halting: %d", res.StatusCode)
+	}
+	if body := text(t, approver.get(path)); !strings.Contains(body, "halted") || !strings.Contains(body, path+"/resume") || !strings.Contains(body, "root-a") {
+		t.Error("the page does not say that it is halted, and by whom")
+	}
+	if res := approver.post(path+"/resume", url.Values{"reason": {""}}); res.StatusCode != http.StatusUnprocessableEntity {
+		t.Errorf("resuming without a reason: %d", res.StatusCode)
+	}
+	if res := approver.post(path+"/skip", url.Values{"reason": {"x"}, "ring": {"Only"}}); res.StatusCode != http.StatusForbidden {
+		t.Errorf("an approver skips: %d", res.StatusCode)
+	}
+	if res := approver.post(path+"/resume", url.Values{"reason": {"it was the network"}}); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("resuming: %d", res.StatusCode)
+	}
+	if body := text(t, viewer.get(path)); !strings.Contains(body, "it was the network") {
+		t.Error("the reason is not shown")
+	}
+	if res := approver.post(path+"/explode", nil); res.StatusCode != http.StatusNotFound {
+		t.Errorf("%d", res.StatusCode)
 	}
 }

@@ -39,6 +39,7 @@ type Config struct {
 	Trends   Trends
 	Views    Views
 	Tasks    Tasks
+	Rollouts Rollouts
 	// Secure says that people come over TLS: the cookie is then for TLS only.
 	Secure bool
 	Log    *slog.Logger
@@ -78,7 +79,7 @@ func New(c Config) (http.Handler, error) {
 
 func build(c Config) (*server, error) {
 	for name, missing := range map[string]bool{"SignIn": c.SignIn == nil, "Decide": c.Decide == nil, "Roster": c.Roster == nil,
-		"Audit": c.Audit == nil, "Changes": c.Changes == nil, "Feeds": c.Feeds == nil, "Packages": c.Packages == nil, "Trends": c.Trends == nil, "Views": c.Views == nil, "Tasks": c.Tasks == nil, "Channels": c.Channels == nil} {
+		"Audit": c.Audit == nil, "Changes": c.Changes == nil, "Feeds": c.Feeds == nil, "Packages": c.Packages == nil, "Trends": c.Trends == nil, "Views": c.Views == nil, "Tasks": c.Tasks == nil, "Rollouts": c.Rollouts == nil, "Channels": c.Channels == nil} {
 		if missing {
 			return nil, fmt.Errorf("web: the service %s is missing", name)
 		}
