@@ -63,7 +63,7 @@ func channelState(h client.ChannelRow) cell {
 
 func (a *app) channelShow() *cobra.Command {
 	return &cobra.Command{
-		Use: "show CHANNEL", Short: "Show a channel with its last messages", Args: args(1, 1, "a channel"), ValidArgsFunction: a.completeChannels(),
+		Use: "show CHANNEL", Example: "  assent channel show ops", Short: "Show a channel with its last messages", Args: args(1, 1, "a channel"), ValidArgsFunction: a.completeChannels(),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			c, err := a.connect()
 			if err != nil {
@@ -125,6 +125,7 @@ func (a *app) channelSet(create bool) *cobra.Command {
   assent channel create mail --kind mail --address smtp://assent@mail.example.org --secret --from assent@example.org --to ops@example.org
   assent channel create slack --kind chat --secret --events halt,failed --quiet 22:00-07:00 --zone Europe/Berlin`
 	} else {
+		c.Example = `  assent channel change ops --events halt,failed --paused`
 		c.ValidArgsFunction = a.completeChannels()
 	}
 	var ask bool
@@ -232,7 +233,7 @@ func overlay(cmd *cobra.Command, r *client.ChannelRequest, given client.ChannelR
 
 func (a *app) channelTest() *cobra.Command {
 	return &cobra.Command{
-		Use: "test CHANNEL", Short: "Send a test message and say how it went", Args: args(1, 1, "a channel"), ValidArgsFunction: a.completeChannels(),
+		Use: "test CHANNEL", Example: "  assent channel test ops", Short: "Send a test message and say how it went", Args: args(1, 1, "a channel"), ValidArgsFunction: a.completeChannels(),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			c, err := a.connect()
 			if err != nil {
@@ -256,7 +257,7 @@ func (a *app) channelTest() *cobra.Command {
 
 func (a *app) channelDelete() *cobra.Command {
 	return &cobra.Command{
-		Use: "delete CHANNEL", Short: "Remove a channel with what waits to be sent by it", Args: args(1, 1, "a channel"), ValidArgsFunction: a.completeChannels(),
+		Use: "delete CHANNEL", Example: "  assent channel delete ops", Short: "Remove a channel with what waits to be sent by it", Args: args(1, 1, "a channel"), ValidArgsFunction: a.completeChannels(),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			c, err := a.connect()
 			if err != nil {
