@@ -161,10 +161,8 @@ func (f fleetFile) check(now fleetNow) error {
 			groups[at].Test = g.Test
 			continue
 		}
-		parent, known := ids[strings.ToLower(g.Parent)], true
-		if g.Parent == "" {
-			parent = fleet.Root
-		} else if _, known = ids[strings.ToLower(g.Parent)]; !known {
+		parent, known := ids[strings.ToLower(parentName(g.Parent))]
+		if !known {
 			found = append(found, fault.New(fault.Invalid, "group_unknown", "There is no group %q; groups of the file come after their parents.", g.Parent).On(fmt.Sprintf("groups[%d].parent", i)))
 			parent = fleet.Root
 		}

@@ -59,9 +59,9 @@ func schemaOf(t reflect.Type) map[string]any {
 	switch t.Kind() {
 	case reflect.Struct:
 		fields := map[string]any{}
-		for i := range t.NumField() {
-			name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-			fields[name] = schemaOf(t.Field(i).Type)
+		for field := range t.Fields() {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			fields[name] = schemaOf(field.Type)
 		}
 		return map[string]any{"type": "object", "properties": fields, "additionalProperties": false}
 	case reflect.Slice:

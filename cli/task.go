@@ -171,7 +171,7 @@ func asFile(r client.TaskRow) task.Task {
 
 func (a *app) taskSwitch(verb, short string, on bool) *cobra.Command {
 	return &cobra.Command{
-		Use: verb + " TASK", Short: short, Args: args(1, 1, "a task"), ValidArgsFunction: a.complete(1, taskNames),
+		Use: verb + " TASK", Short: short, Example: "  assent task " + verb + " nightly", Args: args(1, 1, "a task"), ValidArgsFunction: a.complete(1, taskNames),
 		RunE: func(cmd *cobra.Command, refs []string) error {
 			c, err := a.connect()
 			if err != nil {
@@ -188,7 +188,7 @@ func (a *app) taskSwitch(verb, short string, on bool) *cobra.Command {
 
 func (a *app) taskDelete() *cobra.Command {
 	return &cobra.Command{
-		Use: "delete TASK", Aliases: []string{"rm"}, Short: "Delete a task", Long: "Delete a task. What it installs at that moment is finished; how far its updates were through its rings is forgotten.",
+		Use: "delete TASK", Aliases: []string{"rm"}, Short: "Delete a task", Long: "Delete a task. What it installs at that moment is finished; how far its updates were through its rings is forgotten.", Example: "  assent task delete nightly",
 		Args: args(1, 1, "a task"), ValidArgsFunction: a.complete(1, taskNames),
 		RunE: func(cmd *cobra.Command, refs []string) error {
 			c, err := a.connect()

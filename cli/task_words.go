@@ -167,7 +167,7 @@ func readRing(said string) (rollout.Ring, error) {
 		return bad("does not name a group")
 	}
 	r := rollout.Ring{Name: strings.TrimSpace(parts[0]), SuccessRate: 1000}
-	for _, g := range strings.Split(parts[1], ",") {
+	for g := range strings.SplitSeq(parts[1], ",") {
 		r.Groups = append(r.Groups, fleet.GroupID(strings.TrimSpace(g)))
 	}
 	for i := 2; i < len(parts); i++ {

@@ -65,10 +65,14 @@ func moment(at, zone string, now time.Time) (time.Time, error) {
 }
 
 func planAt(v *index.View, d index.Device, out *client.PlanAt) {
-	result := plan.Compute(v.PlanInput(d, out.At))
 	out.Local = local(out.At, out.Zone).Format("Mon 2 Jan 2006 15:04 MST")
-	out.Verdicts = append([]plan.Verdict{}, result.Verdicts...)
-	out.Installs, out.Waits, out.Rollbacks = []client.PlanStep{}, []client.PlanStep{}, []client.PlanStep{}
+	out.Installs, out.Waits, out.Rollbacks, out.Verdicts = []client.PlanStep{}, []client.PlanStep{}, []client.PlanStep{}, []plan.Verdict{}
+	if d.State != fleet.Active { // it gets no plan
+		out.Sentence = planned(d, *out)
+		return
+	}
+	result := plan.Compute(v.PlanInput(d, out.At))
+	out.Verdicts = append(out.Verdicts, result.Verdicts...)
 	zone, _ := window.LoadZone(out.Zone) // one that is not known holds
 	for _, in := range result.Plan.Install {
 		step := client.PlanStep{UpdateRef: client.UpdateOf(in.Release), Task: taskOf(result.Verdicts, in.Update)}
@@ -152,14 +156,14 @@ func planned(d index.Device, p client.PlanAt) string {
 			held++
 		}
 	}
-	text := fmt.Sprintf("On %s %s would install %s", p.Local, d.Name, many(len(p.Installs), "update"))
+	parts := []string{fmt.Sprintf("On %s %s would install %s", p.Local, d.Name, many(len(p.Installs), "update"))}
 	for _, part := range []struct {
 		n    int
 		what string
 	}{{len(p.Waits), "wait for a window"}, {len(p.Rollbacks), "go back"}, {held, "are held"}} {
 		if part.n > 0 {
-			text += fmt.Sprintf(", %d %s", part.n, part.what)
+			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.what))
 		}
 	}
-	return text + ", as facts, decisions and tasks stand now."
+	return strings.Join(parts, ", ") + ", as facts, decisions and tasks stand now."
 }

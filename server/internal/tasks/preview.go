@@ -175,7 +175,12 @@ func (p *previewer) classify(v *index.View) []*roaring.Bitmap {
 
 // class adds devices with one plan.
 func (p *previewer) class(v *index.View, devices *roaring.Bitmap) {
-	in := v.PlanInput(v.Numbered(devices.Minimum()), p.now)
+	one := v.Numbered(devices.Minimum())
+	if one.State != fleet.Active { // it gets no plan
+		p.out.Computed += int(devices.GetCardinality())
+		return
+	}
+	in := v.PlanInput(one, p.now)
 	before := map[catalog.UpdateID]bool{}
 	for _, verdict := range plan.Compute(in).Verdicts {
 		if verdict.Action == plan.Install {

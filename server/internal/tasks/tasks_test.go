@@ -283,6 +283,18 @@ func TestT4_ThePlanOfAMomentAsksTheWindowsInTheDevicesOwnZone(t *testing.T) {
 	}
 }
 
+func TestADeviceInQuarantineGetsNothingInPlansAndPreviews(t *testing.T) {
+	d := newDesk(t)
+	d.approve("openssl", "3.0.2", fleet.Root)
+	d.Act("ada", ledger.DeviceState{IDs: []fleet.DeviceID{"w1"}, State: fleet.Quarantined, Reason: "two of them"})
+	if p, err := d.tasks.PlanAt(t.Context(), d.viewer, "w1", ""); err != nil || len(p.Installs) != 0 || !strings.Contains(p.Sentence, "quarantined") {
+		t.Errorf("%+v %v", p, err)
+	}
+	if p, err := d.tasks.Preview(t.Context(), d.lead, job("x", "web", nil)); err != nil || p.Install.Devices != 1 || p.Computed != 2 {
+		t.Errorf("%+v %v", p, err)
+	}
+}
+
 func TestCompletionsAndFieldsAreThoseOfTheLanguage(t *testing.T) {
 	d := newDesk(t)
 	c, err := d.tasks.Complete(t.Context(), d.viewer, "rule", `security && sev`)

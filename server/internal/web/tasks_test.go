@@ -39,13 +39,13 @@ func nightly() url.Values {
 
 func (s *site) task(id string) task.Task {
 	s.t.Helper()
-	for body, err := s.LastEntry().Decode(); ; {
-		set, ok := body.(ledger.TaskSet)
-		if err != nil || !ok || set.Task.ID != id {
-			s.t.Fatalf("the last act is %+v, %v", body, err)
-		}
-		return set.Task
+	entry := s.LastEntry()
+	body, err := entry.Decode()
+	set, ok := body.(ledger.TaskSet)
+	if err != nil || !ok || set.Task.ID != id {
+		s.t.Fatalf("the last act is %+v, %v", body, err)
 	}
+	return set.Task
 }
 
 func TestT2_TheFormAndTheExpressionAreTwoViewsOfOneThing(t *testing.T) {
