@@ -16,8 +16,7 @@ func (u Update) names(other Update) bool {
 // newer says whether its version is the later one, unless a publisher says which of the two replaces the other. A
 // release that was recalled takes nobody's place (A5, A8).
 func (u Update) Supersedes(other Update, newer bool) bool {
-	switch {
-	case u.Recalled() || u.Release == other.Release || other.Names(u):
+	if u.Recalled() || u.Release == other.Release || other.Names(u) {
 		return false
 	}
 	return newer || u.Names(other)
