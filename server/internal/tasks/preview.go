@@ -267,7 +267,7 @@ func (p *previewer) finish(v *index.View) {
 	p.out.Devices = int(p.devices.GetCardinality())
 	p.out.Install, p.out.Ringed = sum(p.install, p.download), sum(p.ringed, p.later)
 	d := &desk{View: v, now: p.now}
-	p.out.Windows = windowsOf(p.windows, p.now, d.zones(p.devices))
+	p.out.Windows = windowsOf(p.windows, p.now, func() map[string]int { return d.zones(p.devices) })
 	p.out.Held, p.out.Updates = []client.TaskHeld{}, []client.TaskUpdate{}
 	for _, cause := range slices.Sorted(maps.Keys(p.held)) {
 		h := p.held[cause]

@@ -147,7 +147,7 @@ func (d *desk) row(t task.Task) client.TaskRow {
 		return row
 	}
 	row.When = w.Describe()
-	row.Next = soonest(windowsOf(w, d.now, d.zones(covered)))
+	row.Next = soonest(windowsOf(w, d.now, func() map[string]int { return d.zones(covered) }))
 	return row
 }
 
@@ -201,12 +201,14 @@ func (d *desk) zones(devices *roaring.Bitmap) map[string]int {
 	return out
 }
 
-// windowsOf says for each zone when a window opens, the zones of most devices first. Windows at any time have none.
-func windowsOf(w window.Windows, now time.Time, zones map[string]int) []client.TaskWindow {
+// windowsOf says for each zone when a window opens, the zones of most devices first. Windows at any time have none, and the devices'
+// zones are counted only where they matter.
+func windowsOf(w window.Windows, now time.Time, count func() map[string]int) []client.TaskWindow {
 	out := []client.TaskWindow{}
 	if w.AnyTime() && len(w.Schedule().Freezes) == 0 {
 		return out
 	}
+	zones := count()
 	if own := w.Schedule().Zone; own != "" { // the devices' zones do not matter
 		total := 0
 		for _, n := range zones {

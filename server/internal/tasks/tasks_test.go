@@ -235,6 +235,46 @@ func TestT2_APreviewOfTheSavedTaskComparesWithItselfAndOneThatTakesAwaySaysSo(t 
 	}
 }
 
+func TestT2_WhatAPreviewSaysIsWhatTheTaskThenDoes(t *testing.T) {
+	for name, change := range map[string]func(*task.Task){
+		"undefined ones too": func(x *task.Task) { x.Rules = []task.Rule{{Admits: task.ApprovedOrUndefined}} },
+		"one of them": func(x *task.Task) {
+			x.Rules = []task.Rule{{Admits: task.ApprovedOrUndefined, Criteria: `name == "curl"`}}
+		},
+		"nothing":  func(x *task.Task) { x.Rules = []task.Rule{} },
+		"at night": nightly,
+		"what is old": func(x *task.Task) {
+			x.Rules = []task.Rule{{Admits: task.ApprovedOrUndefined, Criteria: `age_seen > days(3)`}}
+		},
+		"no new major": func(x *task.Task) { x.Options.HoldNewMajor = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t)
+			d.approve("openssl", "3.0.2", "web")
+			r := job("default", fleet.Root, func(x *task.Task) { *x = task.Default(); change(x) })
+			p, err := d.tasks.Preview(t.Context(), d.ada, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.put(t, d.ada, r)
+			installs, devices := 0, 0
+			for _, id := range []string{"w1", "w2", "d1"} {
+				at, err := d.tasks.PlanAt(t.Context(), d.ada, id, "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				n := len(at.Installs) + len(at.Waits)
+				if installs += n; n > 0 {
+					devices++
+				}
+			}
+			if p.Install.Installs != installs || p.Install.Devices != devices || p.Gained-p.Lost != installs-2 {
+				t.Errorf("%+v, and then %d installs on %d devices", p, installs, devices)
+			}
+		})
+	}
+}
+
 func TestT6_APreviewOfRingsSaysWhatWaitsForItsRing(t *testing.T) {
 	d := newDesk(t)
 	d.approve("openssl", "3.0.2", fleet.Root)
