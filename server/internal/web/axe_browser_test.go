@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -56,9 +57,15 @@ func filled(t testing.TB) (*site, map[string]string) {
 	s.device.Report(s.id("bash@2"), installation.Downloading, "", "3 of 9 files")
 	s.device.Report(s.id("curl@2"), installation.Failed, installation.InstallFailed, "its postinst ended with 7")
 	done(d.post("/devices/change", url.Values{"act": {"quarantine"}, "devices": {string(evil.ID)}, "reason": {hostileText}}))
+	form := url.Values{"name": {strings.Repeat("C", 60)}, "kind": {"webhook"}, "address": {"http://127.0.0.1:9/" + strings.Repeat("hook", 40)},
+		"events": {"halt", "failed"}, "group": {"g-team"}, "digest": {"08:00"}, "zone": {"UTC"}}
+	made := regexp.MustCompile(`href="/channels/(c[a-z0-9]+)"`).FindStringSubmatch(text(t, d.post("/channels", form)))
+	if made == nil {
+		t.Fatal("filling the site: no channel was made")
+	}
 	digest := s.agreement(managed)
 	done(a.post("/agreements/accept", url.Values{"update": {managed}, "accept": {digest}}))
-	return s, map[string]string{"{managed}": managed, "{update}": bad, "{device}": string(s.device.ID), "/packages/none": pack, "/feeds/none": "/feeds/acme", "/rollouts/default/none": s.ringed(), "digest=0123456789": "digest=" + digest}
+	return s, map[string]string{"{managed}": managed, "{update}": bad, "{device}": string(s.device.ID), "/packages/none": pack, "/feeds/none": "/feeds/acme", "/channels/none": "/channels/" + made[1], "/rollouts/default/none": s.ringed(), "digest=0123456789": "digest=" + digest}
 }
 
 // agreement is the digest of the agreement of a release.
