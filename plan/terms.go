@@ -3,6 +3,7 @@ package plan
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"assent/installation"
@@ -41,7 +42,7 @@ func (c *computation) ringsOpen(v *candidate) bool {
 		open, why := rollout.Opens(state, rollout.Place(t.Rings, c.in.Path))
 		if !open {
 			v.Action, v.Cause = Hold, installation.RingNotOpen
-			v.say("T6", "task %q: %s", t.Name, why.Text)
+			v.say("T6", "task %q: %s", t.Name, strings.TrimSuffix(why.Text, "."))
 			return false
 		}
 		v.say("T6", "task %q: %s", t.Name, why.Text)

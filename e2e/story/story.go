@@ -32,6 +32,7 @@ func (t *Teller) Tell(ctx context.Context, realArchive bool) error {
 	t.except()
 	t.managed()
 	t.prove()
+	t.rings()
 	return t.err
 }
 

@@ -130,7 +130,7 @@ func TestT6_ListsShowWhatNeedsAPersonFirstAndNeverAPercentage(t *testing.T) {
 		t.Errorf("what a reader of Production sees: %+v, %v", d, err)
 	}
 	d, err = w.c.Rollout(t.Context(), admin("ada"), ringed, string(tool.ID()))
-	if err != nil || len(d.Rings[1].Failures) != 1 || d.Rings[1].Failures[0].Detail != "nobody listens on port 80" {
+	if err != nil || len(d.Rings[1].Failures) != 1 || d.Rings[1].Failures[0].Detail != "health probe failed; nobody listens on port 80" {
 		t.Errorf("the device that failed: %+v, %v", d.Rings[1].Failures, err)
 	}
 	if _, err := w.c.Rollout(t.Context(), admin("ada"), ringed, "tool@9"); !errors.Is(err, fault.NotFound) {

@@ -96,13 +96,12 @@ func (c *Conductor) Run(ctx context.Context) error {
 		timer := time.NewTimer(c.idle())
 		select {
 		case <-ctx.Done():
+			timer.Stop()
+			return nil
 		case <-c.stains.wake:
 		case <-timer.C:
 		}
 		timer.Stop()
-		if ctx.Err() != nil {
-			return nil
-		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"assent/client"
 	"assent/fault"
 	"assent/fleet"
+	"assent/installation"
 	"assent/ledger"
 	"assent/rollout"
 	"assent/server/internal/auth"
@@ -239,7 +240,11 @@ func failures(v *index.View, who auth.Actor, update catalog.UpdateID, r rollout.
 			continue
 		}
 		row, _ := d.Install(update)
-		out = append(out, client.RolloutDevice{Device: id, Name: d.Name, Standing: m.Standing, Since: m.Since, Detail: row.Detail, Forgiven: m.Forgiven})
+		said := row.Detail
+		if row.Cause == installation.ProbeFailed {
+			said = "health probe failed; " + said
+		}
+		out = append(out, client.RolloutDevice{Device: id, Name: d.Name, Standing: m.Standing, Since: m.Since, Detail: said, Forgiven: m.Forgiven})
 		if len(out) == client.MaxRolloutFailures {
 			break
 		}

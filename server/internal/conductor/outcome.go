@@ -24,6 +24,8 @@ func (s *sight) outcome(d index.Device, u index.Update, v plan.Verdict) rollout.
 	row, reported := d.Install(u.ID)
 	at := planner.Standing(d, u, v)
 	switch {
+	case reported && v.Action != plan.Install && row.Cause == installation.ProbeFailed && takenBack(row.State):
+		at.State, at.Cause, at.Since = row.State, row.Cause, row.Since // whatever the last scan still shows
 	case !reported || at.State != installation.Blocked:
 	case row.State == installation.Failed:
 		at.State, at.Cause, at.Since = row.State, row.Cause, row.Since // it failed before the ring closed or its window ended
@@ -37,12 +39,17 @@ func (s *sight) outcome(d index.Device, u index.Update, v plan.Verdict) rollout.
 		Ours: ours(d, u, at.State, row), Probe: probe(at.State, row), Since: at.Since}
 }
 
+// takenBack reports whether a state is one of going back.
+func takenBack(s installation.State) bool {
+	return s == installation.Removing || s == installation.Removed || s == installation.RemoveFailed
+}
+
 // ours reports whether Assent brought an update to where it is (V4).
 func ours(d index.Device, u index.Update, state installation.State, row store.InstallRow) bool {
-	switch state {
-	case installation.Removing, installation.Removed, installation.RemoveFailed:
+	switch {
+	case takenBack(state):
 		return true // an agent does that by order only
-	case installation.Installed, installation.RestartRequired:
+	case state == installation.Installed, state == installation.RestartRequired:
 		if how := came(d, u); how != "" {
 			return how == byAssent
 		}
