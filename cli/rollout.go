@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"context"
 	"strings"
 
@@ -211,8 +212,12 @@ func ringPhase(ph rollout.Phase) cell {
 func (a *app) rolloutAct(verb rollout.Verb, short, long string) *cobra.Command {
 	r := client.RolloutAct{Verb: verb}
 	ringed := verb == rollout.VerbOpen || verb == rollout.VerbSkip
+	example := fmt.Sprintf("  assent rollout %s Nightly openssl@3.0.17-1~deb12u3 --reason 'the figures are looked at'", verb)
+	if ringed {
+		example += " --ring Pilot"
+	}
 	c := &cobra.Command{
-		Use: string(verb) + " TASK UPDATE", Short: short, Long: long, Args: args(2, 2, "a task and an update"), ValidArgsFunction: a.completeRollout,
+		Use: string(verb) + " TASK UPDATE", Short: short, Long: long, Example: example, Args: args(2, 2, "a task and an update"), ValidArgsFunction: a.completeRollout,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			if strings.TrimSpace(r.Reason) == "" && verb != rollout.VerbHalt {
 				return usage("say why: --reason TEXT; it is kept with your name")
