@@ -17,6 +17,7 @@ type deviceView struct {
 	client.DeviceDetail
 	Word     string // how it stands
 	Live     liveView
+	Stream   string // the address that tells Live while it changes
 	Restart  string // why it needs a restart
 	Sources  []sourceView
 	Guarding string // the guard mode that it should have and what it has, when they differ
@@ -50,7 +51,7 @@ func (s *server) devicePage(v *Visit) (deviceView, error) {
 	}
 	v.Title, v.Crumbs = d.Name, []Crumb{{"Devices", "/devices"}, {d.Group, groupHref(d.GroupID)}}
 	here := deviceHref(d.ID)
-	view := deviceView{DeviceDetail: d, Word: deviceState(d.DeviceRow), Live: liveOf(d, 0), Restart: strings.Join(d.Facts.Restart, ", "), Guarding: guarding(d),
+	view := deviceView{DeviceDetail: d, Word: deviceState(d.DeviceRow), Live: liveOf(d), Stream: deviceHref(d.ID) + "/stream", Restart: strings.Join(d.Facts.Restart, ", "), Guarding: guarding(d),
 		Verdicts: verdictTallies(d, here), All: here + "/updates", Acts: actsOn(v, d), Here: here}
 	view.Sources = mapped(d.Facts.Origins, sourceOf)
 	for _, u := range sortedUpdates(d.Updates, "") {
@@ -126,8 +127,6 @@ type liveView struct {
 	LastScan  time.Time
 	Refreshed time.Time
 	Under     []liveInstall
-	Again     string // the address that tells it anew; empty: this was told often enough
-	Every     string // how often to ask
 }
 
 // liveInstall is an update that is on its way onto the device.
@@ -136,38 +135,27 @@ type liveInstall struct {
 	Since                             time.Time
 }
 
-// maxLive bounds how often an open page asks by itself, so that a page that is left open does not keep its session
-// alive for ever (N22).
-const maxLive = 300
+// deviceLook is how often an open page looks at what a device says it is doing: no change announces that.
+const deviceLook = 2 * time.Second
 
-// liveOf is a device's progress, asked for the nth time.
-func liveOf(d client.DeviceDetail, n int64) liveView {
+// liveOf is a device's progress.
+func liveOf(d client.DeviceDetail) liveView {
 	p := d.Progress
-	view := liveView{Connected: d.Connected, LastSeen: d.LastSeen, Doing: p.Doing, Since: p.Since, Error: p.Error, LastScan: p.LastScan, Refreshed: p.LastRefresh, Every: "every 5s"}
+	view := liveView{Connected: d.Connected, LastSeen: d.LastSeen, Doing: p.Doing, Since: p.Since, Error: p.Error, LastScan: p.LastScan, Refreshed: p.LastRefresh}
 	for _, u := range sortedUpdates(d.Updates, "") {
 		if underWay(u.State) && len(view.Under) < shownUpdates {
 			view.Under = append(view.Under, liveInstall{Name: u.Name, Version: u.Version, State: string(u.State), Detail: u.Detail, Why: whyHref(u), Since: u.Since})
 		}
 	}
-	if p.Doing != "" || len(view.Under) > 0 {
-		view.Every = "every 2s"
-	}
-	if n < maxLive {
-		view.Again = fmt.Sprintf("%s/live?n=%d", deviceHref(d.ID), n+1)
-	}
 	return view
 }
 
-// deviceLive is the piece of a device's page that is told anew every few seconds.
+// deviceLive is the piece of a device's page that is told anew while it is open.
 func (s *server) deviceLive(v *Visit) (liveView, error) {
-	n, err := v.Number("n")
-	if err != nil {
-		return liveView{}, err
-	}
 	d, err := s.Roster.Device(v.Context(), v.Who(), v.Path("device"))
 	if err != nil {
 		return liveView{}, err
 	}
 	v.Title, v.Crumbs = "What it does", []Crumb{{"Devices", "/devices"}, {d.Name, deviceHref(d.ID)}}
-	return liveOf(d, n), nil
+	return liveOf(d), nil
 }

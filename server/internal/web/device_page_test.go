@@ -62,8 +62,8 @@ func TestDevicePage_SaysWhatIsWrongWithADevice(t *testing.T) {
 		t.Error(d)
 	}
 	under := mapped(view.Live.Under, func(u liveInstall) string { return u.Name })
-	if d := cmp.Diff([]string{"bash", "curl"}, under); d != "" || view.Live.Every != "every 2s" {
-		t.Errorf("under way: %s, %s", d, view.Live.Every)
+	if d := cmp.Diff([]string{"bash", "curl"}, under); d != "" {
+		t.Errorf("under way: %s", d)
 	}
 	a, err := loadAssets()
 	if err != nil {

@@ -18,6 +18,9 @@ func (s *server) deviceRoutes() []Route {
 		act(Approver, "/devices/refresh", s.refreshDevices),
 		page(Viewer, http.MethodGet, "/devices/{device}", "device_show", s.devicePage),
 		fragment(Viewer, http.MethodGet, "/devices/{device}/live", "device_live", s.deviceLive),
+		answer(Viewer, http.MethodGet, "/devices/{device}/stream", func(w http.ResponseWriter, v *Visit) error {
+			return s.stream(w, v, "device_live", deviceLook, func() (any, error) { return s.deviceLive(v) })
+		}),
 		page(Viewer, http.MethodGet, "/devices/{device}/updates", "device_updates", s.deviceUpdatesPage),
 		page(Viewer, http.MethodGet, "/devices/{device}/packages", "device_packages", s.devicePackagesPage),
 	}, s.exports(Viewer, "/devices", s.deviceTable), s.exports(Viewer, "/devices/{device}/updates", s.deviceUpdatesTable), s.exports(Viewer, "/devices/{device}/packages", s.devicePackagesTable), s.whyRoutes())

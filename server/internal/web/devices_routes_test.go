@@ -9,6 +9,7 @@ func fleetRows() []row {
 		{"POST", "/devices/refresh", approvers, "devices=web1", 303},
 		{"GET", "/devices/{device}", readers, "", 200},
 		{"GET", "/devices/{device}/live", readers, "", 200},
+		{"GET", "/devices/{device}/stream?once=1", readers, "", 200},
 		{"GET", "/devices/{device}/updates", readers, "", 200},
 		{"GET", "/devices/{device}/updates.csv", readers, "", 200},
 		{"GET", "/devices/{device}/updates.json", readers, "", 200},

@@ -67,7 +67,7 @@ func TestDevicePage_ShowsFactsProgressAndTheReasonsOfEveryUpdate(t *testing.T) {
 	s.device.Event("guard_refused", "somebody ran apt install")
 	b := s.browser(s.tokens["v"])
 	page := expect(t, b.get("/devices/"+string(s.device.ID)), 200)
-	has(t, page, "debian 12", "6.1.0", "1 installed", "block declined", "guard refused", "somebody ran apt install", `href="/devices/`+string(s.device.ID)+`/updates?verdict=none"`, `hx-trigger="every 5s"`)
+	has(t, page, "debian 12", "6.1.0", "1 installed", "block declined", "guard refused", "somebody ran apt install", `href="/devices/`+string(s.device.ID)+`/updates?verdict=none"`, `data-stream="`)
 	expect(t, s.browser(s.tokens["d"]).post("/devices/change", url.Values{"act": {"quarantine"}, "devices": {"web1"}, "reason": {"looks cloned"}}), 303)
 	has(t, expect(t, b.get("/devices/web1"), 200), "quarantined: looks cloned")
 	list := expect(t, b.get("/devices/web1/updates"), 200)
@@ -101,17 +101,20 @@ func TestDevicePage_NumbersOpenListsOfAsManyUpdates(t *testing.T) {
 	has(t, page, `<span class="n">1</span><span class="label">Undecided`, `<span class="n">1</span><span class="label">To install`)
 }
 
-func TestV1_LivePieceTellsWhatIsUnderWayAndSpeedsUp(t *testing.T) {
+func TestV1_TheLivePieceTellsWhatIsUnderWay(t *testing.T) {
 	s := newSite(t)
 	b := s.browser(s.tokens["d"])
 	lacks(t, expect(t, b.piece("/devices/web1/live"), 200), "<html", "Under way")
 	s.approve()
 	s.device.Report(s.updateID(), installation.Assigned, "", "")
 	s.device.Report(s.updateID(), installation.Downloading, "", "")
-	has(t, expect(t, b.piece("/devices/web1/live"), 200), "Under way", "downloading", "openssl 3.0.2", `hx-trigger="every 2s"`, "/live?n=1")
-	last := expect(t, b.piece("/devices/web1/live?n=300"), 200)
-	lacks(t, last, "hx-get", "hx-trigger")
-	has(t, last, "Load the page again")
+	has(t, expect(t, b.piece("/devices/web1/live"), 200), "Under way", "downloading", "openssl 3.0.2")
+	has(t, expect(t, b.get("/devices/web1"), 200), `data-stream="/devices/`+string(s.device.ID)+`/stream"`)
+	stream := b.get("/devices/web1/stream?once=1")
+	if kind := stream.Header.Get("Content-Type"); kind != "text/event-stream" {
+		t.Errorf("the stream is %q", kind)
+	}
+	has(t, text(t, stream), "event: piece", "downloading")
 }
 
 func TestDevices_ActsAreAskedAboutFirstAndLeaveOneEntry(t *testing.T) {

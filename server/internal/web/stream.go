@@ -55,8 +55,9 @@ func (s *streams) enter(operator string) (done func(), err error) {
 }
 
 // stream sends a piece of a page, and sends it again whenever it is another after a change. view makes what the template
-// name shows. With once=1 in the address it ends after the first.
-func (s *server) stream(w http.ResponseWriter, v *Visit, name string, view func() (any, error)) error {
+// name shows. What no change announces, such as what a device says it is doing, is looked at each time look is over. With
+// once=1 in the address it ends after the first.
+func (s *server) stream(w http.ResponseWriter, v *Visit, name string, look time.Duration, view func() (any, error)) error {
 	done, err := s.streams.enter(v.Who().Name)
 	if err != nil {
 		return err
@@ -76,7 +77,7 @@ func (s *server) stream(w http.ResponseWriter, v *Visit, name string, view func(
 	ctx, cancel := context.WithTimeout(v.Context(), streamLife)
 	defer cancel()
 	for {
-		pulse, stop := context.WithTimeout(ctx, streamPulse)
+		pulse, stop := context.WithTimeout(ctx, look)
 		next, err := s.Changes.WaitChange(pulse, seen)
 		stop()
 		switch {
@@ -87,12 +88,12 @@ func (s *server) stream(w http.ResponseWriter, v *Visit, name string, view func(
 			if !tell(w, "pulse", "") {
 				return nil
 			}
-			continue
 		case err != nil:
 			return nil //nolint:nilerr // the answer has begun; the browser asks again
-		}
-		if seen = next; !settle(ctx, streamSettle) {
-			continue
+		default:
+			if seen = next; !settle(ctx, streamSettle) {
+				continue
+			}
 		}
 		now, err := s.piece(name, view)
 		if err != nil {

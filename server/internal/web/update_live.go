@@ -14,7 +14,7 @@ func (s *server) updateLiveRoutes() []Route {
 	return []Route{
 		fragment(Viewer, http.MethodGet, "/updates/{update}/live", "update_live", s.updateLivePage),
 		answer(Viewer, http.MethodGet, "/updates/{update}/stream", func(w http.ResponseWriter, v *Visit) error {
-			return s.stream(w, v, "update_live", func() (any, error) { return s.updateLive(v) })
+			return s.stream(w, v, "update_live", streamPulse, func() (any, error) { return s.updateLive(v) })
 		}),
 	}
 }
