@@ -275,11 +275,10 @@ func (s *installation) rebootInTheMiddle() {
 	before, err := s.web1.BootID()
 	s.try(err)
 	s.run("web1", "systemctl", "--no-block", "reboot")
-	s.until("the agent is stopped for the reboot", func() bool {
-		state, err := stage.Property(s.t.Context(), s.web1.Device, "assent-agent", "ActiveState")
-		return err == nil && state == "inactive"
+	s.until("the reboot waits for the transaction", func() bool {
+		state, err := stage.Property(s.t.Context(), s.web1.Device, unit, "ActiveState")
+		return err == nil && state == "deactivating"
 	})
-	s.is(s.web1.Device, unit, "ActiveState", "deactivating")
 	s.release("web1")
 	s.try(stage.AwaitBoot(s.t.Context(), s.web1.Device, before))
 	s.has("web1", "acme-slow", "1.1")
