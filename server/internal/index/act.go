@@ -229,8 +229,10 @@ func (x *Index) derive(e ledger.Entry, body ledger.Body, before *ledger.State) C
 		return Change{All: true}
 	case ledger.RolloutStep:
 		x.stepped(b)
-		x.managed = x.software.tick
-		return Change{All: true}
+		x.software.touch(b.Release.Software)
+		affected := roaring.New()
+		x.concerned(affected, b.Release.Software)
+		return Change{Devices: affected}
 	}
 	return Change{Devices: roaring.New()}
 }
