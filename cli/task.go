@@ -1,8 +1,8 @@
 package cli
 
 import (
+	"cmp"
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -151,22 +151,7 @@ func (a *app) printYAML(v any) error {
 
 // asFile is a task with its groups by name, for files.
 func asFile(r client.TaskRow) task.Task {
-	t := r.Task
-	list := func(groups []fleet.GroupID) []fleet.GroupID {
-		out := slices.Clone(groups)
-		for i, id := range out {
-			if name := r.Groups[id]; name != "" {
-				out[i] = fleet.GroupID(name)
-			}
-		}
-		return out
-	}
-	t.Targets.Groups, t.Targets.Exclude = list(t.Targets.Groups), list(t.Targets.Exclude)
-	t.Rings = slices.Clone(t.Rings)
-	for i := range t.Rings {
-		t.Rings[i].Groups = list(t.Rings[i].Groups)
-	}
-	return t
+	return withGroups(r.Task, func(id fleet.GroupID) fleet.GroupID { return fleet.GroupID(cmp.Or(r.Groups[id], string(id))) })
 }
 
 func (a *app) taskSwitch(verb, short string, on bool) *cobra.Command {
