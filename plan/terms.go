@@ -74,28 +74,24 @@ type draft struct {
 func (p *draft) termsOf(v *candidate) int {
 	terms := wireTerms(v.terms)
 	text, err := json.Marshal(terms)
-	if err != nil || string(text) == string(plainTerms(terms.Task)) {
+	if err != nil || string(text) == "{}" {
 		return 0
 	}
-	if i := slices.Index(p.texts, string(text)); i >= 0 {
+	lead, _ := v.terms.Lead()
+	terms.Task = lead.Name
+	key := lead.Name + "\x00" + string(text)
+	if i := slices.Index(p.texts, key); i >= 0 {
 		return i + 1
 	}
-	p.Format, p.texts, p.Terms = wire.PlanFormat, append(p.texts, string(text)), append(p.Terms, terms)
+	p.Format, p.texts, p.Terms = wire.PlanFormat, append(p.texts, key), append(p.Terms, terms)
 	return len(p.Terms)
 }
 
-// plainTerms are terms that ask for nothing but name their task.
-func plainTerms(name string) []byte {
-	b, _ := json.Marshal(wire.PlanTerms{Task: name})
-	return b
-}
-
-// wireTerms writes the joined terms of the tasks for a device. A schedule is a plain struct of texts and numbers: it can always
-// be written.
+// wireTerms writes the joined terms of the tasks for a device, without the name of the task that leads. A schedule is a plain
+// struct of texts and numbers: it can always be written.
 func wireTerms(t task.Terms) wire.PlanTerms {
-	lead, _ := t.Lead()
 	o := t.Options()
-	out := wire.PlanTerms{Task: lead.Name, DownloadOnly: o.DownloadOnly, AtShutdown: o.AtShutdown, StopAfter: seconds(o.StopAfter),
+	out := wire.PlanTerms{DownloadOnly: o.DownloadOnly, AtShutdown: o.AtShutdown, StopAfter: seconds(o.StopAfter),
 		Retries: wire.PlanRetries{Attempts: o.Retries.Attempts, First: seconds(o.Retries.First), Longest: seconds(o.Retries.Longest)},
 		Probes:  t.Probes(), Restore: t.OnFailure() == task.Restore}
 	for _, s := range t.Schedules() {
