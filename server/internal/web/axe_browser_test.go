@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"assent/fleet"
 	"assent/installation"
@@ -199,6 +200,7 @@ func TestBrowser_WhatPagesOpenIsAccessibleToo(t *testing.T) {
 		t.Fatalf("withdrawing: %d", res.StatusCode)
 	}
 	opened("an agreement", "/updates/decide?status=approved&select="+names["{managed}"], `document.querySelector("[name=accept]")`)
+	opened("suggestions", "/tasks/new", `document.querySelectorAll("#suggestions [role=option]").length > 0`, chromedp.SendKeys("#selection", "o"), chromedp.KeyEvent(kb.ArrowDown))
 	opened("a move", "/devices", `document.querySelector("#to")`, chromedp.KeyEvent("j"), chromedp.KeyEvent("x"), chromedp.KeyEvent("m"))
 	opened("an enrolment's line", "/enrol", `document.querySelector("#secret")`, chromedp.Click(`main form button`))
 	l.open("/updates/decide?status=approved&scope=g-team&select=" + string(s.id("tar@2")))

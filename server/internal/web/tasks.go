@@ -22,6 +22,7 @@ type Tasks interface {
 	Switch(ctx context.Context, who auth.Actor, ref string, r client.TaskChange) (client.TaskSaved, error)
 	Remove(ctx context.Context, who auth.Actor, ref string) (client.Act, error)
 	Preview(ctx context.Context, who auth.Actor, r client.TaskRequest) (client.TaskPreview, error)
+	Complete(ctx context.Context, who auth.Actor, kind, before string) (client.Completions, error)
 }
 
 // taskRoutes are the part of the table about installation tasks.
@@ -29,6 +30,7 @@ func (s *server) taskRoutes() []Route {
 	return []Route{
 		page(Viewer, http.MethodGet, "/tasks", "tasks", s.tasksPage),
 		page(Administrator, http.MethodGet, "/tasks/new", "task_edit", s.newTaskPage),
+		fragment(Viewer, http.MethodGet, "/tasks/complete", "complete", s.complete),
 		page(Administrator, http.MethodPost, "/tasks/preview", "task_edit", s.taskFormPage),
 		answer(Administrator, http.MethodPost, "/tasks", s.saveTask),
 		page(Viewer, http.MethodGet, "/tasks/{task}", "task_show", s.taskPage),

@@ -19,18 +19,21 @@ import (
 // taskEdit is the page on which a task is written: as a form or as a whole text, two views of one thing, and what it would mean
 // beside it.
 type taskEdit struct {
-	Form     taskForm
-	Groups   []taskGroup // of the targets
-	Exclude  []taskGroup
-	Fields   []criteria.Field
-	Ops      []criteria.Op
-	Days     []taskDay
-	Problems []taskProblem
-	Notice   string
-	Preview  *client.TaskPreview
-	Reds     []string // warnings that are shown in red
-	Warnings []task.Warning
-	Back     string
+	Form    taskForm
+	Groups  []taskGroup // of the targets
+	Exclude []taskGroup
+	Fields  []criteria.Field // of updates
+	// DeviceFields and Functions are the rest of what expressions may say.
+	DeviceFields []criteria.Field
+	Functions    []criteria.Function
+	Ops          []criteria.Op
+	Days         []taskDay
+	Problems     []taskProblem
+	Notice       string
+	Preview      *client.TaskPreview
+	Reds         []string // warnings that are shown in red
+	Warnings     []task.Warning
+	Back         string
 }
 
 type taskGroup struct {
@@ -107,9 +110,15 @@ func taskProblems(err error) []taskProblem {
 	return mapped(all, func(e *fault.Error) taskProblem { return taskProblem{e.Field, e.Message} })
 }
 
+// complete is what may follow the part of an expression that stands before the cursor.
+func (s *server) complete(v *Visit) (client.Completions, error) {
+	v.Title = "Suggestions"
+	return s.Tasks.Complete(v.Context(), v.Who(), v.Query().Get("kind"), v.Query().Get("before"))
+}
+
 // taskEditor is the page around a form.
 func (s *server) taskEditor(v *Visit, form taskForm, err error) taskEdit {
-	view := taskEdit{Form: form, Fields: criteria.Updates().Fields(), Ops: allOps(), Back: "/tasks"}
+	view := taskEdit{Form: form, Fields: criteria.Updates().Fields(), DeviceFields: criteria.Devices().Fields(), Functions: criteria.Functions(), Ops: allOps(), Back: "/tasks"}
 	if form.ID != "" && form.Version != client.NewTask {
 		view.Back = taskHref(form.ID)
 	}

@@ -16,6 +16,7 @@ func taskRows() []row {
 	return []row{
 		{"GET", "/tasks", readers, "", 200},
 		{"GET", "/tasks/new", admins, "", 200},
+		{"GET", "/tasks/complete?kind=rule&before=sev", readers, "", 200},
 		{"POST", "/tasks/preview", admins, "base={}&name=x", 200},
 		{"POST", "/tasks", admins, "base={}&name=", 422},
 		{"GET", "/tasks/default", readers, "", 200},
