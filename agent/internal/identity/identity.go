@@ -80,11 +80,6 @@ func (id Identity) Save(dir *statedir.Dir) error {
 	return dir.Write(file, b)
 }
 
-// Forget removes the identity and any key that was about to become one.
-func Forget(dir *statedir.Dir) error {
-	return errors.Join(dir.Remove(file), dir.Remove(pending))
-}
-
 // CheckMachine refuses an identity that was made on another machine. A machine without a machine-id cannot be told
 // from another one and is let through: the server sees clones by their sequence numbers.
 func (id Identity) CheckMachine(machineID string) error {

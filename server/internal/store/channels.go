@@ -69,11 +69,6 @@ func PutChannelSecret(channel string, sealed []byte) Beside {
 	}}
 }
 
-// PutOutgoing queues messages in the transaction of an act.
-func PutOutgoing(messages ...Outgoing) Beside {
-	return Beside{func(ctx context.Context, t tx) error { return t.putOutgoing(ctx, messages) }}
-}
-
 // ChannelSecret returns a channel's sealed secret, if it has one.
 func (d *DB) ChannelSecret(ctx context.Context, channel string) (sealed []byte, ok bool, err error) {
 	err = d.read(ctx, "read a channel's secret", func(t tx) error {
