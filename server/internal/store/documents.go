@@ -12,17 +12,31 @@ import (
 )
 
 // PutDocument stores a document under its digest; a document that is there stays. The caller has checked
-// that digest is the one of body.
+// that digest is the one of body. Calls that come at the same time share a transaction.
 func (d *DB) PutDocument(ctx context.Context, kind wire.Kind, digest string, body []byte) error {
 	if len(body) > wire.MaxDocument {
 		return fault.New(fault.TooLarge, "document_too_large", "A document may have %d bytes; this one has %d.", wire.MaxDocument, len(body))
 	}
-	packed := d.pack.EncodeAll(body, nil)
-	return d.write(ctx, "put document", func(t tx) error {
+	return d.documents.do(ctx, packed{kind: key(string(kind)), digest: key(digest), body: d.pack.EncodeAll(body, nil)})
+}
+
+// packed is a document as it stands in the database.
+type packed struct {
+	kind, digest string
+	body         []byte
+}
+
+// putDocuments writes the documents of several calls.
+func (d *DB) putDocuments(ctx context.Context, docs []packed) error {
+	docs = latest(docs, func(p packed) string { return p.kind + "\x00" + p.digest })
+	now, rows := d.now().UnixMicro(), make([][]any, len(docs))
+	for i, p := range docs {
+		rows[i] = []any{p.kind, p.digest, now, p.body}
+	}
+	return d.write(ctx, "put documents", func(t tx) error {
 		// A document that is sent again counts as new, so that PruneDocuments leaves it to its contact.
-		_, err := t.exec(ctx, `INSERT INTO documents (kind, digest, stored_at, body) VALUES (?, ?, ?, ?)
-			ON CONFLICT (kind, digest) DO UPDATE SET stored_at = excluded.stored_at`,
-			key(string(kind)), key(digest), d.now().UnixMicro(), packed)
+		_, err := t.many(ctx, `INSERT INTO documents (kind, digest, stored_at, body) VALUES :rows
+			ON CONFLICT (kind, digest) DO UPDATE SET stored_at = excluded.stored_at`, rows)
 		return err
 	})
 }

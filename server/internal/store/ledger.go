@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"assent/fleet"
 	"assent/ledger"
 )
 
@@ -65,10 +66,49 @@ func (d *DB) AppendBeside(ctx context.Context, e ledger.Entry, after *ledger.Sta
 	})
 }
 
+// AppendEnrolments is Append for devices that are admitted one after another with one token, in one transaction: all of
+// them are written, or none. after is the state with all of them applied. Measurements fill large fleets with it.
+func (d *DB) AppendEnrolments(ctx context.Context, entries []ledger.Entry, after *ledger.State) error {
+	if len(entries) == 0 || after.Seq != entries[len(entries)-1].Seq {
+		return fmt.Errorf("append %d enrolments: the state given is the one after entry %d", len(entries), after.Seq)
+	}
+	raw, ids := make([]RawEntry, len(entries)), make([]fleet.DeviceID, len(entries))
+	token := ""
+	for i, e := range entries {
+		data, err := ledger.Encode(e)
+		if err != nil {
+			return fmt.Errorf("append: %w", err)
+		}
+		body, err := e.Decode()
+		if err != nil {
+			return fmt.Errorf("append: %w", err)
+		}
+		enrol, ok := body.(ledger.DeviceEnrol)
+		if !ok || e.Seq != entries[0].Seq+int64(i) || i > 0 && enrol.Token != token {
+			return fmt.Errorf("append entry %d: it is not the next device with the same token", e.Seq)
+		}
+		raw[i], ids[i], token = RawEntry{e.Seq, data}, enrol.Device.ID, enrol.Token
+	}
+	return d.write(ctx, fmt.Sprintf("append %d enrolments", len(entries)), func(t tx) error {
+		if err := t.advanceFrom(ctx, entries[0].Seq-1, after.Seq); err != nil {
+			return err
+		}
+		if err := t.putEntries(ctx, raw); err != nil {
+			return err
+		}
+		if err := tokens().write(ctx, t, after, token); err != nil {
+			return err
+		}
+		return devices().write(ctx, t, after, ids...)
+	})
+}
+
 // advance moves the head from seq-1 to seq. On PostgreSQL it locks the head's row, so that a second
 // server waits here and then finds that the head has moved; on SQLite the transaction holds the lock.
-func (t tx) advance(ctx context.Context, seq int64) error {
-	n, err := t.exec(ctx, `UPDATE ledger_head SET seq = ? WHERE seq = ?`, seq, seq-1)
+func (t tx) advance(ctx context.Context, seq int64) error { return t.advanceFrom(ctx, seq-1, seq) }
+
+func (t tx) advanceFrom(ctx context.Context, from, to int64) error {
+	n, err := t.exec(ctx, `UPDATE ledger_head SET seq = ? WHERE seq = ?`, to, from)
 	if err != nil {
 		return fmt.Errorf("advance the ledger's head: %w", err)
 	}
@@ -79,21 +119,53 @@ func (t tx) advance(ctx context.Context, seq int64) error {
 }
 
 func (t tx) putEntry(ctx context.Context, seq int64, data []byte) error {
-	if _, err := t.exec(ctx, `INSERT INTO ledger_entries (seq, data) VALUES (?, ?)`, seq, data); err != nil {
+	return t.putEntries(ctx, []RawEntry{{seq, data}})
+}
+
+// putEntries writes entries that follow one another, and their hashes.
+func (t tx) putEntries(ctx context.Context, raw []RawEntry) error {
+	var entries, rows [][]any
+	fresh := map[int64]tlog.Hash{}
+	read := t.hashesOver(ctx, fresh)
+	for _, e := range raw {
+		hashes, err := ledger.NextHashes(e.Seq, e.Data, read)
+		if err != nil {
+			return err
+		}
+		entries = append(entries, []any{e.Seq, e.Data})
+		for i, h := range hashes {
+			id := ledger.FirstHash(e.Seq) + int64(i)
+			fresh[id] = h
+			rows = append(rows, []any{id, h[:]})
+		}
+	}
+	if _, err := t.many(ctx, `INSERT INTO ledger_entries (seq, data) VALUES :rows`, entries); err != nil {
 		return fmt.Errorf("write the entry: %w", err)
-	}
-	hashes, err := ledger.NextHashes(seq, data, t.hashes(ctx))
-	if err != nil {
-		return err
-	}
-	rows := make([][]any, len(hashes))
-	for i, h := range hashes {
-		rows[i] = []any{ledger.FirstHash(seq) + int64(i), h[:]}
 	}
 	if _, err := t.many(ctx, `INSERT INTO ledger_hashes (id, hash) VALUES :rows`, rows); err != nil {
 		return fmt.Errorf("write the entry's hashes: %w", err)
 	}
 	return nil
+}
+
+// hashesOver reads hashes that are about to be written, and the others from the database.
+func (t tx) hashesOver(ctx context.Context, fresh map[int64]tlog.Hash) tlog.HashReaderFunc {
+	stored := t.hashes(ctx)
+	return func(ids []int64) ([]tlog.Hash, error) {
+		out := make([]tlog.Hash, len(ids))
+		for i, id := range ids {
+			h, ok := fresh[id]
+			if !ok {
+				one, err := stored([]int64{id})
+				if err != nil {
+					return nil, err
+				}
+				h = one[0]
+			}
+			out[i] = h
+		}
+		return out, nil
+	}
 }
 
 // hashes reads stored hashes.

@@ -46,36 +46,66 @@ type stored struct {
 	Report wire.Report    `json:"report"`
 }
 
+// applying is one call of ApplyReports.
+type applying struct {
+	reports []AppliedReport
+	rows    [][]any // the first two columns name the report
+	fresh   []string
+}
+
 // ApplyReports writes reports of a device with the rows they lead to, each exactly once: a report whose id
-// the device has used before changes nothing. It returns the ids that were new, in the order given.
+// the device has used before changes nothing. It returns the ids that were new, in the order given. Calls that come at
+// the same time share a transaction.
 func (d *DB) ApplyReports(ctx context.Context, device fleet.DeviceID, reports []AppliedReport) (fresh []string, err error) {
-	reports = first(reports)
-	rows, err := d.reportRows(device, reports)
-	if err != nil {
+	a := &applying{reports: first(reports)}
+	if a.rows, err = d.reportRows(device, a.reports); err != nil {
 		return nil, fmt.Errorf("apply reports: %w", err)
 	}
-	err = d.write(ctx, "apply reports", func(t tx) error {
-		applied := map[string]bool{}
+	if err := d.applying.do(ctx, a); err != nil {
+		return nil, err
+	}
+	return a.fresh, nil
+}
+
+// apply writes the reports of several calls.
+func (d *DB) apply(ctx context.Context, calls []*applying) error {
+	var rows [][]any
+	for _, a := range calls {
+		rows = append(rows, a.rows...)
+	}
+	// One order for all, or two servers that got the same reports could wait for each other.
+	slices.SortStableFunc(rows, func(a, b []any) int {
+		return cmp.Or(cmp.Compare(a[0].(string), b[0].(string)), cmp.Compare(a[1].(string), b[1].(string)))
+	})
+	return d.write(ctx, "apply reports", func(t tx) error {
+		applied := map[[2]string]bool{}
 		if err := t.returning(ctx, `INSERT INTO reports (device, report, at, update_id, event, body) VALUES :rows
-			ON CONFLICT (device, report) DO NOTHING RETURNING report`, rows, func(id string) { applied[id] = true }); err != nil {
+			ON CONFLICT (device, report) DO NOTHING RETURNING device, report`, rows, func(device, id string) { applied[[2]string{device, id}] = true }); err != nil {
 			return err
 		}
 		var installs []InstallRow
-		for _, r := range reports {
-			if !applied[key(r.Report.ID)] {
-				continue
-			}
-			fresh = append(fresh, r.Report.ID)
-			if r.Row != nil {
-				installs = append(installs, *r.Row)
-			}
+		for _, a := range calls {
+			installs = append(installs, a.take(applied)...)
 		}
 		return t.putInstalls(ctx, installs)
 	})
-	if err != nil {
-		return nil, err
+}
+
+// take notes which of the call's reports were written, each for one call only, and gives the rows they lead to.
+func (a *applying) take(applied map[[2]string]bool) (installs []InstallRow) {
+	a.fresh = nil
+	for i, r := range a.reports {
+		id := [2]string{a.rows[i][0].(string), a.rows[i][1].(string)}
+		if !applied[id] {
+			continue
+		}
+		delete(applied, id)
+		a.fresh = append(a.fresh, r.Report.ID)
+		if r.Row != nil {
+			installs = append(installs, *r.Row)
+		}
 	}
-	return fresh, nil
+	return installs
 }
 
 // first keeps the first report of each id.
@@ -103,8 +133,6 @@ func (d *DB) reportRows(device fleet.DeviceID, reports []AppliedReport) ([][]any
 		at := min(r.Report.At.UnixMicro(), now.UnixMicro())
 		rows[i] = []any{key(string(device)), key(r.Report.ID), at, key(string(r.Report.Update)), key(r.Report.Event), b}
 	}
-	// One order for all, or two servers that got the same reports could wait for each other.
-	slices.SortFunc(rows, func(a, b []any) int { return cmp.Compare(a[1].(string), b[1].(string)) })
 	return rows, nil
 }
 

@@ -63,8 +63,12 @@ type DB struct {
 	patience time.Duration
 	log      *slog.Logger
 	health   health
-	pack     *zstd.Encoder
-	unpack   *zstd.Decoder
+
+	applying  gather[*applying]
+	documents gather[packed]
+
+	pack   *zstd.Encoder
+	unpack *zstd.Decoder
 }
 
 // Open opens the database and brings its schema up to date. It refuses a database whose schema is newer
@@ -100,6 +104,7 @@ func explain(err error, diagnose func(error) (*fault.Error, bool)) error {
 // connect opens the engine's pools.
 func connect(ctx context.Context, cfg Config) (*DB, error) {
 	d := &DB{now: cfg.Now, log: cfg.Log, patience: cfg.Patience}
+	d.applying.write, d.documents.write = d.apply, d.putDocuments
 	switch cfg.Engine {
 	case SQLite, "":
 		d.stale = func(error) bool { return false } // there is nothing in between

@@ -129,8 +129,8 @@ func (t tx) many(ctx context.Context, query string, rows [][]any) (int64, error)
 	return changed, nil
 }
 
-// returning is many for a query that returns one text column.
-func (t tx) returning(ctx context.Context, query string, rows [][]any, fn func(string)) error {
+// returning is many for a query that returns two text columns.
+func (t tx) returning(ctx context.Context, query string, rows [][]any, fn func(a, b string)) error {
 	for chunk, err := range t.chunks(ctx, query, rows) {
 		if err != nil {
 			return err
@@ -140,11 +140,11 @@ func (t tx) returning(ctx context.Context, query string, rows [][]any, fn func(s
 			return err
 		}
 		for res.Next() {
-			var s string
-			if err := res.Scan(&s); err != nil {
+			var a, b string
+			if err := res.Scan(&a, &b); err != nil {
 				return errors.Join(err, res.Close()) //nolint:sqlclosecheck // both ways out close it; a defer in a loop would not
 			}
-			fn(s)
+			fn(a, b)
 		}
 		if err := errors.Join(res.Err(), res.Close()); err != nil {
 			return err

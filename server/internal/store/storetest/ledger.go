@@ -65,6 +65,36 @@ func appendOnlyNext(t *testing.T, fresh func(testing.TB) store.Config) {
 
 // appendRace lets four writers on two servers add tokens; each reloads when another was first. On a busy
 // machine they may happen to come one after the other, so it goes on until one came second.
+func enrolmentsTogether(t *testing.T, fresh func(testing.TB) store.Config) {
+	db := open(t, fresh(t))
+	s := begin(t, db)
+	must(t, act(t.Context(), db, s, "admin", ledger.TokenCreate{ID: "many", Group: fleet.Root, Uses: 2000, Expires: ledgertest.Start().Add(time.Hour)}))
+	before := s.Clone()
+	var entries []ledger.Entry
+	for i := range 1100 { // more than one statement takes
+		id := fleet.DeviceID(fmt.Sprint("many-", i))
+		e, err := ledger.Make(s.Seq+1, ledgertest.Start(), "device:"+string(id), ledger.DeviceEnrol{Token: "many", Device: fleet.Device{ID: id, Name: string(id), Group: fleet.Root, State: fleet.Active,
+			Key: fmt.Sprint("key-", i), EnrolledAt: ledgertest.Start()}})
+		must(t, err)
+		must(t, s.Apply(e))
+		entries = append(entries, e)
+	}
+	must(t, db.AppendEnrolments(t.Context(), entries, s))
+	same(t, "tables against the state in memory", Consistent(t, db), s)
+	if err := db.AppendEnrolments(t.Context(), entries, s); !errors.Is(err, store.ErrMoved) {
+		t.Errorf("again: %v, want ErrMoved", err)
+	}
+	other, err := ledger.Make(s.Seq+1, ledgertest.Start(), "admin", ledger.TokenRevoke{ID: "many"})
+	must(t, err)
+	for what, list := range map[string][]ledger.Entry{"nothing": nil, "another kind": {other}, "a gap": {entries[0], entries[2]}} {
+		if err := db.AppendEnrolments(t.Context(), list, before); err == nil {
+			t.Errorf("%s was appended", what)
+		}
+	}
+	must(t, act(t.Context(), db, s, "admin", ledger.TokenRevoke{ID: "many"}))
+	same(t, "tables against the state in memory", Consistent(t, db), s)
+}
+
 func appendRace(t *testing.T, fresh func(testing.TB) store.Config) {
 	cfg := fresh(t)
 	servers := []*store.DB{open(t, cfg), open(t, cfg)}

@@ -27,6 +27,7 @@ func Run(t *testing.T, fresh func(testing.TB) store.Config) {
 		{"AppendedByTwoServersNothingIsLostOrDoubled", appendRace},
 		{"AnActThatFailsHalfWayLeavesNothing", appendAtomic},
 		{"ACancelledActLeavesNothing", appendCancelled},
+		{"EnrolmentsTogetherAreWhatTheyAreOneByOne", enrolmentsTogether},
 		{"TheLedgerIsWrittenOnce", writtenOnce},
 		{"TheLedgerExportsAndProves", exports},
 		{"ABulkActOf10000UpdatesIsOneEntry_A2", bulk},
