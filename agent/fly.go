@@ -231,7 +231,7 @@ func (h *held) covers(orders []order) bool {
 	now := ordersOf(h)
 	for _, o := range orders {
 		ok := slices.ContainsFunc(now, func(n order) bool {
-			return n.Update == o.Update && n.kind == o.kind && n.Act == o.Act && slices.Equal(n.Items, o.Items) && slices.Equal(n.Extras, o.Extras)
+			return n.Update == o.Update && n.kind == o.kind && n.Act == o.Act && slices.Equal(n.Items, o.Items) && slices.Equal(n.Extras, o.Extras) && slices.Equal(n.removable(), o.removable())
 		})
 		if !ok {
 			return false

@@ -49,6 +49,10 @@ func (a *Agent) land(ctx context.Context, f journal.Flight, out pkgmgr.Outcome, 
 	for _, p := range f.Parts {
 		l.part(p, &rec)
 	}
+	if gone := a.goneAlong(f); len(gone) > 0 {
+		rec.Reports = append(rec.Reports, wire.Report{ID: "removed-" + f.ID, At: a.opt.Now().UTC(), Event: "removed_along",
+			Detail: clip("removed along with "+strings.Join(partNames(f), ", ")+": "+strings.Join(gone, ", "), 1000)})
+	}
 	if len(out.Conffiles) > 0 {
 		rec.Reports = append(rec.Reports, wire.Report{ID: "conffile-" + f.ID, At: a.opt.Now().UTC(), Event: "conffile_kept",
 			Detail: clip("kept as the administrator had them: "+strings.Join(out.Conffiles, ", "), 1000)})
@@ -61,6 +65,32 @@ func (a *Agent) land(ctx context.Context, f journal.Flight, out pkgmgr.Outcome, 
 	signal(a.rescan)
 	signal(a.work)
 	return nil
+}
+
+// goneAlong lists the packages that went along with what a transaction installed.
+func (a *Agent) goneAlong(f journal.Flight) []string {
+	a.mu.Lock()
+	snap := a.snap
+	a.mu.Unlock()
+	var out []string
+	for _, c := range f.Changes {
+		if c.Op != wire.OpRemove || partKind(f) == toRemove || snap == nil {
+			continue
+		}
+		there := slices.ContainsFunc(snap.Inventory.Packages, func(p wire.Package) bool { return p.Name == c.Name && p.Arch == c.Arch })
+		if !there {
+			out = append(out, c.Name+" "+c.From)
+		}
+	}
+	return out
+}
+
+func partNames(f journal.Flight) []string {
+	var out []string
+	for _, p := range f.Parts {
+		out = append(out, order{Part: p}.name())
+	}
+	return out
 }
 
 // unknown reports that the result cannot be read now; the transaction stays open until it can.

@@ -42,6 +42,14 @@ func (o order) back() bool { return o.kind != toInstall }
 // side reports whether the order is for what is installed beside the packages.
 func (o order) side() bool { return len(o.Items) > 0 && o.Items[0].Format.Side() }
 
+// removable names the packages that may go along with the order.
+func (o order) removable() []string {
+	if o.terms == nil || o.lost || o.back() || o.side() {
+		return nil
+	}
+	return o.terms.Removable
+}
+
 // name is the order in words.
 func (o order) name() string {
 	if o.Release.Name != "" {
@@ -162,7 +170,10 @@ func wantOf(orders []order) pkgmgr.Want {
 		if o.kind != toRemove {
 			add(&w.Extras, o.Extras)
 		}
+		w.Removable = append(w.Removable, o.removable()...)
 	}
+	slices.Sort(w.Removable)
+	w.Removable = slices.Compact(w.Removable)
 	return w
 }
 

@@ -144,7 +144,11 @@ func (a *Agent) admit(ctx context.Context, h *held, orders []order) (pkgmgr.Tran
 	for _, o := range orders {
 		s.all[o.Update] = o
 	}
-	good, err := s.sift(ctx, nil, orders)
+	// What may remove nothing is asked about first: so nothing goes for its sake because another one in the transaction may.
+	good, err := s.sift(ctx, nil, slices.DeleteFunc(slices.Clone(orders), func(o order) bool { return len(o.removable()) > 0 }))
+	if err == nil {
+		good, err = s.sift(ctx, good, slices.DeleteFunc(slices.Clone(orders), func(o order) bool { return len(o.removable()) == 0 }))
+	}
 	var refusal *pkgmgr.Refusal
 	if errors.As(err, &refusal) {
 		// The package manager itself is the reason, for all alike.
@@ -187,6 +191,9 @@ func (a *Agent) block(h *held, orders []order, why func(order) *pkgmgr.Refusal) 
 // come along but is declined makes it another cause.
 func explain(p wire.Plan, o order, r *pkgmgr.Refusal) (cause installation.Cause, detail string, needs []string) {
 	cause, detail = r.Cause, clip(r.Detail, 1000)
+	if cause == installation.RemovalNeeded && !o.back() {
+		detail += " Removals are never implied: what may go is named in the task (assent task edit TASK --may-remove PACKAGE)."
+	}
 	var denied, ordered []string
 	ecosystem := cmp.Or(o.Release.Ecosystem, catalog.Deb.Ecosystem())
 	if o.side() {

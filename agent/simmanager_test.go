@@ -226,7 +226,9 @@ func (m *simManager) Simulate(_ context.Context, want pkgmgr.Want) (pkgmgr.Trans
 		if f.SHA256 != it.SHA256 {
 			return tx, &pkgmgr.Refusal{Cause: installation.DigestMismatch, Detail: it.Key() + " has another content", Changes: []wire.Change{{Op: wire.OpUpgrade, Name: it.Name, Arch: it.Arch, Version: it.Version}}}
 		}
-		if f.Removes != "" && w.Installed[f.Removes+":amd64"].Version != "" {
+		if gone := w.Installed[f.Removes+":amd64"]; gone.Version != "" && slices.Contains(want.Removable, f.Removes) {
+			tx.Changes = append(tx.Changes, wire.Change{Op: wire.OpRemove, Name: f.Removes, Arch: "amd64", From: gone.Version})
+		} else if gone.Version != "" {
 			return tx, &pkgmgr.Refusal{Cause: installation.RemovalNeeded, Detail: f.Removes + " would be removed", Changes: []wire.Change{{Op: wire.OpRemove, Name: f.Removes, Arch: "amd64"}}}
 		}
 		have := w.Installed[it.Name+":"+it.Arch].Version

@@ -34,6 +34,7 @@ const (
 	maxSchedules  = 100 // of one of them
 	maxSchedule   = 64 << 10
 	maxTermProbes = 1000
+	maxRemovable  = 1000
 	maxPause      = 366 * 24 * 3600 // seconds
 )
 
@@ -54,6 +55,9 @@ func soundTerms(p wire.Plan) error {
 		return bad("%d terms", len(p.Terms))
 	}
 	for i, t := range p.Terms {
+		if len(t.Removable) > maxRemovable || slices.ContainsFunc(t.Removable, func(name string) bool { return name == "" || len(name) > wire.MaxString }) {
+			return bad("terms %d let %d packages go", i+1, len(t.Removable))
+		}
 		if len(t.Schedules) > maxSchedules || len(t.Probes) > maxTermProbes || len(t.Task) > wire.MaxString {
 			return bad("terms %d have %d schedules and %d probes", i+1, len(t.Schedules), len(t.Probes))
 		}

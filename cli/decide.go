@@ -312,6 +312,9 @@ func showUpdatePreview(p *printer, u client.PreviewUpdate) {
 		}
 		p.line("  %s %s brings %s: %s", u.Name, u.Version, many(len(u.Extras), "new package"), strings.Join(names, ", "))
 	}
+	for _, it := range u.Removes {
+		p.line("  %s %s removes %s %s: its task says that it may", u.Name, u.Version, it.Name, it.Version)
+	}
 	for _, b := range u.Blocked {
 		text := fmt.Sprintf("  %s %s does not install on %s: %s", clean(u.Name), clean(u.Version), clean(few(b.Devices)), strings.ReplaceAll(clean(string(b.Cause)), "_", " "))
 		if b.Detail != "" {

@@ -20,7 +20,7 @@ type taskFlags struct {
 	file                                                            string
 	id, name                                                        string
 	order                                                           int
-	groups, exclude, rules, freezes, rings, probes                  []string
+	groups, exclude, rules, freezes, rings, probes, mayRemove       []string
 	selection, admits, window, zone, start, spread, missed, restart string
 	deadline, stopAfter, onFailure                                  string
 	restartServices, holdMajor, noNewDeps, downloadOnly, atShutdown bool
@@ -58,6 +58,7 @@ func (f *taskFlags) add(a *app, c *cobra.Command, create bool) {
 	fs.StringVar(&f.onFailure, "on-failure", "", "what becomes of an update whose probes fail: none or restore")
 	fs.BoolVar(&f.holdMajor, "hold-new-major", false, "do not admit new major versions")
 	fs.BoolVar(&f.noNewDeps, "no-new-dependencies", false, "no packages that are not there yet")
+	fs.StringArrayVar(&f.mayRemove, "may-remove", nil, "a package that may be removed along with an update, by its name (repeat for several; none alone: nothing)")
 	fs.BoolVar(&f.earlierFirst, "earlier-first", false, "install approved earlier releases first, in order")
 	fs.BoolVar(&f.holdPrerequisites, "hold-prerequisites", false, "wait for prerequisites instead of calling them in")
 	fs.BoolVar(&f.downloadOnly, "download-only", false, "download and do not install")
@@ -187,6 +188,10 @@ func (f *taskFlags) putOptions(c *cobra.Command, t *task.Task) error {
 	}
 	if changed(c, "no-new-dependencies") {
 		t.Options.NewDependencies = !f.noNewDeps
+	}
+	if changed(c, "may-remove") {
+		t.Options.Removable = emptied(f.mayRemove)
+		t.Options.Removals = len(t.Options.Removable) > 0
 	}
 	if changed(c, "retries") {
 		t.Options.Retries.Attempts = f.retries

@@ -191,6 +191,14 @@ func (a *app) showTaskPreview(p *printer, s client.TaskPreview) {
 			p.line("… and %s more.", many(more, "update"))
 		}
 	}
+	if len(s.Removes) > 0 {
+		p.title("What would be removed along with it")
+		t := newTable(flex("PACKAGE", 12), num("DEVICES"))
+		for _, r := range s.Removes {
+			t.add(toned(r.Name, warn), text(count(r.Devices)))
+		}
+		p.table(t)
+	}
 	if len(s.Held) > 0 {
 		p.title("What it admits and something else holds back")
 		t := newTable(col("CAUSE"), num("UPDATES"), num("DEVICES"), flex("FOR EXAMPLE", 20))

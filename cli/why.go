@@ -57,6 +57,9 @@ func (a *app) showWhy(p *printer, w client.Why) {
 		for _, it := range w.Verdict.Extras {
 			p.line("  %s  %s  new package", it.Key(), size(it.Size))
 		}
+		for _, it := range w.Verdict.Removes {
+			p.line("  %s  is removed", it.Key())
+		}
 	}
 	if proof := w.State.Proof; proof != nil {
 		p.title("Proof from the device")

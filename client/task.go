@@ -75,6 +75,7 @@ type TaskPreview struct {
 	Gained   int            `json:"gained"`   // installs (updates times devices) that come with it
 	Lost     int            `json:"lost"`     // and that go
 	Windows  []TaskWindow   `json:"windows"`  // per zone of its devices, the most devices first; none: any time
+	Removes  []TaskRemoved  `json:"removes"`  // packages that would go along with what installs, as far as devices said so
 	Updates  []TaskUpdate   `json:"updates"`  // those that would install, on the most devices first; at most 100
 }
 
@@ -92,6 +93,12 @@ type TaskHeld struct {
 	Updates int                `json:"updates"`
 	Devices int                `json:"devices"`
 	Detail  string             `json:"detail"` // the reason of one of them
+}
+
+// TaskRemoved is a package that would be removed along with an update.
+type TaskRemoved struct {
+	Name    string `json:"name"`
+	Devices int    `json:"devices"`
 }
 
 // TaskUpdate is an update that would install.

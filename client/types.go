@@ -197,8 +197,9 @@ type PreviewTask struct {
 type PreviewUpdate struct {
 	UpdateRef
 	Install  int              `json:"install"`
-	Have     int              `json:"have"`             // devices that have it already
-	Extras   []catalog.Item   `json:"extras,omitempty"` // new packages that would come with it
+	Have     int              `json:"have"`              // devices that have it already
+	Extras   []catalog.Item   `json:"extras,omitempty"`  // new packages that would come with it
+	Removes  []catalog.Item   `json:"removes,omitempty"` // packages that would go with it, because its tasks name them; without digests
 	Download int64            `json:"download"`
 	Blocked  []PreviewBlocked `json:"blocked,omitempty"`
 	// Of the devices that have a declined update and keep it: whether an order could roll it back.

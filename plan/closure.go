@@ -26,7 +26,7 @@ func (c *computation) settle() {
 
 // admitClosure checks everything that apt would change with v, and fills Extras, With and Download.
 func (c *computation) admitClosure(v *candidate) bool {
-	v.Extras, v.With, v.after = nil, nil, nil
+	v.Extras, v.Removes, v.With, v.after = nil, nil, nil, nil
 	var needs []catalog.Release
 	if !c.admitRequirements(v, &needs) {
 		return false
@@ -65,8 +65,7 @@ func (v *candidate) owns(ch wire.Change) bool {
 func (c *computation) admitChange(v *candidate, ch wire.Change, needs *[]catalog.Release) bool {
 	switch ch.Op {
 	case wire.OpRemove:
-		v.hold(installation.RemovalNeeded, "apt would remove %s %s; removals are never implied", ch.Name, ch.From)
-		return false
+		return c.admitRemoval(v, ch)
 	case wire.OpDowngrade:
 		v.hold(installation.DowngradeNeeded, "apt would downgrade %s from %s to %s", ch.Name, ch.From, ch.Version)
 		return false

@@ -25,6 +25,7 @@ func Compute(in Input) Result {
 	c.callIn()
 	c.settle()
 	c.dropUncalled()
+	c.tellRemovals()
 	c.judgeInstalled()
 	c.judgeRollbacks()
 	return c.result()

@@ -92,6 +92,7 @@ type Verdict struct {
 	Needs      []catalog.Release  `json:"needs,omitempty"` // the smallest set to approve so that it can go on
 	Items      []catalog.Item     `json:"items,omitempty"` // what would be installed
 	Extras     []catalog.Item     `json:"extras,omitempty"`
+	Removes    []catalog.Item     `json:"removes,omitempty"`       // packages that would go with it, all named by its tasks (T3); without digests
 	With       []catalog.UpdateID `json:"with,omitempty"`          // other updates of the plan that must come along
 	Installed  bool               `json:"installed,omitempty"`     // the device has this very release
 	Superseded catalog.UpdateID   `json:"superseded_by,omitempty"` // the newer release that is chosen or known instead

@@ -92,8 +92,8 @@ func (p *draft) termsOf(v *candidate) int {
 func wireTerms(t task.Terms) wire.PlanTerms {
 	o := t.Options()
 	out := wire.PlanTerms{DownloadOnly: o.DownloadOnly, AtShutdown: o.AtShutdown, StopAfter: seconds(o.StopAfter),
-		Retries: wire.PlanRetries{Attempts: o.Retries.Attempts, First: seconds(o.Retries.First), Longest: seconds(o.Retries.Longest)},
-		Probes:  t.Probes(), Restore: t.OnFailure() == task.Restore}
+		Retries:   wire.PlanRetries{Attempts: o.Retries.Attempts, First: seconds(o.Retries.First), Longest: seconds(o.Retries.Longest)},
+		Removable: o.Removable, Probes: t.Probes(), Restore: t.OnFailure() == task.Restore}
 	for _, s := range t.Schedules() {
 		b, err := json.Marshal(s)
 		if err != nil {

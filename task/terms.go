@@ -60,6 +60,17 @@ func (o Options) join(p Options) Options {
 // MayRemove reports whether a package may be removed along with an update.
 func (o Options) MayRemove(name string) bool { return o.Removals && slices.Contains(o.Removable, name) }
 
+// Keeping lists the tasks that do not let a package be removed along with the update, in the stated order.
+func (t Terms) Keeping(name string) []Task {
+	var out []Task
+	for _, c := range t.tasks {
+		if !c.Options.MayRemove(name) {
+			out = append(out, c.Task)
+		}
+	}
+	return out
+}
+
 // shorter is the shorter of two times of which zero means none.
 func shorter(a, b rollout.Span) rollout.Span {
 	if a == 0 || b != 0 && b < a {

@@ -193,6 +193,9 @@ func (c *check) options() {
 		if !packageForm.MatchString(name) {
 			c.wrong(fmt.Sprintf("options.removable[%d]", i), "%.40q is no package's name.", name)
 		}
+		if name == wire.AgentPackage {
+			c.wrong(fmt.Sprintf("options.removable[%d]", i), "%s is Assent's own agent: no task removes it.", name)
+		}
 	}
 	if o.DownloadOnly && o.AtShutdown {
 		c.wrong("options.at_shutdown", "What is only downloaded is not installed at shutdown either.")

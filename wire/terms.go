@@ -18,8 +18,9 @@ type PlanTerms struct {
 	AtShutdown   bool              `json:"at_shutdown,omitempty"`   // installed when the device shuts down, and not before
 	StopAfter    int               `json:"stop_after,omitempty"`    // seconds after the first install of a run from which nothing new begins; 0: no limit
 	Retries      PlanRetries       `json:"retries,omitzero"`
-	Probes       []catalog.Probe   `json:"probes,omitempty"`  // must pass after an install, besides the publisher's own; the path of a file probe is absolute
-	Restore      bool              `json:"restore,omitempty"` // an install whose probes fail is taken back, where the version before can be had
+	Probes       []catalog.Probe   `json:"probes,omitempty"`    // must pass after an install, besides the publisher's own; the path of a file probe is absolute
+	Removable    []string          `json:"removable,omitempty"` // packages that may be removed along with the install, by name; nothing else ever is. Agents before capability 5 remove nothing
+	Restore      bool              `json:"restore,omitempty"`   // an install whose probes fail is taken back, where the version before can be had
 }
 
 // PlanRetries says how often a failed install is tried again, and when. The zero value leaves it to the agent.

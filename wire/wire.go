@@ -27,7 +27,11 @@ import (
 //	2  2026-11-23  feeds: roots with the enrolment, feeds and removals in plans, several ecosystems in one document
 //	3  2026-11-23  restarts: their policy in plans, their reasons in facts, failed after restart_required
 //	4  2026-11-23  terms of installs: windows, limits, retries, probes, restoring; plans of format 2
-const Capability = 4
+//	5  2026-11-23  terms name packages that may be removed along with an install
+const Capability = 5
+
+// AgentPackage is the package that brings the agent, and the agent's own program. No transaction of Assent's removes it.
+const AgentPackage = "assent-agent"
 
 // Caps on what is accepted from the network, in bytes after decompression.
 const (

@@ -83,7 +83,7 @@ func (c checks) line(r rules, tx Transaction, l Line, file File) (Finding, bool)
 	f := Finding{Name: l.Name, Arch: cmp.Or(l.NewArch, l.OldArch), Version: cmp.Or(l.NewVersion, l.OldVersion), Found: file.SHA256}
 	if l.Op != Install {
 		f.Code, f.Detail = Diverged, "The plan orders no such removal."
-		ordered := r.removals[itemKey{l.Name, l.OldArch, l.OldVersion}]
+		ordered := r.removals[itemKey{l.Name, l.OldArch, l.OldVersion}] || r.mayGo(tx, l)
 		return f, c.own && tx.Own != "" && l.Op == Remove && !ordered && !reinstalled(tx, l)
 	}
 	if file.Err != nil || file.SHA256 == "" {
@@ -111,6 +111,17 @@ func (c checks) line(r rules, tx Transaction, l Line, file File) (Finding, bool)
 	return Finding{}, false
 }
 
+// mayGo reports whether a package may go along with something that the transaction installs: the plan names it in the terms of
+// that (T3). What is declined stays as it is, and so does the agent itself.
+func (r rules) mayGo(tx Transaction, l Line) bool {
+	if _, declined := r.deniedItems[[2]string{l.Name, l.OldVersion}]; declined || l.Name == wire.AgentPackage {
+		return false
+	}
+	return slices.ContainsFunc(tx.Lines, func(o Line) bool {
+		return o.Op == Install && slices.Contains(r.removable[itemKey{o.Name, o.NewArch, o.NewVersion}], l.Name)
+	})
+}
+
 // reinstalled reports whether the transaction also unpacks the package that l removes: apt breaks dependency
 // circles that way.
 func reinstalled(tx Transaction, l Line) bool {
@@ -131,6 +142,7 @@ type rules struct {
 	rollback     map[itemContent]bool
 	allowed      map[itemContent]bool
 	removals     map[itemKey]bool            // what is to go, in exactly this version
+	removable    map[itemKey][]string        // names that may go along with an ordered install
 	known        map[itemKey][]string        // every digest that the plan mentions
 	deniedItems  map[[2]string]wire.PlanDeny // by name and version, whatever the architecture and content
 	deny         []wire.PlanDeny
@@ -140,11 +152,16 @@ func newRules(p wire.Plan) rules {
 	r := rules{
 		approvedOnly: p.Guard != fleet.Observe && p.Guard != fleet.BlockDeclined,
 		ordered:      map[itemContent]bool{}, rollback: map[itemContent]bool{}, allowed: map[itemContent]bool{},
-		removals: map[itemKey]bool{}, known: map[itemKey][]string{}, deniedItems: map[[2]string]wire.PlanDeny{},
+		removals: map[itemKey]bool{}, removable: map[itemKey][]string{}, known: map[itemKey][]string{}, deniedItems: map[[2]string]wire.PlanDeny{},
 	}
 	for _, in := range p.Install {
 		r.add(r.ordered, in.Items)
 		r.add(r.ordered, in.Extras)
+		if in.Terms > 0 && in.Terms <= len(p.Terms) {
+			for it := range packages(in.Items) {
+				r.removable[itemKey{it.Name, it.Arch, it.Version}] = p.Terms[in.Terms-1].Removable
+			}
+		}
 	}
 	for _, back := range p.Rollback {
 		for _, it := range back.Items {

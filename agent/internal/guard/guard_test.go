@@ -256,6 +256,32 @@ func TestOwnTransactionMayRemoveForAMomentWhatItUnpacksAgain(t *testing.T) {
 	}
 }
 
+func TestT3_APackageGoesOnlyAlongWithWhatThePlanLetsItGoWith(t *testing.T) {
+	p := planOf(fleet.BlockDeclined)
+	p.Install = append(p.Install, wire.PlanInstall{Update: "u6", Items: []catalog.Item{item("bare", "1.1", good)}})
+	p.Install[0].Terms, p.Terms = 1, []wire.PlanTerms{{Removable: []string{"old", wire.AgentPackage, "libssl3"}}}
+	app, bare := unpack("app", "1.0", "<", "1.1"), unpack("bare", "1.0", "<", "1.1")
+	for name, tc := range map[string]struct {
+		own   string
+		lines []Line
+		pass  bool
+	}{
+		"along with what names it":              {"t", []Line{app, removal("old", "amd64", "1.0")}, true},
+		"in whatever version":                   {"t", []Line{removal("old", "amd64", "0.9"), app}, true},
+		"alone":                                 {"t", []Line{removal("old", "amd64", "1.0")}, false},
+		"along with something else of the plan": {"t", []Line{bare, removal("old", "amd64", "1.0")}, false},
+		"another package":                       {"t", []Line{app, removal("old", "amd64", "1.0"), removal("older", "amd64", "1.0")}, false},
+		"a declined one":                        {"t", []Line{app, removal("libssl3", "amd64", "3.0.18-1")}, false},
+		"the agent":                             {"t", []Line{app, removal(wire.AgentPackage, "amd64", "1.0")}, false},
+		"in somebody else's transaction":        {"", []Line{removal("older", "amd64", "1.0")}, true},
+	} {
+		files := map[string]File{app.Path: {SHA256: good}, bare.Path: {SHA256: good}}
+		if d := Check(p, Transaction{Own: tc.own, Lines: tc.lines}, files); d.Refuse == tc.pass {
+			t.Errorf("%s: refused %v: %+v", name, d.Refuse, d.Findings)
+		}
+	}
+}
+
 const hookInput = `VERSION 3
 APT::Architecture=amd64
 CommandLine::AsString=apt-get%20install%20-o%20x%3dy

@@ -68,6 +68,9 @@ type Health struct {
 type Want struct {
 	Items  []catalog.Item // to be at exactly these versions, with these digests
 	Extras []catalog.Item // may come in as new packages when needed, only these; they are marked as automatically installed
+	// Removable names packages that may go along with Items where the package manager needs that: only these, and never one that
+	// is essential, on hold, or the agent's own.
+	Removable []string
 	// Downgrade allows Items to be older than what is installed: a rollback of recorded versions (C3). Never set otherwise.
 	Downgrade bool
 	// Remove is to be taken off the device, and nothing else with it; data and configuration stay (C1). Such a Want has

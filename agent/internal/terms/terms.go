@@ -15,6 +15,7 @@ package terms
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"assent/agent/internal/journal"
@@ -111,6 +112,9 @@ func (t Terms) Describe() []string {
 	}
 	if t.AtShutdown {
 		add("installs when the device shuts down")
+	}
+	if len(t.Removable) > 0 {
+		add("may remove %s along with it, and nothing else", strings.Join(t.Removable, ", "))
 	}
 	if t.StopAfter > 0 {
 		add("nothing new begins %s after the first install of a run", human(seconds(t.StopAfter)))

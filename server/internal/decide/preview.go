@@ -156,6 +156,11 @@ func (p *previewer) install(v *index.View, verdict plan.Verdict, n int) {
 			u.Extras = append(u.Extras, it)
 		}
 	}
+	for _, it := range verdict.Removes {
+		if !slices.Contains(u.Removes, it) {
+			u.Removes = append(u.Removes, it)
+		}
+	}
 }
 
 // named adds what there is to say of an update that the act decides on.

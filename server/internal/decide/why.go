@@ -189,7 +189,9 @@ func (m *moment) remedy(v plan.Verdict, st client.DeviceUpdate) string {
 		return "Release the package on the device (`apt-mark unhold`) if it should take it."
 	case installation.DeclinedDependency:
 		return "Lift that decline or make an exception from it if the update should come in."
-	case installation.RemovalNeeded, installation.DowngradeNeeded:
+	case installation.RemovalNeeded:
+		return "If it may go, name it in every task that admits the update (`assent task edit TASK --may-remove PACKAGE`), or remove it on the device by hand."
+	case installation.DowngradeNeeded:
 		return "Do that on the device by hand if it is wanted; it is never implied by an approval."
 	case installation.ContentUnavailable:
 		return "Give the device a package source that has the earlier version, or install it by hand."

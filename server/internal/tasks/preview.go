@@ -37,7 +37,7 @@ const (
 // Preview says what a task would mean if it stood in the place of the task with its id: by plan.Compute with the tasks replaced, and
 // nothing is kept of it.
 func (s *Service) Preview(ctx context.Context, who auth.Actor, r client.TaskRequest) (client.TaskPreview, error) {
-	p := &previewer{ctx: ctx, now: s.index.Now().UTC(), install: map[catalog.UpdateID]*roaring.Bitmap{}, ringed: map[catalog.UpdateID]*roaring.Bitmap{}, held: map[installation.Cause]*heldBack{}}
+	p := &previewer{ctx: ctx, now: s.index.Now().UTC(), install: map[catalog.UpdateID]*roaring.Bitmap{}, ringed: map[catalog.UpdateID]*roaring.Bitmap{}, held: map[installation.Cause]*heldBack{}, removes: map[string]*roaring.Bitmap{}}
 	var err error
 	s.index.View(func(v *index.View) { err = p.begin(&desk{View: v, who: who, now: p.now}, r.Task) })
 	if err != nil {
@@ -91,6 +91,7 @@ type previewer struct {
 	install  map[catalog.UpdateID]*roaring.Bitmap // devices on which it would install
 	ringed   map[catalog.UpdateID]*roaring.Bitmap
 	held     map[installation.Cause]*heldBack
+	removes  map[string]*roaring.Bitmap // devices on which a package of this name would go
 	download int64
 	later    int64
 }
@@ -238,6 +239,9 @@ func (p *previewer) judged(verdict plan.Verdict, devices *roaring.Bitmap) {
 	case verdict.Action == plan.Install:
 		addTo(p.install, verdict.Update, devices)
 		p.download += n * verdict.Download
+		for _, it := range verdict.Removes {
+			addTo(p.removes, it.Name, devices)
+		}
 	case verdict.Cause == installation.RingNotOpen:
 		addTo(p.ringed, verdict.Update, devices)
 		p.later += n * verdict.Download
@@ -255,7 +259,7 @@ func (p *previewer) judged(verdict plan.Verdict, devices *roaring.Bitmap) {
 	}
 }
 
-func addTo(to map[catalog.UpdateID]*roaring.Bitmap, id catalog.UpdateID, devices *roaring.Bitmap) {
+func addTo[K comparable](to map[K]*roaring.Bitmap, id K, devices *roaring.Bitmap) {
 	if to[id] == nil {
 		to[id] = roaring.New()
 	}
@@ -268,7 +272,10 @@ func (p *previewer) finish(v *index.View) {
 	p.out.Install, p.out.Ringed = sum(p.install, p.download), sum(p.ringed, p.later)
 	d := &desk{View: v, now: p.now}
 	p.out.Windows = windowsOf(p.windows, p.now, func() map[string]int { return d.zones(p.devices) })
-	p.out.Held, p.out.Updates = []client.TaskHeld{}, []client.TaskUpdate{}
+	p.out.Held, p.out.Updates, p.out.Removes = []client.TaskHeld{}, []client.TaskUpdate{}, []client.TaskRemoved{}
+	for _, name := range slices.Sorted(maps.Keys(p.removes)) {
+		p.out.Removes = append(p.out.Removes, client.TaskRemoved{Name: name, Devices: int(p.removes[name].GetCardinality())})
+	}
 	for _, cause := range slices.Sorted(maps.Keys(p.held)) {
 		h := p.held[cause]
 		p.out.Held = append(p.out.Held, client.TaskHeld{Cause: cause, Updates: len(h.updates), Devices: int(h.devices.GetCardinality()), Detail: h.detail})

@@ -66,7 +66,7 @@ func (s *Service) Switch(ctx context.Context, who auth.Actor, ref string, r clie
 		if saved = t; same {
 			return nil, nil
 		}
-		return ledger.TaskSet{Task: t}, fault.Join(unable(t))
+		return ledger.TaskSet{Task: t}, nil
 	})
 	if err != nil {
 		return client.TaskSaved{}, err
@@ -147,7 +147,6 @@ func (d *desk) check(t task.Task) (task.Task, error) {
 			found = append(found, e)
 		}
 	}
-	found = append(found, unable(t)...)
 	if slices.Contains(reserved, t.ID) {
 		found = append(found, fault.New(fault.Invalid, "task_id", "The id %q is taken by an address of the API; choose another one.", t.ID).On("id"))
 	}
@@ -183,20 +182,4 @@ func (d *desk) resolved(t task.Task) (task.Task, []*fault.Error) {
 		t.Rings[i].Groups = list(fmt.Sprintf("rings[%d].groups", i), t.Rings[i].Groups)
 	}
 	return t, found
-}
-
-// unable lists the options of a task that this build cannot carry out yet. A task that is off may have them.
-func unable(t task.Task) (found []*fault.Error) {
-	for _, o := range []struct {
-		set   bool
-		field string
-		what  string
-	}{
-		{t.Options.Removals, "options.removals", "remove packages along with an update"},
-	} {
-		if o.set && t.Enabled {
-			found = append(found, fault.New(fault.Invalid, "task_option", "This version of Assent cannot %s yet; leave that option out.", o.what).On(o.field))
-		}
-	}
-	return found
 }

@@ -148,7 +148,7 @@ func TestT1_EverythingThatIsWrongIsToldAtOnceEachWithItsField(t *testing.T) {
 	_, err := d.tasks.Put(t.Context(), d.ada, job("bad", "web", func(x *task.Task) {
 		x.Targets.Groups = []fleet.GroupID{"nowhere", "web"}
 		x.Rules = []task.Rule{{Admits: "all", Criteria: `severity == "hihg"`}, {Admits: task.AnyIncludingDeclined}}
-		x.Options.Removals, x.Options.Removable = true, []string{"libold"}
+		x.Options.Removable = []string{"libold"}
 		x.Schedule.Rule = "FREQ=SECONDLY"
 	}))
 	var all fault.List
@@ -173,18 +173,6 @@ func TestT1_EverythingThatIsWrongIsToldAtOnceEachWithItsField(t *testing.T) {
 	refused(t, err, "task_id")
 	_, err = d.tasks.Remove(t.Context(), d.ada, "default")
 	refused(t, err, "task_default")
-}
-
-func TestT3_AnOptionThatThisBuildCannotCarryOutIsRefusedAndNotLeftOut(t *testing.T) {
-	d := newDesk(t)
-	removals := func(x *task.Task) { x.Options.Removals, x.Options.Removable = true, []string{"libold"} }
-	_, err := d.tasks.Put(t.Context(), d.ada, job("x", "web", removals))
-	refused(t, err, "task_option")
-	r := job("x", "web", removals)
-	r.Task.Enabled = false
-	d.put(t, d.ada, r)
-	_, err = d.tasks.Switch(t.Context(), d.ada, "x", client.TaskChange{Enabled: true})
-	refused(t, err, "task_option")
 }
 
 func TestT2_APreviewSaysWhatMatchesWhatWouldInstallAndWhen(t *testing.T) {

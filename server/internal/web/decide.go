@@ -67,6 +67,7 @@ type decideImpact struct {
 	client.Preview
 	Skipped []decideSkip // grouped by why
 	Extras  []catalog.Item
+	Removes []catalog.Item
 	Blocked []decideBlock
 	Keep    []decideKept // what a decline leaves installed
 	Shown   []client.PreviewUpdate
@@ -277,6 +278,11 @@ func decideImpactOf(form decideForm, o client.Outcome) decideImpact {
 		for _, it := range u.Extras {
 			if !slices.Contains(out.Extras, it) {
 				out.Extras = append(out.Extras, it)
+			}
+		}
+		for _, it := range u.Removes {
+			if !slices.Contains(out.Removes, it) {
+				out.Removes = append(out.Removes, it)
 			}
 		}
 		if u.CanGoBack+u.CannotGoBack > 0 && len(out.Keep) < maxLooked {

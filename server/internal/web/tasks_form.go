@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"assent/client"
 	"assent/criteria"
@@ -37,6 +38,7 @@ type taskForm struct {
 	Prerequisites, DownloadOnly    bool
 	AtShutdown                     bool
 	StopAfter, Retries, OnFailure  string
+	MayRemove                      string // names with commas between them
 	Rings                          []ringForm
 }
 
@@ -89,7 +91,8 @@ func formOf(t task.Task, version string) taskForm {
 	f := taskForm{Base: taskText(t), Version: version, ID: t.ID, Name: t.Name, Order: figure(t.Order), Enabled: t.Enabled, Groups: texts(t.Targets.Groups), Exclude: texts(t.Targets.Exclude),
 		Selection: t.Targets.Selection, RestartWhen: string(t.Restart.When), AskText: t.Restart.Ask.Text, AskFor: elapsed(t.Restart.Ask.Deadline), Deferrals: figure(t.Restart.Ask.Deferrals),
 		Services: t.Restart.Services, HoldMajor: t.Options.HoldNewMajor, NewDeps: t.Options.NewDependencies, Earlier: t.Options.EarlierFirst, Prerequisites: t.Options.HoldPrerequisites,
-		DownloadOnly: t.Options.DownloadOnly, AtShutdown: t.Options.AtShutdown, StopAfter: elapsed(t.Options.StopAfter), Retries: figure(t.Options.Retries.Attempts), OnFailure: string(t.OnFailure)}
+		DownloadOnly: t.Options.DownloadOnly, AtShutdown: t.Options.AtShutdown, StopAfter: elapsed(t.Options.StopAfter), Retries: figure(t.Options.Retries.Attempts), OnFailure: string(t.OnFailure),
+		MayRemove: strings.Join(t.Options.Removable, ", ")}
 	for i, r := range t.Rules {
 		f.Rules = append(f.Rules, ruleOf(i, r))
 	}
@@ -227,6 +230,7 @@ func (r *formReader) keep(v *Visit, f *taskForm) {
 	}
 	f.Order, f.When, f.Interval, f.Nth, f.After, f.Date, f.At, f.Length, f.Rule, f.Start = v.Form("order"), v.Form("when"), v.Form("interval"), v.Form("nth"), v.Form("after"), v.Form("date"), v.Form("at"), v.Form("length"), v.Form("rule"), v.Form("start")
 	f.Days, f.Spread, f.Freezes, f.StopAfter, f.Retries, f.AskFor, f.Deferrals = v.Fields("days"), v.Form("spread"), v.Form("freezes"), v.Form("stop_after"), v.Form("retries"), v.Form("ask_for"), v.Form("deferrals")
+	f.MayRemove = v.Form("may_remove")
 }
 
 // readFields puts the fields over the task; it returns for each rule whether it is shown as text.
@@ -237,6 +241,10 @@ func readFields(v *Visit, r *formReader, t *task.Task) []bool {
 	o.HoldNewMajor, o.NewDependencies, o.EarlierFirst = v.Form("hold_new_major") != "", v.Form("new_dependencies") != "", v.Form("earlier_first") != ""
 	o.HoldPrerequisites, o.DownloadOnly, o.AtShutdown = v.Form("hold_prerequisites") != "", v.Form("download_only") != "", v.Form("at_shutdown") != ""
 	o.StopAfter, o.Retries.Attempts = 0, r.number("options.retries.attempts", v.Form("retries"))
+	o.Removable = strings.FieldsFunc(v.Form("may_remove"), func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+	if o.Removals = len(o.Removable) > 0; !o.Removals {
+		o.Removable = nil
+	}
 	if o.Retries.Attempts == 0 {
 		o.Retries = task.Retries{}
 	}

@@ -38,6 +38,7 @@ type whyView struct {
 	Steps                 []whyStep
 	Needs                 []whyNeed
 	Items, Extras         []catalog.Item
+	Removes               []catalog.Item
 	Download              int64
 	Proof                 *wire.Proof
 	Acts                  []Link // what the person may do about it next
@@ -73,7 +74,7 @@ func (s *server) why(v *Visit) (whyView, error) {
 	view := whyView{Sentence: w.Sentence, Device: w.Device.Name, DeviceHref: device, Group: w.Device.Group, Update: w.Update.Name + " " + w.Update.Version, UpdateHref: here,
 		Verdict: verdictWord(w.Verdict.Action), Tone: verdictTone(w.Verdict.Action), Status: string(w.Verdict.Status), State: string(w.State.State), Detail: w.State.Detail,
 		From: w.State.From, How: w.State.How, Task: w.Verdict.Task, Cause: string(w.Verdict.Cause), Against: w.State.Against, Overdue: w.State.Overdue,
-		Since: w.State.Since, Due: w.State.Deadline, Items: w.Verdict.Items, Extras: w.Verdict.Extras, Download: w.Verdict.Download, Proof: w.State.Proof}
+		Since: w.State.Since, Due: w.State.Deadline, Items: w.Verdict.Items, Extras: w.Verdict.Extras, Removes: w.Verdict.Removes, Download: w.Verdict.Download, Proof: w.State.Proof}
 	view.Steps = whySteps(v, w.Verdict.Reasons)
 	for _, r := range w.Verdict.Needs {
 		view.Needs = append(view.Needs, whyNeed{r.Name, r.Version, updateHref(string(r.ID()))})

@@ -30,7 +30,7 @@ func (a *Apt) transactions() string { return filepath.Join(a.cfg.StateDir, "apt"
 
 // Apply implements pkgmgr.Transactor. apt runs detached: neither a restart nor the death of the agent touches it. It
 // installs from the archive cache only, whose files are compared with tx once more just before, removes nothing but what tx
-// is there to remove, and the guard checks what dpkg really gets. The error is a Refusal where the run could not do its work at all.
+// says, and the guard checks what dpkg really gets. The error is a Refusal where the run could not do its work at all.
 func (a *Apt) Apply(ctx context.Context, tx pkgmgr.Transaction, progress func(pkgmgr.Progress)) (pkgmgr.Outcome, error) {
 	out := pkgmgr.Outcome{ExitCode: -1}
 	if !transactionID.MatchString(tx.ID) {
@@ -122,7 +122,9 @@ func (a *Apt) runArgs(w *world, tx pkgmgr.Transaction, prefs preferences) []stri
 	if len(tx.Want.Remove) > 0 {
 		return append(append(args, verbRemove), w.removeArguments(tx.Want.Remove)...)
 	}
-	args = append(args, "--no-remove")
+	if !removes(tx) {
+		args = append(args, "--no-remove")
+	}
 	if tx.Want.Downgrade {
 		args = append(args, "--allow-downgrades")
 	}

@@ -72,7 +72,7 @@ func (a *Apt) download(ctx context.Context, tx pkgmgr.Transaction, progress func
 	}
 	args := append([]string{"-y", "-q=1", "-d", "-o", "Debug::NoLocking=1", "-o", "Dir::Cache::Archives=" + a.archives(),
 		"-o", "Acquire::Retries=3", "-o", "Acquire::http::Timeout=30", "-o", "Acquire::https::Timeout=30",
-		"-o", "APT::Get::Remove=false"}, common()...)
+		"-o", fmt.Sprintf("APT::Get::Remove=%t", removes(tx))}, common()...)
 	args = append(args, prefs.options()...)
 	if tx.Want.Downgrade {
 		args = append(args, "--allow-downgrades")

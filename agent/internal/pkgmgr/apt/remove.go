@@ -128,7 +128,13 @@ func (a *Apt) finishRemoval(ctx context.Context, last run, h pkgmgr.Health) (pkg
 		return h, fmt.Errorf("recover: %w", err)
 	}
 	args := []string{"--remove", "--"}
-	for _, it := range last.Transaction.Want.Remove {
+	leaving := slices.Clone(last.Transaction.Want.Remove)
+	for _, c := range last.Transaction.Changes {
+		if c.Op == wire.OpRemove && len(last.Transaction.Want.Remove) == 0 { // it went along with an install
+			leaving = append(leaving, catalog.Item{Name: c.Name, Arch: c.Arch, Version: c.From})
+		}
+	}
+	for _, it := range leaving {
 		if err := checkName(it.Name, it.Arch, it.Version); err != nil {
 			return h, errors.New("recover: the interrupted removal cannot be read")
 		}

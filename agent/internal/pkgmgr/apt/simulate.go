@@ -286,10 +286,27 @@ func (w *world) outside(want pkgmgr.Want, changes []wire.Change) error {
 	return nil
 }
 
+// faultOfRemoval says what is wrong with a package's going along with what is wanted, or nothing: only what is named may go, and
+// never what the device cannot do without.
+func (w *world) faultOfRemoval(want pkgmgr.Want, c wire.Change) installation.Cause {
+	if !slices.Contains(want.Removable, c.Name) || c.Essent || c.Name == wire.AgentPackage {
+		return installation.RemovalNeeded
+	}
+	if u, ok := w.find(c.Name, c.Arch); ok && u.held() {
+		return installation.HeldPackage
+	}
+	return ""
+}
+
+// removes reports whether something goes with a transaction that installs.
+func removes(tx pkgmgr.Transaction) bool {
+	return len(tx.Want.Items) > 0 && slices.ContainsFunc(tx.Changes, func(c wire.Change) bool { return c.Op == wire.OpRemove })
+}
+
 // fault says what is wrong with one change, or nothing.
 func (w *world) fault(want pkgmgr.Want, c wire.Change) installation.Cause {
 	if c.Op == wire.OpRemove {
-		return installation.RemovalNeeded
+		return w.faultOfRemoval(want, c)
 	}
 	item, extra := has(want.Items, c.Name, c.Arch, c.Version), has(want.Extras, c.Name, c.Arch, c.Version)
 	if u, ok := w.find(c.Name, c.Arch); ok && u.held() {

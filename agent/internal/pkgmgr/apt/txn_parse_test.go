@@ -201,6 +201,27 @@ func TestMaintainerScriptsAreToldFromOtherProcesses(t *testing.T) {
 	}
 }
 
+func TestT3_OnlyWhatIsNamedMayGoAlongAndNeverWhatTheDeviceNeeds(t *testing.T) {
+	w := &world{native: "amd64", status: &status{}}
+	want := pkgmgr.Want{Removable: []string{"old", wire.AgentPackage}}
+	gone := func(name string, essential bool) wire.Change {
+		return wire.Change{Op: wire.OpRemove, Name: name, Arch: "amd64", From: "1.0", Essent: essential}
+	}
+	for name, tc := range map[string]struct {
+		change wire.Change
+		want   installation.Cause
+	}{
+		"named":               {gone("old", false), ""},
+		"not named":           {gone("older", false), installation.RemovalNeeded},
+		"named and essential": {gone("old", true), installation.RemovalNeeded},
+		"named and the agent": {gone(wire.AgentPackage, false), installation.RemovalNeeded},
+	} {
+		if got := w.fault(want, tc.change); got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
 func TestRepairMayDoNothingBeyondTheLastTransaction(t *testing.T) {
 	want := pkgmgr.Want{Items: []catalog.Item{{Name: "a", Arch: "all", Version: "2"}}, Extras: []catalog.Item{{Name: "b", Arch: "all", Version: "1"}}}
 	steps := []step{{Name: "a", Arch: "all", Version: "2"}, {Name: "b", Arch: "all", Version: "1"}}

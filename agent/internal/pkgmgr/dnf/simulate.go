@@ -296,6 +296,10 @@ func judge(want pkgmgr.Want, items []catalog.Item, steps []step) error {
 			others = append(others, c)
 		}
 	}
+	if i := slices.IndexFunc(removed, func(c wire.Change) bool { return slices.Contains(want.Removable, c.Name) }); i >= 0 {
+		return refuse(installation.RemovalNeeded, append(removed, others...), "dnf would have to remove %s; Assent removes packages along with an update only where apt is the package manager, so remove %s by hand.",
+			names(removed), removed[i].Name)
+	}
 	if len(removed) > 0 {
 		return refuse(installation.RemovalNeeded, append(removed, others...), "dnf would have to remove %s.", names(removed))
 	}

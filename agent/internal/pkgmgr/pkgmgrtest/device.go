@@ -267,6 +267,9 @@ func (d *Device) Order(want pkgmgr.Want) {
 	d.t.Helper()
 	in := wire.PlanInstall{Update: "u1", Items: want.Items, Extras: want.Extras}
 	p := wire.Plan{Format: 1, Guard: "block_declined", Install: []wire.PlanInstall{in}}
+	if len(want.Removable) > 0 {
+		p.Format, p.Terms, p.Install[0].Terms = wire.PlanFormat, []wire.PlanTerms{{Removable: want.Removable}}, 1
+	}
 	if want.Downgrade {
 		p.Install = nil
 		back := wire.PlanRollback{Act: 1, Update: "u1"}

@@ -29,6 +29,7 @@ func core() []behaviour {
 		{"OfTwoVersionsTakesTheWantedOneAndLeavesItsDependencyAlone", 0, twoVersions},
 		{"V2_DependencyOutsideTheWantIsNamedAndNothingElse", 0, dependencyOutside},
 		{"V2_RemovalIsNamedAndRefused", 0, removalNeeded},
+		{"T3_WhatIsNamedGoesAlongAndNothingElse", 0, removalNamed},
 		{"V2_HeldPackageIsRefusedAndStaysHeld", 0, held},
 		{"CraftedNamesAndVersionsAreRefusedBeforeAnyProcessStarts", 0, crafted},
 		{"NewDependencyComesInAsAnExtraAndIsMarkedAutomatic", 0, extra},
@@ -139,6 +140,36 @@ func removalNeeded(t *testing.T, d *Device) {
 	}
 	if v := d.Version("acme-removed"); v != "ii 1.0" {
 		t.Errorf("acme-removed is %q", v)
+	}
+}
+
+func removalNamed(t *testing.T, d *Device) {
+	want := d.Want("acme-removes=2.0", "acme-tool=2.0")
+	want.Removable = []string{"acme-removed", "acme-lib"}
+	r := d.Refused(want, installation.RemovalNeeded)
+	if diff := cmp.Diff([]wire.Change{{Op: wire.OpRemove, Name: "acme-old", From: "1.0"}}, brief(r.Changes)); diff != "" {
+		t.Error(diff)
+	}
+	want.Items = want.Items[:1]
+	d.Sh("apt-mark hold acme-removed >/dev/null")
+	d.Refused(want, installation.Unresolvable) // apt itself keeps what is on hold
+	d.Sh("apt-mark unhold acme-removed >/dev/null")
+
+	tx := d.Simulate(want)
+	d.must(d.Call(request{Method: "Fetch", Tx: tx}).err())
+	d.Fence(wire.Plan{Format: 1, Guard: "block_declined", Install: []wire.PlanInstall{{Update: "u1", Items: want.Items}}})
+	tx.ID = "unnamed" // the plan in force does not let it go: the guard ends what was simulated
+	if rep := d.Call(request{Method: "Apply", Tx: tx}); rep.err() == nil || d.Version("acme-removed") != "ii 1.0" {
+		t.Errorf("apply: %v; acme-removed is %q", rep.err(), d.Version("acme-removed"))
+	}
+	rep := d.Install("named", want)
+	if err := rep.err(); err != nil {
+		t.Fatalf("apply: %v\n%s", err, rep.Outcome.Log)
+	}
+	for name, version := range map[string]string{"acme-removes": "ii 2.0", "acme-removed": "un", "acme-old": "ii 1.0", "acme-lib": "ii 1.0"} {
+		if got := d.Version(name); got != version {
+			t.Errorf("%s is %q, want %q", name, got, version)
+		}
 	}
 }
 
