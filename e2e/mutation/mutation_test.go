@@ -93,6 +93,12 @@ var mutations = []mutation{
 	{"the end of sessions", "server/internal/signin/session.go", "return now.Sub(s.lastSeen(one)) < idleLife && now.Before(one.Until)", "return !now.IsZero()", "./server/internal/signin", "TestN22_ASessionEnds"},
 	{"the hash of a session's cookie", "server/internal/signin/session.go", "return hex.EncodeToString(sum[:])", "return cookie + hex.EncodeToString(sum[:0])", "./server/internal/signin", "TestN43"},
 	{"the proof before privileged acts", "server/internal/signin/confirm.go", "return s.Now().Sub(one.Confirmed) < freshLife", "return s.Now().Sub(one.Confirmed) < 9*idleLife", "./server/internal/web", "TestN22_Privileged"},
+	{"the pace of one device", "server/internal/gateway/http.go", "owes > 0 && !rt.bulk {", "owes > 0 && !rt.bulk && false {", "./server/internal/gateway", "TestN28_ADevice"},
+	{"handshakes that stop in the middle", "server/internal/gateway/deadline.go", "c.hands.leave()\n\tn, err", "n, err", "./server/internal/gateway", "TestOverload_AHandshake"},
+	{"the turn of handshakes", "server/internal/gateway/deadline.go", "return n, c.hands.enter()", "return n, nil", "./server/internal/gateway", "TestOverload_Handshakes"},
+	{"a slow database beside check-ins", "server/internal/gateway/http.go", "g.leave(c)\n\twho :=", "who :=", "./server/internal/gateway", "TestOverload_ASlow"},
+	{"uploads that do not move", "server/internal/gateway/body.go", "next := time.Now().Add(m.within)", "next := m.until", "./server/internal/gateway", "TestN09_AnUpload"},
+	{"the memory of large messages", "server/internal/gateway/body.go", "g.bodies.Add(int64(size)) > g.Limits.Bodies", "g.bodies.Add(int64(size)) < 0", "./server/internal/gateway", "TestOverload_Large"},
 }
 
 func TestEveryGuardHasATestThatMissesIt(t *testing.T) {

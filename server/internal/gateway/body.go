@@ -23,6 +23,7 @@ const (
 	maxDepth  = 32       // nesting of JSON
 	maxWindow = 8 << 20  // zstd window: what one decoder may hold
 	smallBody = 64 << 10 // bytes that are read in one go
+	trickle   = 64 << 10 // bytes of a larger one that must come within Limits.Trickle
 )
 
 // The refusals of a body.
@@ -37,8 +38,9 @@ var (
 // codec keeps what reading bodies needs between requests: a zstd decoder costs far more to make than a
 // check-in to answer.
 type codec struct {
-	decoders sync.Pool // of *zstd.Decoder; empty ones are made by decoder
-	buffers  sync.Pool // of *bytes.Buffer, for small messages
+	decoders  sync.Pool     // of *zstd.Decoder; empty ones are made by decoder
+	buffers   sync.Pool     // of *bytes.Buffer, for small messages
+	unpacking chan struct{} // one for each small message that is unpacked: a decoder may hold 8 MiB
 }
 
 // readJSON reads a message of at most limit bytes, compressed or not, into v.
@@ -69,28 +71,91 @@ func (g *Gateway) readMessage(c *call, limit int64, use func(body []byte) error)
 			g.codec.buffers.Put(buf)
 		}
 	}()
-	if err := g.readBody(c, limit, g.Limits.BodyTimeout, buf); err != nil {
+	if err := g.readBody(c, limit, buf); err != nil {
+		return err
+	}
+	if err := g.load(c, buf.Len()); err != nil {
 		return err
 	}
 	return use(buf.Bytes())
 }
 
-// readBody reads the request's body into buf: at most limit bytes as sent and after decompression. A small
-// one is read under the deadline that the header had, a large one within the time given. The deadline on
-// the connection stays: net/http sets a new one for the next request, and park lifts it. After a failure
-// net/http must not wait for the rest of the body.
-func (g *Gateway) readBody(c *call, limit int64, within time.Duration, buf *bytes.Buffer) error {
+// load counts a message that is more than a small one against what all of them may take of memory, until the request ends.
+func (g *Gateway) load(c *call, size int) error {
+	if size <= smallBody {
+		return nil
+	}
+	c.weight += int64(size)
+	if g.bodies.Add(int64(size)) > g.Limits.Bodies {
+		return errBusy
+	}
+	return nil
+}
+
+func (g *Gateway) unload(c *call) {
+	if c.weight > 0 {
+		g.bodies.Add(-c.weight)
+		c.weight = 0
+	}
+}
+
+// readBody reads a message into buf: at most limit bytes as sent and after decompression. A small one is read
+// under the deadline that the header had; a large one takes a place for large bodies.
+func (g *Gateway) readBody(c *call, limit int64, buf *bytes.Buffer) error {
 	n := c.r.ContentLength
+	if n >= 0 && n <= smallBody && n <= limit {
+		return g.read(c, g.codec.readSmall(c.r.Body, n, limit, buf))
+	}
 	if n > limit {
 		return errBodySize
 	}
-	var err error
-	if n >= 0 && n <= smallBody {
-		err = g.codec.readSmall(c.r.Body, n, limit, buf)
-	} else {
-		_ = c.io().SetReadDeadline(time.Now().Add(within)) // fails only on a closed connection; the read will tell
-		err = g.codec.decompress(http.MaxBytesReader(c.w, c.r.Body, limit), limit, buf)
+	if c.session != nil { // a stranger's limit is small
+		done, err := g.upload(c)
+		if err != nil {
+			return err
+		}
+		defer done()
 	}
+	return g.receive(c, limit, g.Limits.BodyTimeout, buf)
+}
+
+// receive reads a large body within the time given, as long as some of it keeps coming: who sends next to nothing
+// must not keep others from sending.
+func (g *Gateway) receive(c *call, limit int64, within time.Duration, buf *bytes.Buffer) error {
+	if c.r.ContentLength > limit {
+		return errBodySize
+	}
+	body := &moving{c: c, from: http.MaxBytesReader(c.w, c.r.Body, limit), within: g.Limits.Trickle, until: time.Now().Add(within)}
+	return g.read(c, g.codec.decompress(body, limit, buf))
+}
+
+// moving is a body that must move: each trickle of bytes within its time, and all of it until the end.
+type moving struct {
+	c      *call
+	from   io.Reader
+	within time.Duration
+	until  time.Time
+	left   int // bytes until the deadline is set anew
+}
+
+// Read implements io.Reader.
+func (m *moving) Read(p []byte) (int, error) {
+	if m.left <= 0 {
+		m.left = trickle
+		next := time.Now().Add(m.within)
+		if next.After(m.until) {
+			next = m.until
+		}
+		_ = m.c.io().SetReadDeadline(next) // fails only on a closed connection; the read will tell
+	}
+	n, err := m.from.Read(p)
+	m.left -= n
+	return n, err
+}
+
+// read ends the reading of a body. The deadline on the connection stays: net/http sets a new one for the next request, and
+// park lifts it. After a failure net/http must not wait for the rest of the body.
+func (g *Gateway) read(c *call, err error) error {
 	if err == nil {
 		_ = c.r.Body.Close() // cannot fail after its end; net/http need not look for a rest then
 		return nil
@@ -114,6 +179,8 @@ func (k *codec) readSmall(r io.Reader, n, limit int64, buf *bytes.Buffer) error 
 		return fmt.Errorf("read a body: %w", err)
 	}
 	if isZstdFrame(raw) {
+		k.unpacking <- struct{}{} // small ones are here whole, so this is about the processor and waits for nobody
+		defer func() { <-k.unpacking }()
 		return k.unpack(bytes.NewReader(bytes.Clone(raw)), limit, buf)
 	}
 	buf.Write(raw) // in place: it is the buffer's own space

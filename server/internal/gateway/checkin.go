@@ -127,7 +127,17 @@ func cut(s *string, n int) {
 // contact passes the check-in on and finds out which announced documents the server lacks.
 func (g *Gateway) contact(c *call, digests map[wire.Kind]string) ([]wire.Kind, error) {
 	contact := c.session.announcing(digests)
-	need, err := g.Facts.Contact(c.r.Context(), contact)
+	var need []wire.Kind
+	take := func() (err error) {
+		need, err = g.Facts.Contact(c.r.Context(), contact)
+		return err
+	}
+	var err error
+	if c.session.steady(digests) {
+		err = take() // from memory
+	} else {
+		err = g.durably(c, take)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("take the check-in of device %s: %w", c.device.ID, err)
 	}
@@ -194,13 +204,14 @@ func (g *Gateway) wait(poll context.Context, c *call, held wire.Statement, lacks
 // next long poll, with the wait, or when the server stops.
 func (g *Gateway) park(c *call, left time.Duration) (context.Context, context.CancelFunc) {
 	g.leave(c)
+	g.parked.Add(1)
 	_ = c.io().SetReadDeadline(time.Time{}) // of the body; a long poll listens for the device hanging up
 	poll, cancel := c.session.poll(c.r.Context(), left)
 	g.mu.Lock()
 	stopping := g.stopping
 	g.mu.Unlock()
 	detach := context.AfterFunc(stopping, cancel)
-	return poll, func() { detach(); cancel() }
+	return poll, func() { detach(); cancel(); g.parked.Add(-1) }
 }
 
 // nothing is the answer of a steady check-in.

@@ -49,8 +49,20 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
-// Read implements net.Conn.
+// Read implements net.Conn. In a handshake the place is given back while the peer is waited for.
 func (c *conn) Read(p []byte) (int, error) {
+	if c.hands == nil {
+		return c.read(p)
+	}
+	c.hands.leave()
+	n, err := c.read(p)
+	if err != nil {
+		return n, err
+	}
+	return n, c.hands.enter()
+}
+
+func (c *conn) read(p []byte) (int, error) {
 	for {
 		if err := c.lazy.begin(c.Conn); err != nil {
 			return 0, err

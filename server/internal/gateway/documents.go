@@ -2,11 +2,9 @@ package gateway
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net/http"
 	"slices"
-	"time"
 
 	"assent/fault"
 	"assent/fleet"
@@ -31,13 +29,13 @@ func (g *Gateway) document(c *call) error {
 	case !isDigest(digest) || !c.session.announces(kind, digest):
 		return errAnnounced
 	}
-	done, err := g.upload(c.r.Context())
+	done, err := g.upload(c)
 	if err != nil {
 		return err
 	}
 	defer done()
 	var body bytes.Buffer
-	if err := g.readBody(c, wire.MaxDocument, 10*g.Limits.BodyTimeout, &body); err != nil {
+	if err := g.receive(c, wire.MaxDocument, 10*g.Limits.BodyTimeout, &body); err != nil {
 		return err
 	}
 	switch {
@@ -46,7 +44,10 @@ func (g *Gateway) document(c *call) error {
 	case !shallow(body.Bytes(), maxDepth):
 		return errBodyDepth
 	}
-	if err := g.Facts.ObserveDocument(c.r.Context(), c.device.ID, kind, digest, body.Bytes()); err != nil {
+	err = g.durably(c, func() error {
+		return g.Facts.ObserveDocument(c.r.Context(), c.device.ID, kind, digest, body.Bytes())
+	})
+	if err != nil {
 		return fmt.Errorf("keep the %s of device %s: %w", kind, c.device.ID, err)
 	}
 	g.metrics.documents.WithLabelValues(string(kind)).Inc()
@@ -54,17 +55,20 @@ func (g *Gateway) document(c *call) error {
 	return nil
 }
 
-// upload takes one of the places for documents, waiting a little: bodies are large, so only a few are
-// held in memory at a time.
-func (g *Gateway) upload(ctx context.Context) (done func(), err error) {
-	wait := time.NewTimer(10 * time.Second)
-	defer wait.Stop()
-	select {
-	case g.uploads <- struct{}{}:
-		return func() { <-g.uploads }, nil
-	case <-wait.C:
-		return nil, errBusy
-	case <-ctx.Done():
-		return nil, errBusy.Because(ctx.Err())
+// deviceUploads is how many large bodies of one device are received at once.
+const deviceUploads = 2
+
+// upload takes one of the places for large bodies, waiting a little: only a few are held in memory at a time. Who
+// waits for a device to send holds no working place.
+func (g *Gateway) upload(c *call) (done func(), err error) {
+	g.leave(c)
+	if c.session.uploads.Add(1) > deviceUploads {
+		c.session.uploads.Add(-1)
+		return nil, errTooMany
 	}
+	if !g.uploads.enter(c.r.Context(), string(c.device.ID)) {
+		c.session.uploads.Add(-1)
+		return nil, errBusy
+	}
+	return func() { g.uploads.leave(); c.session.uploads.Add(-1) }, nil
 }

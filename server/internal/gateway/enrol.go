@@ -50,7 +50,11 @@ func (g *Gateway) admit(c *call) (fleet.Device, []byte, error) {
 	if err != nil {
 		return fleet.Device{}, nil, err
 	}
-	d, err := g.Roster.Enrol(c.r.Context(), token, req.Key, in.Hostname)
+	var d fleet.Device
+	err = g.durably(c, func() (err error) {
+		d, err = g.Roster.Enrol(c.r.Context(), token, req.Key, in.Hostname)
+		return err
+	})
 	if err != nil {
 		return d, nil, err
 	}

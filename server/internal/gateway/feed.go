@@ -65,13 +65,13 @@ func (g *Gateway) feed(c *call) error {
 	h := c.w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Etag", `"`+tag+`"`)
-	w := &moving{ResponseWriter: c.w, io: c.io(), within: g.Limits.WriteTimeout}
+	w := &sending{ResponseWriter: c.w, io: c.io(), within: g.Limits.WriteTimeout}
 	http.ServeContent(w, c.r, "", time.Time{}, file)
 	return nil
 }
 
-// moving is an answer of any size: the device must take some of it within a time, again and again.
-type moving struct {
+// sending is an answer of any size: the device must take some of it within a time, again and again.
+type sending struct {
 	http.ResponseWriter
 	io     *http.ResponseController
 	within time.Duration
@@ -79,7 +79,7 @@ type moving struct {
 }
 
 // Write implements io.Writer. It hides the ReadFrom of the writer below, through which a whole file would be one write.
-func (m *moving) Write(p []byte) (int, error) {
+func (m *sending) Write(p []byte) (int, error) {
 	if now := time.Now(); m.until.Sub(now) < m.within/2 {
 		m.until = now.Add(m.within)
 		_ = m.io.SetWriteDeadline(m.until) // fails only on a closed connection

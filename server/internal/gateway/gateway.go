@@ -20,6 +20,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -116,10 +118,15 @@ type Gateway struct {
 	mux      *http.ServeMux
 	conns    *conns
 	attempts *attempts
+	hands    *line[netip.Prefix] // handshakes, by network
+	writes   *line[string]       // requests that may wait for the database, by device
+	uploads  *line[string]       // documents being received, by device
+	herd     herd
 	metrics  *metrics
 	plans    *planCache
-	uploads  chan struct{} // one token per document being received
-	inFlight atomic.Int64  // requests being worked on
+	inFlight atomic.Int64 // requests being worked on
+	bodies   atomic.Int64 // bytes of messages in memory that are more than small
+	parked   atomic.Int64 // long polls
 
 	downloads atomic.Int64 // files of feeds being sent
 	refused   *quiet
@@ -142,7 +149,10 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 	}
 	c.defaults()
 	g := &Gateway{Config: c, conns: newConns(c.Limits), attempts: newAttempts(c.Limits), plans: newPlanCache(),
-		uploads: make(chan struct{}, c.Limits.Uploads),
+		hands:   newLine[netip.Prefix](c.Limits.Handshakes, c.Limits.Strangers, c.Limits.Patience),
+		writes:  newLine[string](c.Limits.Writes, c.Limits.Waiting, c.Limits.Patience),
+		uploads: newLine[string](c.Limits.Uploads, c.Limits.Waiting, c.Limits.Patience),
+		codec:   codec{unpacking: make(chan struct{}, 2*runtime.GOMAXPROCS(0))},
 		refused: newQuiet(), json: []string{"application/json"}, sessions: map[fleet.DeviceID]*session{}, stopping: context.Background()}
 	m, err := newMetrics(c.Metrics, g)
 	if err != nil {
@@ -208,7 +218,7 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener, grace time.Duration
 	srv := g.server()
 	served := make(chan error, 1)
 	go func() {
-		served <- srv.Serve(tls.NewListener(&listener{Listener: l, conns: g.conns, log: g.Log}, g.tls))
+		served <- srv.Serve(g.listen(l))
 	}()
 	flushed := make(chan struct{})
 	go func() {

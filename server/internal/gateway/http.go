@@ -23,6 +23,7 @@ type route struct {
 	name    string // for metrics
 	pattern string // for http.ServeMux
 	open    bool
+	bulk    bool // of many requests in a row: the pace of devices does not count it
 	serve   func(*Gateway, *call) error
 	seconds prometheus.Observer
 }
@@ -36,7 +37,7 @@ func table() []route {
 		{name: "reports", pattern: "POST " + wire.PathReports, serve: (*Gateway).reports},
 		{name: "leave", pattern: "POST " + wire.PathLeave, serve: (*Gateway).quit},
 		{name: "plan", pattern: "GET " + wire.PathPlan + "/{digest}", serve: (*Gateway).plan},
-		{name: "feed", pattern: "GET " + wire.PathFeed + "/{feed}/{path...}", serve: (*Gateway).feed},
+		{name: "feed", pattern: "GET " + wire.PathFeed + "/{feed}/{path...}", bulk: true, serve: (*Gateway).feed},
 	}
 }
 
@@ -48,7 +49,8 @@ type call struct {
 	peer    *peer
 	session *session
 	in      wire.CheckIn
-	working bool // holds one of the places for requests that are worked on
+	working bool  // holds one of the places for requests that are worked on
+	weight  int64 // of its message in memory, counted in Gateway.bodies
 }
 
 // io sets the deadlines of the request's connection.
@@ -106,18 +108,19 @@ func (g *Gateway) handle(rt *route, w http.ResponseWriter, r *http.Request) {
 			g.problem(w, r, rt.name, fmt.Errorf("panic: %v", v))
 		}
 	}()
-	if err := g.run(rt, c, conn); err != nil {
+	if err := g.run(rt, c, conn, start); err != nil {
 		g.problem(w, r, rt.name, err)
 	}
 	rt.seconds.Observe(time.Since(start).Seconds())
 }
 
 // run finds out who calls, takes the places that the request needs and serves it.
-func (g *Gateway) run(rt *route, c *call, conn *conn) error {
+func (g *Gateway) run(rt *route, c *call, conn *conn, now time.Time) error {
 	if !g.enter(c) {
 		return errBusy
 	}
 	defer g.leave(c)
+	defer g.unload(c)
 	if rt.open {
 		return rt.serve(g, c)
 	}
@@ -126,6 +129,11 @@ func (g *Gateway) run(rt *route, c *call, conn *conn) error {
 		return err
 	}
 	c.session = g.sessionOn(conn, c.device.ID) // device found the connection
+	if owes := c.session.pace.owes(now, g.Limits.DeviceBurst, g.Limits.DeviceEvery); owes > 0 && !rt.bulk {
+		if err := g.slow(c, owes); err != nil {
+			return err
+		}
+	}
 	if !c.session.enter(g.Limits.DeviceFlight) {
 		return errTooMany
 	}
@@ -141,6 +149,44 @@ func (g *Gateway) enter(c *call) bool {
 	}
 	c.working = true
 	return true
+}
+
+// slow lets a device that asks for too much wait for its turn, and holds nothing for it meanwhile. It has few
+// connections, each with one request at a time, so that what waits is bounded.
+func (g *Gateway) slow(c *call, owes time.Duration) error {
+	g.leave(c)
+	wait := time.NewTimer(owes)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-c.r.Context().Done():
+		return errTooMany.Because(c.r.Context().Err())
+	}
+	if !g.enter(c) {
+		return errBusy
+	}
+	g.again(c)
+	return nil
+}
+
+// again gives a request that waited the time for its small body once more.
+func (g *Gateway) again(c *call) {
+	_ = c.io().SetReadDeadline(time.Now().Add(g.Limits.HeaderTimeout)) // fails only on a closed connection
+}
+
+// durably does what may wait for the database. It gives the working place back for one of another kind, so that
+// a slow database holds up nobody who does not need it.
+func (g *Gateway) durably(c *call, work func() error) error {
+	g.leave(c)
+	who := string(c.device.ID)
+	if who == "" {
+		who = network(c.r.RemoteAddr).String()
+	}
+	if !g.writes.enter(c.r.Context(), who) {
+		return errCrowd
+	}
+	defer g.writes.leave()
+	return work()
 }
 
 // leave gives the place back; called again it does nothing.
@@ -199,7 +245,7 @@ func (g *Gateway) problem(w http.ResponseWriter, r *http.Request, route string, 
 	h.Del("Content-Length")
 	h.Del("Content-Encoding")
 	h.Set("Content-Type", "application/problem+json")
-	if after := retryAfter(f); after > 0 {
+	if after := g.retryAfter(f); after > 0 {
 		h.Set("Retry-After", strconv.Itoa(after))
 	}
 	body, _ := json.Marshal(problem{Status: status(f.Kind), Code: f.Code, Detail: f.Message, Field: f.Field}) // plain fields: cannot fail
@@ -211,12 +257,12 @@ func (g *Gateway) problem(w http.ResponseWriter, r *http.Request, route string, 
 }
 
 // retryAfter says in how many seconds to try again: spread, so that a herd does not come back as one.
-func retryAfter(f *fault.Error) int {
+func (g *Gateway) retryAfter(f *fault.Error) int {
 	switch {
 	case f.Code == errQuarantined.Code:
 		return 240 + rand.IntN(120)
 	case f.Kind == fault.Unavailable:
-		return 2 + rand.IntN(14)
+		return g.herd.after(time.Now())
 	}
 	return 0
 }

@@ -13,7 +13,7 @@ func (g *Gateway) quit(c *call) error {
 	if c.device.State != fleet.Active {
 		return errQuarantined
 	}
-	if err := g.Acts.Leave(c.r.Context(), c.device.ID); err != nil {
+	if err := g.durably(c, func() error { return g.Acts.Leave(c.r.Context(), c.device.ID) }); err != nil {
 		return fmt.Errorf("retire device %s, which leaves: %w", c.device.ID, err)
 	}
 	g.Log.Info("a device left", "device", c.device.ID, "name", c.device.Name)

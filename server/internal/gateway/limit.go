@@ -4,9 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"hash/maphash"
-	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,9 +25,17 @@ type Limits struct {
 	Strangers     int           // connections that have shown no device certificate yet: 4096
 	PerAddress    int           // of these, per IPv4 address or IPv6 /64: 512
 	PerDevice     int           // connections of one device: 8
+	Handshakes    int           // handshakes computed at once: 2 for each processor
 	Requests      int           // requests worked on at once, parked long polls not counted: 512
+	Writes        int           // of these, requests at once that may wait for the database: 64
+	Waiting       int           // requests that wait for one of these places: 1024
+	Patience      time.Duration // how long a handshake or a request waits for its place: 10 s
 	DeviceFlight  int           // requests of one device at once: 4
-	Uploads       int           // documents received at once: 8
+	DeviceBurst   int           // requests of one device in a row, files of feeds not counted: 400
+	DeviceEvery   time.Duration // one more after: 50 ms; earlier ones wait until then
+	Uploads       int           // documents received at once, one of each device: 8
+	Bodies        int64         // bytes of messages over 64 KiB in memory, documents not counted: 64 MiB
+	Trickle       time.Duration // within this time at least 64 KiB of a large body must come: 15 s
 	EnrolBurst    int           // failed enrolments of one address in a row: 20
 	EnrolEvery    time.Duration // one more is allowed after: 3 s
 }
@@ -47,6 +56,16 @@ func (l *Limits) defaults() {
 	orDuration(&l.WriteTimeout, time.Minute)
 	orDuration(&l.IdleTimeout, 4*time.Minute)
 	orDuration(&l.EnrolEvery, 3*time.Second)
+	orDuration(&l.Patience, 10*time.Second)
+	orDuration(&l.DeviceEvery, 50*time.Millisecond)
+	orDuration(&l.Trickle, 15*time.Second)
+	orInt(&l.Handshakes, 2*runtime.GOMAXPROCS(0))
+	if l.Bodies <= 0 {
+		l.Bodies = 64 << 20
+	}
+	orInt(&l.Writes, 64)
+	orInt(&l.Waiting, 1024)
+	orInt(&l.DeviceBurst, 400)
 	orInt(&l.Strangers, 4096)
 	orInt(&l.PerAddress, 512)
 	orInt(&l.PerDevice, 8)
@@ -59,6 +78,7 @@ func (l *Limits) defaults() {
 // The refusals of overload. Each goes with a Retry-After.
 var (
 	errBusy         = fault.New(fault.Unavailable, "server_busy", "The server is busy; try again later.")
+	errCrowd        = fault.New(fault.Unavailable, "server_crowded", "Too many devices wait for the server's database; try again later.")
 	errTooMany      = fault.New(fault.Unavailable, "device_busy", "The device has too many requests under way; try again later.")
 	errTooManyConns = fault.New(fault.Unavailable, "device_connections", "The device has too many connections open.")
 	errAttempts     = fault.New(fault.Unavailable, "too_many_attempts", "Too many failed enrolments from this address; wait a moment and try again.")
@@ -69,6 +89,7 @@ var (
 type conns struct {
 	limits    Limits
 	mu        sync.Mutex
+	turned    int64 // strangers that were closed at accept
 	strangers int
 	byNetwork map[netip.Prefix]int
 	byDevice  map[fleet.DeviceID]int
@@ -80,6 +101,7 @@ type conn struct {
 	table   *conns
 	network netip.Prefix
 	lazy    deadlines
+	hands   *place // in the line of handshakes; nil once the handshake is done
 	peer    atomic.Pointer[peer]
 	session atomic.Pointer[session]
 	call    call           // of the request under way: there is one at a time
@@ -97,6 +119,7 @@ func (t *conns) stranger(c net.Conn) (*conn, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.strangers >= t.limits.Strangers || t.byNetwork[n] >= t.limits.PerAddress {
+		t.turned++
 		return nil, false
 	}
 	t.strangers++
@@ -150,26 +173,11 @@ func (t *conns) counts() (strangers, devices int) {
 	return t.strangers, len(t.byDevice)
 }
 
-// listener applies the caps on strangers to the connections it accepts.
-type listener struct {
-	net.Listener
-	conns *conns
-	log   *slog.Logger
-}
-
-// Accept returns the next connection that the caps let in.
-func (l *listener) Accept() (net.Conn, error) {
-	for {
-		c, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if counted, ok := l.conns.stranger(c); ok {
-			return counted, nil
-		}
-		l.log.Debug("closed a connection over the limit on strangers", "remote", c.RemoteAddr().String())
-		c.Close()
-	}
+// away returns how many strangers were turned away.
+func (t *conns) away() float64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return float64(t.turned)
 }
 
 // connContext hands the counted connection to the requests on it.
@@ -233,6 +241,36 @@ func (a *attempts) failed(remote string, now time.Time) {
 		*at = now
 	}
 	*at = at.Add(a.every)
+}
+
+// herd spreads those who are turned away: the more they are, the farther apart they come back.
+type herd struct {
+	mu       sync.Mutex
+	since    time.Time
+	now, old int // turned away in this window and in the one before
+}
+
+// Bounds of Retry-After.
+const (
+	herdWindow = 10 * time.Second
+	herdPace   = 250 // of those turned away come back in a second
+	soonest    = 2   // seconds
+	spread     = 14  // seconds, for a few
+	farthest   = 300 // seconds
+)
+
+// after says in how many seconds somebody who is turned away now shall come back.
+func (h *herd) after(now time.Time) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if past := now.Sub(h.since); past >= herdWindow {
+		if h.old = h.now; past >= 2*herdWindow {
+			h.old = 0
+		}
+		h.since, h.now = now, 0
+	}
+	h.now++
+	return soonest + rand.IntN(min(spread+(h.now+h.old)/herdPace, farthest-soonest))
 }
 
 // quiet lets a few log lines through per second, so that a flood of refusals does not fill the disk.

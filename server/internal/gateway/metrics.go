@@ -48,8 +48,22 @@ func newMetrics(reg prometheus.Registerer, g *Gateway) (*metrics, error) {
 	gauge := func(name, help string, f func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "assent_" + name, Help: help}, f)
 	}
+	away := func(what string, f func() float64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "assent_admissions_refused_total", Help: "Connections and requests of devices that were turned away to keep the load bounded, by what they were.",
+			ConstLabels: prometheus.Labels{"what": what}}, f)
+	}
+	waiting := func(what string, f func() int) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "assent_admissions_waiting", Help: "Connections and requests of devices that wait for a place, by what they are.",
+			ConstLabels: prometheus.Labels{"what": what}}, func() float64 { return float64(f()) })
+	}
 	err := errors.Join(reg.Register(m.refusals), reg.Register(m.documents), reg.Register(m.reports), reg.Register(m.installs),
 		reg.Register(in), reg.Register(seconds),
+		reg.Register(away("connection", g.conns.away)),
+		reg.Register(away("handshake", func() float64 { return float64(g.hands.turned.Load()) })),
+		reg.Register(away("write", func() float64 { return float64(g.writes.turned.Load()) })),
+		reg.Register(away("upload", func() float64 { return float64(g.uploads.turned.Load()) })),
+		reg.Register(waiting("handshake", g.hands.length)), reg.Register(waiting("write", g.writes.length)), reg.Register(waiting("upload", g.uploads.length)),
+		reg.Register(gauge("parked_polls", "Long polls of devices that wait for a new plan.", func() float64 { return float64(g.parked.Load()) })),
 		reg.Register(gauge("connected_devices", "Devices with an open connection.", func() float64 { _, n := g.conns.counts(); return float64(n) })),
 		reg.Register(gauge("stranger_connections", "Connections that have shown no device certificate.", func() float64 { n, _ := g.conns.counts(); return float64(n) })))
 	if err != nil {

@@ -40,7 +40,11 @@ func (g *Gateway) reports(c *call) error {
 		}
 		trim(&in.Reports[i])
 	}
-	applied, err := g.Facts.ApplyReports(c.r.Context(), c.device.ID, in.Reports)
+	var applied []string
+	err := g.durably(c, func() (err error) {
+		applied, err = g.Facts.ApplyReports(c.r.Context(), c.device.ID, in.Reports)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("apply %d reports of device %s: %w", len(in.Reports), c.device.ID, err)
 	}

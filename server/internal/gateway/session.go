@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,7 +25,9 @@ type session struct {
 	sent      sent
 
 	flight  atomic.Int32 // requests under way
-	refresh atomic.Bool  // the next reply asks the device to look for updates
+	uploads atomic.Int32 // large bodies being received
+	pace    pace
+	refresh atomic.Bool // the next reply asks the device to look for updates
 }
 
 // sent is the last statement that a device was given.
@@ -107,6 +110,13 @@ func (s *session) announcing(digests map[wire.Kind]string) store.Contact {
 	c := s.contact
 	c.Digests = digests
 	return c
+}
+
+// steady reports whether these documents count for the device already.
+func (s *session) steady(digests map[wire.Kind]string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Equal(s.contact.Digests, digests)
 }
 
 // counts records the documents that count for the device from now on.

@@ -94,7 +94,8 @@ func (g *Gateway) device(c *call, conn *conn) (err error) {
 	if c.peer.Key == c.device.Key {
 		return nil
 	}
-	if err := g.Acts.Renewed(c.r.Context(), c.device.ID, c.device.Key, c.peer.Key); err != nil {
+	renewed := func() error { return g.Acts.Renewed(c.r.Context(), c.device.ID, c.device.Key, c.peer.Key) }
+	if err := g.durably(c, renewed); err != nil {
 		return err
 	}
 	g.Log.Info("a device uses its renewed certificate", "device", c.device.ID)

@@ -19,7 +19,7 @@ type whole struct{ index *index.Index }
 func newWhole(t testing.TB) *bench {
 	t.Helper()
 	w := indextest.New(t)
-	b := &bench{t: t, w: newWorld(), clock: &clock{}}
+	b := &bench{t: t, w: newWorld(), clock: &clock{}, limits: Limits{DeviceEvery: 1}} // a load asks faster than any device
 	p, err := planner.New(planner.Config{Index: w.Index, Signer: b.w.planKey})
 	if err != nil {
 		t.Fatal(err)
