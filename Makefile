@@ -7,13 +7,16 @@ export CGO_ENABLED := 0
 VERSION := $(shell cat VERSION)$(shell git describe --always --dirty=.dirty --exclude "*" 2>/dev/null | sed "s/^/+g/")
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help setup assets build demo demo-stop test check lint fuzz rules bench screenshots packages clean
+.PHONY: help setup storage assets build demo demo-stop test check lint fuzz rules bench screenshots packages clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 setup: ## install the Debian packages that tests and demo need
 	@scripts/setup.sh
+
+storage: ## build the S3 server of the tests, from its own tools module; the build cache keeps it
+	@go tool -modfile=tools/s3/go.mod -n versitygw >/dev/null
 
 assets: ## fetch the console's style sheet, icons and scripts by their lock file, if they are not there
 	@server/internal/web/assets/build.sh
@@ -29,7 +32,7 @@ demo-stop: ## end the demo's devices and server
 	@if [ -x bin/assent-demo ]; then bin/assent-demo down; else echo "no demo was built"; fi
 
 # -count=1: the end-to-end tests run programs that go test does not see them depend on, so a cached result proves nothing.
-test: setup build check ## run all checks and tests
+test: setup build storage check ## run all checks and tests
 	go test -count=1 -timeout 60m ./...
 
 check: lint ## formatting, vet, lint

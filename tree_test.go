@@ -65,6 +65,7 @@ var mayExec = map[string]string{
 	"e2e":                              "plays the story on devices",
 	"bench":                            "measures other programs",
 	"server/pgtest":                    "starts PostgreSQL for tests",
+	"content/s3/s3test":                "starts an S3 server for tests",
 	"agent/internal/pkgmgr/pkgmgrtest": "runs the behaviour suite on devices",
 }
 

@@ -31,7 +31,11 @@ var (
 	// ErrMismatch says that what came is not what was announced.
 	ErrMismatch = fault.New(fault.Conflict, "content_mismatch", "The file is not the one that was announced: its size or its digest differs.")
 	// ErrFull says that there is no room, or none that files may take.
-	ErrFull = fault.New(fault.Unavailable, "content_full", "There is not enough space for the file on the server's disk.")
+	ErrFull = fault.New(fault.Unavailable, "content_full", "There is not enough space for the file where the server keeps files.")
+	// ErrAway says that the place where files are kept does not answer. It is worth another try.
+	ErrAway = fault.New(fault.Unavailable, "content_away", "The place where the server keeps files does not answer; it goes on by itself when that is back.")
+	// ErrRefused says that the place where files are kept refuses this server: somebody has to look at its rights.
+	ErrRefused = fault.New(fault.Unavailable, "content_refused", "The place where the server keeps files refuses the server: its bucket or its credentials are not right.")
 )
 
 // Info is a file that is kept.
@@ -44,8 +48,9 @@ type Info struct {
 // Reader finds and reads files.
 type Reader interface {
 	Has(ctx context.Context, sha256 string) (bool, error)
-	// Open opens a file for reading from any place; ErrUnknown when it is not there. A file that is removed while it is
-	// open can be read to its end.
+	// Open opens a file for reading from any place; ErrUnknown when it is not there. It is open until it is closed or ctx
+	// ends. A file that is removed while somebody reads it from its beginning can be read to its end; a store over a
+	// network may have to fail such a reader (ErrUnknown), but never gives it other bytes.
 	Open(ctx context.Context, sha256 string) (File, error)
 }
 
