@@ -5,13 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"assent/bench/process"
 	"assent/e2e/stage"
 )
 
@@ -55,12 +51,12 @@ func (b *bench) idleAgent(ctx context.Context) (rows []Row, err error) {
 		return nil, err
 	}
 	b.sayf("  watching the idle agent for %v", b.idle)
-	before, begin, err := spentBy(pid), time.Now(), sleep(ctx, b.idle)
+	before, begin, err := process.CPU(pid), time.Now(), sleep(ctx, b.idle)
 	if err != nil {
 		return nil, err
 	}
-	used, took := spentBy(pid)-before, time.Since(begin)
-	memory, err := resident(pid)
+	used, took := process.CPU(pid)-before, time.Since(begin)
+	memory, err := process.Memory(pid)
 	if err != nil {
 		return nil, err
 	}
@@ -105,11 +101,11 @@ func (b *bench) settle(ctx context.Context, d *stage.Device) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		before := spentBy(pid)
+		before := process.CPU(pid)
 		if err := sleep(ctx, calm); err != nil {
 			return 0, fmt.Errorf("the agent of %s did not settle: %w", d.Name(), err)
 		}
-		if spentBy(pid)-before > nothing {
+		if process.CPU(pid)-before > nothing {
 			continue
 		}
 		ready, err := ready(ctx, d)
@@ -135,55 +131,6 @@ func ready(ctx context.Context, d *stage.Device) (bool, error) {
 		return false, fmt.Errorf("read the agent's status: %w", err)
 	}
 	return status.Plan != nil && !status.Progress.LastRefresh.IsZero(), nil
-}
-
-// spentBy is the CPU time of a process so far, of all its threads, with that of the children it waited for.
-func spentBy(pid int) time.Duration {
-	var ts unix.Timespec
-	// The kernel's clock id of another process (clock_getcpuclockid(3)): nanoseconds instead of ticks.
-	if err := unix.ClockGettime(int32(^pid<<3|2), &ts); err != nil {
-		return 0
-	}
-	return time.Duration(ts.Nano()) + childrenOf(pid)
-}
-
-// childrenOf is the CPU time of the children that a process waited for, in ticks of 10 ms.
-func childrenOf(pid int) time.Duration {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0
-	}
-	f := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	if len(f) < 15 {
-		return 0
-	}
-	var ticks int
-	for _, field := range f[13:15] { // cutime and cstime, fields 16 and 17 of the whole line
-		n, err := strconv.Atoi(field)
-		if err != nil {
-			return 0
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
-}
-
-// resident reads the sizes in /proc/PID/status, in MiB.
-func resident(pid int) (map[string]float64, error) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-	if err != nil {
-		return nil, fmt.Errorf("read the agent's memory: %w", err)
-	}
-	out := map[string]float64{}
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		if len(f) == 3 && f[2] == "kB" {
-			if kib, err := strconv.ParseFloat(f[1], 64); err == nil {
-				out[strings.TrimSuffix(f[0], ":")] = kib / 1024
-			}
-		}
-	}
-	return out, nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

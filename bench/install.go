@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"assent/bench/process"
 	"assent/client"
 	"assent/e2e/stage"
 	"assent/installation"
@@ -254,7 +255,7 @@ func (l *lap) approve(ctx context.Context, s *stage.Stage, d *stage.Device, grou
 	if err != nil {
 		return err
 	}
-	begin, before := time.Now(), spentBy(pid)
+	begin, before := time.Now(), process.CPU(pid)
 	out, err := s.Output(ctx, "update", "approve", "--all-matching", "--needed", "--group", group, "--yes", "--reason", "measured", "--json")
 	if err != nil {
 		return err
@@ -267,7 +268,7 @@ func (l *lap) approve(ctx context.Context, s *stage.Stage, d *stage.Device, grou
 		if err := sleep(ctx, lookEvery); err != nil {
 			return err
 		}
-		l.ownCPU = spentBy(pid) - before
+		l.ownCPU = process.CPU(pid) - before
 		done, err := l.read(ctx, s, d, act, begin)
 		if err != nil || done {
 			return err

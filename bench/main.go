@@ -26,6 +26,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"assent/bench/population"
+	"assent/server/pgtest"
 )
 
 // measure is one way to fill rows of the table.
@@ -38,7 +41,10 @@ type measure struct {
 func measures() []measure {
 	return []measure{
 		{"P1", checkIns},
-
+		{"P3", bulkActs},
+		{"P4", serverMemory},
+		{"P5", answers},
+		{"P7", starts},
 		{"P8", installs},
 		{"P9", scans},
 		{"P10", idleness},
@@ -57,6 +63,11 @@ type bench struct {
 	real   bool
 	log    io.Writer
 
+	devices int // of the large fleet
+	archive []population.Source
+	sites   map[string]*site
+	pg      *pgtest.Server
+
 	built map[string]bool
 	busy  int // measurements that other things on the machine disturbed
 }
@@ -70,6 +81,7 @@ type options struct {
 	updates    int
 	idle       time.Duration
 	realUpdate bool
+	devices    int
 }
 
 func main() {
@@ -96,6 +108,7 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	f.IntVar(&o.updates, "updates", 40, "P8: updates that one device installs")
 	f.DurationVar(&o.idle, "idle", 2*time.Minute, "P10: how long an idle agent is watched")
 	f.BoolVar(&o.realUpdate, "real", false, "P8: also with all pending updates of Debian's own archive")
+	f.IntVar(&o.devices, "devices", 100_000, "P3, P4, P5, P7: devices of the large fleet")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -104,6 +117,8 @@ func parse(args []string, errOut io.Writer) (options, error) {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	case o.rounds < 1 || o.updates < 1 || o.updates > 500 || o.idle < time.Second:
 		return o, errors.New("--rounds, --updates (1 to 500) and --idle must be positive")
+	case o.devices < 1000 || o.devices > 2_000_000:
+		return o, errors.New("--devices goes from 1,000 to 2,000,000")
 	case o.write && o.rows != "":
 		return o, errors.New("--write is for a run of all rows")
 	}
@@ -123,7 +138,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(b.tmp)
+	defer b.close()
 	report := Report{Command: strings.TrimSpace("go run ./bench " + strings.Join(args, " ")), Machine: machine(ctx, b.root)}
 	for _, m := range chosen {
 		if ctx.Err() != nil {
@@ -189,7 +204,19 @@ func open(ctx context.Context, o options, log io.Writer) (*bench, error) {
 		return nil, fmt.Errorf("make a directory: %w", err)
 	}
 	return &bench{root: filepath.Dir(mod), tmp: tmp, rounds: o.rounds, count: o.updates, idle: o.idle, real: o.realUpdate,
-		log: log, built: map[string]bool{}}, nil
+		log: log, built: map[string]bool{}, devices: o.devices, sites: map[string]*site{}}, nil
+}
+
+// close ends what runs and removes what was made.
+func (b *bench) close() {
+	if b.pg != nil {
+		if err := b.pg.Stop(); err != nil {
+			b.sayf("stop PostgreSQL: %v", err)
+		}
+	}
+	if err := os.RemoveAll(b.tmp); err != nil {
+		b.sayf("remove what was made: %v", err)
+	}
 }
 
 // sayf tells whoever waits what is going on.
