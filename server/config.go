@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"assent/server/internal/gateway"
 	"assent/server/internal/store"
 )
 
@@ -34,6 +35,8 @@ type Config struct {
 	Out     io.Writer    `json:"-"` // where the first sign-in is printed; nil: nowhere
 	// Ready is called when both listeners accept; tests wait for it. It may be nil.
 	Ready func(api, agents net.Addr) `json:"-"`
+
+	limits gateway.Limits // of devices; the zero value is right but in tests
 }
 
 // Database says where decisions and facts are kept. Without a URL it is SQLite in the data directory.

@@ -242,7 +242,7 @@ func (r *running) openGateway(ctx context.Context, enrol enroller) error {
 	r.gateway, err = gateway.New(ctx, gateway.Config{
 		Prove: r.prove, CA: r.keys.ca, Server: cert, PlanKeys: []ed25519.PublicKey{r.keys.plan.Public().(ed25519.PublicKey)},
 		Roster: d, Acts: d, Facts: r.index, Presence: r.index, Contacts: r.db, Planner: r.planner, Feeds: r.mirror,
-		Log: r.Log, Metrics: r.registry,
+		Log: r.Log, Metrics: r.registry, Limits: r.limits,
 	})
 	return err
 }
