@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -114,8 +115,15 @@ func logs(t *testing.T, s *stage.Stage) {
 		tail("assentd", b)
 	}
 	for _, d := range s.Devices {
-		if text, err := d.Agent().Log(); err == nil {
-			tail(d.Name()+" agent", []byte(text))
+		text, err := d.Agent().Log()
+		if err != nil {
+			continue
+		}
+		tail(d.Name()+" agent", []byte(text))
+		// An agent that only waits says nothing: where it waits is said by its goroutines.
+		if d.Agent().Signal(syscall.SIGQUIT) == nil && d.Agent().Wait(context.Background()) == nil {
+			all, _ := d.Agent().Log()
+			t.Logf("%s agent waits:\n%s", d.Name(), all[len(text):min(len(all), len(text)+40_000)])
 		}
 	}
 }
