@@ -78,8 +78,11 @@ func (r Release) PURL() string {
 }
 
 // ID is the short stable id of the release.
-func (r Release) ID() UpdateID {
-	sum := sha256.Sum256([]byte(r.PURL()))
+func (r Release) ID() UpdateID { return IDOf(r.PURL()) }
+
+// IDOf is the short id of the release with this package URL.
+func IDOf(purl string) UpdateID {
+	sum := sha256.Sum256([]byte(purl))
 	enc := base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
 	return UpdateID("u" + enc.EncodeToString(sum[:])[:12])
 }

@@ -35,18 +35,17 @@ the file does not name stays, unless --prune: then other tasks and groups are de
 				return err
 			}
 			if dry {
-				return a.answer(steps, func(p *printer) { showSteps(p, steps) })
+				return a.answer(steps, func(p *printer) { a.showSteps(p, steps) })
 			}
 			if err := a.agreed(steps, yes); err != nil {
 				return err
 			}
-			made, err := carryOut(cmd.Context(), c, steps)
+			made, err := a.make(cmd.Context(), c, steps)
 			if err != nil {
-				fmt.Fprintf(a.Err, "assent: made %d of %d changes, then one was refused; apply the file again when that is mended\n", made, toMake(steps))
 				return err
 			}
 			return a.answer(steps, func(p *printer) {
-				showSteps(p, steps)
+				a.showSteps(p, steps)
 				p.line("Made %s.", many(made, "change"))
 			})
 		},
@@ -62,9 +61,10 @@ the file does not name stays, unless --prune: then other tasks and groups are de
 
 func (a *app) diff() *cobra.Command {
 	var file string
-	var prune, check bool
+	var prune, check, named bool
 	c := &cobra.Command{
 		Use: "diff -f FILE", Short: "Show how the server differs from a file of groups, tasks, decisions and exceptions",
+		Long:    "Show how the server differs from a file, and who acted last on what differs. Of what the file does not name, tasks and groups are shown too.",
 		Example: "  assent diff -f fleet.yaml\n  assent diff -f fleet.yaml --check   # exit code 11 if anything differs",
 		Args:    args(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -72,7 +72,10 @@ func (a *app) diff() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.answer(steps, func(p *printer) { showSteps(p, steps) }); err != nil || !check || len(steps) == 0 {
+			if named {
+				steps = namedSteps(steps)
+			}
+			if err := a.answer(steps, func(p *printer) { a.showSteps(p, steps) }); err != nil || !check || len(steps) == 0 {
 				return err
 			}
 			return fault.New(failed, "drift", "The server differs from the file: %s.", many(len(steps), "difference"))
@@ -80,8 +83,15 @@ func (a *app) diff() *cobra.Command {
 	}
 	c.Flags().StringVarP(&file, "file", "f", "", "the file, YAML or JSON; - is the standard input")
 	c.Flags().BoolVar(&prune, "prune", false, "as apply --prune would do it")
+	c.Flags().BoolVar(&named, "named", false, "only what the file names: not what is on the server and not in the file")
+	c.MarkFlagsMutuallyExclusive("named", "prune")
 	c.Flags().BoolVar(&check, "check", false, "end with exit code 11 if anything differs")
 	return c
+}
+
+// namedSteps leaves out what the file does not name.
+func namedSteps(steps []step) []step {
+	return slices.DeleteFunc(steps, func(s step) bool { return s.Verb == "only" })
 }
 
 func (a *app) steps(ctx context.Context, file string, prune bool) (*client.Client, []step, error) {
@@ -97,6 +107,15 @@ func (a *app) steps(ctx context.Context, file string, prune bool) (*client.Clien
 	return c, append([]step{}, steps...), err
 }
 
+// make carries the steps out, and says how far it came.
+func (a *app) make(ctx context.Context, c *client.Client, steps []step) (int, error) {
+	made, err := carryOut(ctx, c, steps)
+	if err != nil {
+		fmt.Fprintf(a.Err, "assent: made %d of %d changes, then one was refused; do the same again when that is mended\n", made, toMake(steps))
+	}
+	return made, err
+}
+
 func toMake(steps []step) (n int) {
 	for _, s := range steps {
 		if s.do != nil {
@@ -106,7 +125,7 @@ func toMake(steps []step) (n int) {
 	return n
 }
 
-func showSteps(p *printer, steps []step) {
+func (a *app) showSteps(p *printer, steps []step) {
 	for _, s := range steps {
 		sign, tone := "~", warn
 		switch s.Verb {
@@ -120,6 +139,9 @@ func showSteps(p *printer, steps []step) {
 		p.raw(p.paint(tone, sign+" "+s.Kind+" "+clean(s.Name)) + "\n")
 		for _, line := range s.Lines {
 			p.line("    %s", line)
+		}
+		if s.Last != nil {
+			p.line("    last changed by %s on %s (act %d)", s.Last.By, a.when(s.Last.At), s.Last.Act)
 		}
 	}
 	if len(steps) == 0 {
@@ -137,7 +159,7 @@ func (a *app) agreed(steps []step, yes bool) error {
 		return usage("nobody can be asked; look with --dry-run, then give --yes")
 	}
 	p := a.printerTo(a.Err, a.Width)
-	showSteps(p, steps)
+	a.showSteps(p, steps)
 	if err := p.flush(); err != nil {
 		return err
 	}

@@ -8,8 +8,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"assent/approval"
+	"assent/catalog"
 	"assent/client"
 	"assent/fault"
 	"assent/fleet"
@@ -22,7 +24,10 @@ type step struct {
 	Kind  string   `json:"kind"` // group, task, decision, exception
 	Name  string   `json:"name"`
 	Lines []string `json:"lines,omitempty"` // what changes
-	do    func(context.Context, *client.Client) error
+	// Last is the last act on it, by whom it is other than the file says.
+	Last    *lastAct `json:"last,omitempty"`
+	subject string   // what the ledger is asked for, where Last is not known yet
+	do      func(context.Context, *client.Client) error
 }
 
 // compare lists the steps from what is to what the file says, in the order in which they can be made. With prune, what the file does not
@@ -40,7 +45,8 @@ func compare(ctx context.Context, c *client.Client, f fleetFile, prune bool) ([]
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(steps, decisions, exceptionSteps(f, now), extraTasks(f, now, prune), extraGroups(f, now, prune)), nil
+	steps = slices.Concat(steps, decisions, exceptionSteps(f, now), extraTasks(f, now, prune), extraGroups(f, now, prune))
+	return steps, blame(ctx, c, steps)
 }
 
 func groupSteps(f fleetFile, now fleetNow) (out []step) {
@@ -48,7 +54,7 @@ func groupSteps(f fleetFile, now fleetNow) (out []step) {
 		r := client.GroupRequest{Name: g.Name, Parent: g.Parent, Guard: &g.Guard, Test: &g.Test}
 		old, there := now.group(g.Name)
 		if !there {
-			out = append(out, step{Verb: "create", Kind: "group", Name: g.Name, Lines: []string{"below " + parentName(g.Parent)}, do: func(ctx context.Context, c *client.Client) error {
+			out = append(out, step{Verb: "create", Kind: "group", Name: g.Name, Lines: []string{"below " + parentName(g.Parent)}, subject: subjectNamed(g.Name), do: func(ctx context.Context, c *client.Client) error {
 				_, err := c.CreateGroup(ctx, r)
 				return err
 			}})
@@ -66,7 +72,7 @@ func groupSteps(f fleetFile, now fleetNow) (out []step) {
 			lines = append(lines, fmt.Sprintf("test: %v -> %v", old.Test, g.Test))
 		}
 		if len(lines) > 0 {
-			out = append(out, step{Verb: "change", Kind: "group", Name: g.Name, Lines: lines, do: func(ctx context.Context, c *client.Client) error {
+			out = append(out, step{Verb: "change", Kind: "group", Name: g.Name, Lines: lines, subject: subjectGroup(old.ID), do: func(ctx context.Context, c *client.Client) error {
 				_, err := c.ChangeGroup(ctx, string(old.ID), r)
 				return err
 			}})
@@ -106,7 +112,7 @@ func taskSteps(f fleetFile, now fleetNow) (out []step) {
 				continue
 			}
 		}
-		out = append(out, step{Verb: verb, Kind: "task", Name: t.Name, Lines: lines, do: func(ctx context.Context, c *client.Client) error {
+		out = append(out, step{Verb: verb, Kind: "task", Name: t.Name, Lines: lines, subject: subjectTask(t.ID), do: func(ctx context.Context, c *client.Client) error {
 			_, err := c.PutTask(ctx, r)
 			return err
 		}})
@@ -166,41 +172,86 @@ func flat(v any) map[string]string {
 	return out
 }
 
+// decisionSteps are the decisions that differ. Approvals come before declines: an approval that a decline beats could not be made after it.
 func decisionSteps(ctx context.Context, c *client.Client, f fleetFile, now fleetNow) (out []step, err error) {
+	var declines []step
 	for i, d := range f.Decisions {
-		r := client.Decide{Updates: []string{d.Update}, Status: d.Status, Scope: d.Group, Reason: d.Reason, Expires: d.Expires, Reach: d.Reach}
-		old := approval.Undefined
 		u, err := c.Update(ctx, d.Update, "")
 		if err != nil {
 			return nil, fmt.Errorf("decisions[%d]: %w", i, err)
 		}
 		group, there := now.group(d.Group)
+		var old *approval.Decision
 		for _, x := range u.Decisions {
 			if there && x.Scope == group.ID && x.Update == u.ID {
-				old = x.Status
-				if x.Status == d.Status && x.Reach == d.Reach && x.Expires.Equal(d.Expires) {
-					old = d.Status
-				} else if x.Status == d.Status {
-					old = "otherwise " + d.Status
-				}
+				old = &x
 			}
 		}
-		if old == d.Status {
+		lines := d.differences(old)
+		if len(lines) == 0 {
 			continue
 		}
-		out = append(out, step{Verb: "change", Kind: "decision", Name: fmt.Sprintf("%s %s in %s", u.Name, u.Version, parentName(d.Group)), Lines: []string{fmt.Sprintf("status: %s -> %s", old, d.Status)},
-			do: func(ctx context.Context, c *client.Client) error {
-				_, err := c.Decide(ctx, r)
-				return err
-			}})
+		s := step{Verb: "change", Kind: "decision", Name: fmt.Sprintf("%s %s in %s", u.Name, u.Version, parentName(d.Group)), Lines: lines, subject: subjectDecision(u.ID, group.ID)}
+		if old != nil {
+			s.Last = decidedBy(*old)
+		}
+		r := client.Decide{Updates: []string{d.Update}, Status: d.Status, Scope: d.Group, Reason: d.Reason, Expires: d.Expires, Reach: d.Reach, Lift: d.Lift, AllowSuperseded: true}
+		s.do = func(ctx context.Context, c *client.Client) error {
+			_, err := c.Decide(ctx, r)
+			return err
+		}
+		if d.Status == approval.Declined {
+			declines = append(declines, s)
+		} else {
+			out = append(out, s)
+		}
 	}
-	return out, nil
+	return append(out, declines...), nil
+}
+
+// differences says what the file changes of a decision; nil: nothing. The reason alone is no difference.
+func (d fileDecision) differences(old *approval.Decision) (lines []string) {
+	was := approval.Decision{Status: approval.Undefined}
+	if old != nil {
+		was = *old
+	}
+	for _, part := range []struct{ name, was, is string }{
+		{"status", string(was.Status), string(d.Status)}, {"reach", reachWords(was.Reach), reachWords(d.Reach)}, {"expires", expiryWords(was.Expires), expiryWords(d.Expires)},
+	} {
+		if part.was != part.is {
+			lines = append(lines, fmt.Sprintf("%s: %s -> %s", part.name, part.was, part.is))
+		}
+	}
+	if len(lines) > 0 && d.Reason != "" {
+		lines = append(lines, "reason: "+clean(d.Reason))
+	}
+	if was.Status == approval.Declined && d.Status != approval.Declined && !d.Lift {
+		lines = append(lines, "a decline is only lifted on purpose: say lift: true in the file")
+	}
+	return lines
+}
+
+func reachWords(r approval.Reach) string {
+	switch {
+	case r.Later && r.Through != "":
+		return "up to " + r.Through
+	case r.Later:
+		return "this and all later versions"
+	}
+	return "this version"
+}
+
+func expiryWords(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.UTC().Format(time.RFC3339)
 }
 
 func exceptionSteps(f fleetFile, now fleetNow) (out []step) {
 	for _, e := range f.Exceptions {
 		there := slices.ContainsFunc(now.except, func(x client.ExceptionRow) bool {
-			return !x.Expired && (x.Name+"@"+x.Version == e.Update || string(x.Update) == e.Update) && (strings.EqualFold(x.ScopeName, e.Group) || string(x.Scope) == e.Group) && x.Expires.Equal(e.Expires)
+			return !x.Expired && (x.Name+"@"+x.Version == e.Update || string(x.Update) == e.Update || isPURL(e.Update, x.Update)) && (strings.EqualFold(x.ScopeName, e.Group) || string(x.Scope) == e.Group) && x.Expires.Equal(e.Expires)
 		})
 		if !there {
 			out = append(out, step{Verb: "create", Kind: "exception", Name: e.Update + " in " + e.Group, Lines: []string{"until " + e.Expires.Format("2006-01-02 15:04 MST")}, do: func(ctx context.Context, c *client.Client) error {
@@ -212,6 +263,11 @@ func exceptionSteps(f fleetFile, now fleetNow) (out []step) {
 	return out
 }
 
+// isPURL reports whether a text is the package URL of an update, whose id is made of it.
+func isPURL(text string, id catalog.UpdateID) bool {
+	return strings.HasPrefix(text, "pkg:") && catalog.IDOf(text) == id
+}
+
 // extraTasks are those that the file does not name.
 func extraTasks(f fleetFile, now fleetNow, prune bool) (out []step) {
 	for _, r := range now.tasks {
@@ -219,7 +275,7 @@ func extraTasks(f fleetFile, now fleetNow, prune bool) (out []step) {
 		if id == task.DefaultID || slices.ContainsFunc(f.Tasks, func(t task.Task) bool { return t.ID == id }) {
 			continue
 		}
-		out = append(out, extra("task", r.Task.Name, prune, func(ctx context.Context, c *client.Client) error {
+		out = append(out, extra("task", r.Task.Name, subjectTask(id), prune, func(ctx context.Context, c *client.Client) error {
 			_, err := c.DeleteTask(ctx, id)
 			return err
 		}))
@@ -233,7 +289,7 @@ func extraGroups(f fleetFile, now fleetNow, prune bool) (out []step) {
 		if g.ID == fleet.Root || slices.ContainsFunc(f.Groups, func(x fileGroup) bool { return strings.EqualFold(x.Name, g.Name) }) {
 			continue
 		}
-		out = append(out, extra("group", g.Name, prune, func(ctx context.Context, c *client.Client) error {
+		out = append(out, extra("group", g.Name, subjectGroup(g.ID), prune, func(ctx context.Context, c *client.Client) error {
 			_, err := c.DeleteGroup(ctx, string(g.ID))
 			return err
 		}))
@@ -241,11 +297,11 @@ func extraGroups(f fleetFile, now fleetNow, prune bool) (out []step) {
 	return out
 }
 
-func extra(kind, name string, prune bool, remove func(context.Context, *client.Client) error) step {
+func extra(kind, name, subject string, prune bool, remove func(context.Context, *client.Client) error) step {
 	if !prune {
-		return step{Verb: "only", Kind: kind, Name: name, Lines: []string{"it is on the server and not in the file; --prune deletes it"}}
+		return step{Verb: "only", Kind: kind, Name: name, Lines: []string{"it is on the server and not in the file; --prune deletes it"}, subject: subject}
 	}
-	return step{Verb: "delete", Kind: kind, Name: name, do: remove}
+	return step{Verb: "delete", Kind: kind, Name: name, subject: subject, do: remove}
 }
 
 // carryOut makes the steps in their order, and stops at the first that is refused. Made is how many were made.

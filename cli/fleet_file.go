@@ -45,6 +45,7 @@ type fileDecision struct {
 	Reason  string          `json:"reason,omitempty"`
 	Expires time.Time       `json:"expires,omitzero"`
 	Reach   approval.Reach  `json:"reach,omitzero"`
+	Lift    bool            `json:"lift,omitempty"` // a decline that stands there may be lifted
 }
 
 // fileException lets an update pass a decline in a group.
@@ -146,6 +147,9 @@ func (n fleetNow) task(id string) (client.TaskRow, bool) {
 
 // check tells everything that is wrong with the tasks of a file before anything of it is done: against the groups as they would be.
 func (f fleetFile) check(now fleetNow) error {
+	if _, whole := now.group(string(fleet.Root)); !whole {
+		return fault.New(fault.Forbidden, "scope_missing", "A file is compared with the whole fleet, and that takes a role in %s.", fleet.RootName)
+	}
 	var found []*fault.Error
 	groups := []fleet.Group{}
 	for _, g := range now.groups {
