@@ -14,6 +14,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"hash"
 	"io"
 	"iter"
@@ -37,6 +38,11 @@ var (
 	// ErrRefused says that the place where files are kept refuses this server: somebody has to look at its rights.
 	ErrRefused = fault.New(fault.Unavailable, "content_refused", "The place where the server keeps files refuses the server: its bucket or its credentials are not right.")
 )
+
+// Unusable reports whether an error is about the place where files are kept and says nothing of the file itself.
+func Unusable(err error) bool {
+	return errors.Is(err, ErrAway) || errors.Is(err, ErrRefused) || errors.Is(err, ErrFull)
+}
 
 // Info is a file that is kept.
 type Info struct {

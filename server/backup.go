@@ -38,7 +38,8 @@ type backupManifest struct {
 	Made     time.Time    `json:"made"`
 	Version  string       `json:"version"` // of the assentd that made it
 	Database string       `json:"database"`
-	Keys     bool         `json:"keys"` // the private keys are in it
+	Content  string       `json:"content"` // where the files of feeds are, which are not in it
+	Keys     bool         `json:"keys"`    // the private keys are in it
 	Files    []backupFile `json:"files"`
 }
 
@@ -48,14 +49,27 @@ type backupFile struct {
 	SHA256 string `json:"sha256"`
 }
 
-// leavesOut reports whether no backup has an entry of the data directory: what is of this very process or machine, and the
-// copies of feeds' files, which can be fetched again.
+// leavesOut reports whether no backup has an entry of the data directory: what is of this very process or machine, the
+// copies of feeds' files, which can be fetched again, and the keys to a bucket.
 func (c Config) leavesOut(name string) bool {
 	switch name {
 	case lockFile, signInFile, contentDir, backupsDir, markerFile, stagingDir:
 		return true
 	}
+	if sameFile(filepath.Join(c.Data, filepath.FromSlash(name)), c.Content.S3.CredentialsFile) {
+		return true // who has a backup must not get into the bucket as well
+	}
 	return strings.HasPrefix(name, databaseName) || strings.HasPrefix(name, filepath.Base(c.sqlitePath())) || strings.HasPrefix(name, asidePrefix)
+}
+
+// sameFile reports whether two paths lead to one file that is there.
+func sameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil || b == "" {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
 }
 
 func (c *command) backup() *cobra.Command {
@@ -63,8 +77,8 @@ func (c *command) backup() *cobra.Command {
 	cmd := &cobra.Command{Use: "backup FILE", Short: "Copy the server's state while it runs", Args: cobra.ExactArgs(1),
 		Long: "Writes the embedded database, the private keys and the verified state of feeds to FILE, which must not exist.\n" +
 			"Whoever can read FILE can be this server, unless --no-keys leaves the keys out: then nothing in it lets anybody\n" +
-			"in, and it can only be restored where the keys still are. The files of feeds are left out; they are fetched\n" +
-			"again. With PostgreSQL the database is left out too: back it up with pg_dump at the same time.",
+			"in, and it can only be restored where the keys still are. The files of feeds are left out, in the data directory\n" +
+			"and in a bucket; they are fetched again. With PostgreSQL the database is left out too: back it up with pg_dump at the same time.",
 		Example: "  assentd backup /srv/backup/assent-$(date +%F).tar",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			conf, err := c.config()
@@ -81,6 +95,9 @@ func (c *command) backup() *cobra.Command {
 			if m.Database == store.Postgres {
 				fmt.Fprintln(cmd.ErrOrStderr(), "The database is PostgreSQL and not in this backup: back it up with pg_dump.")
 			}
+			if conf.Content.Kind == contentInS3 {
+				fmt.Fprintf(cmd.ErrOrStderr(), "The files of feeds are in the %s and not in this backup, nor are the keys to it. What is missing there is fetched from the feeds again.\n", m.Content)
+			}
 			return nil
 		}}
 	cmd.Flags().BoolVar(&noKeys, "no-keys", false, "leave the private keys out")
@@ -89,7 +106,7 @@ func (c *command) backup() *cobra.Command {
 
 // backup writes a backup to a new file that only its owner can read. The name appears when the file is whole.
 func backup(ctx context.Context, c Config, to string, keys bool, now time.Time) (m backupManifest, err error) {
-	m = backupManifest{Format: backupFormat, Made: now.UTC().Truncate(time.Second), Version: c.Version, Keys: keys}
+	m = backupManifest{Format: backupFormat, Made: now.UTC().Truncate(time.Second), Version: c.Version, Keys: keys, Content: c.contentPlace()}
 	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
 		return m, fmt.Errorf("write the backup %s: %w", to, errors.Join(err, fs.ErrExist))
 	}

@@ -27,6 +27,7 @@ type Config struct {
 	PublicURL   string   `json:"public_url"`   // where browsers reach the console, such as https://assent.example.org; by default the first server name and the port of listen. Passkeys are bound to its host
 	LogLevel    string   `json:"log_level"`    // debug, info (the default), warn, error
 	Database    Database `json:"database"`
+	Content     Content  `json:"content"`
 	Pprof       bool     `json:"pprof"`     // profiles under /debug/pprof, only with the API on loopback
 	PlanDays    int      `json:"plan_days"` // how long devices may act without the server (V5); 7 by default
 
@@ -43,6 +44,25 @@ type Config struct {
 type Database struct {
 	Path    string `json:"path"`     // of the SQLite file; assent.db in the data directory by default
 	URLFile string `json:"url_file"` // file that holds a postgres:// URL: a secret, so never in this file or in a flag
+}
+
+// Content says where the files of feeds are kept. By default they are in the data directory.
+type Content struct {
+	Kind string `json:"kind"` // "dir", the default, or "s3"
+	S3   Bucket `json:"s3"`   // of kind s3; it may stand here while the kind is dir, to copy files
+}
+
+// Bucket is a bucket of S3-compatible storage, which several servers may share.
+type Bucket struct {
+	Endpoint        string `json:"endpoint"`         // such as https://s3.eu-central-1.amazonaws.com
+	Bucket          string `json:"bucket"`           // its name; it must exist
+	Prefix          string `json:"prefix"`           // of all names in it; each installation needs its own
+	Region          string `json:"region"`           // asked of the storage by default
+	Addressing      string `json:"addressing"`       // "path" or "host"; by default what the endpoint is known for, and path elsewhere
+	CAFile          string `json:"ca_file"`          // PEM certificates that the storage is trusted by, besides the system's
+	CredentialsFile string `json:"credentials_file"` // keys in the format of AWS's shared credentials file; else AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+	Profile         string `json:"profile"`          // in that file; "default" by default
+	InstanceRole    bool   `json:"instance_role"`    // the keys come from the machine's or the container's platform
 }
 
 // databaseURL is the variable that may hold the postgres:// URL instead of a file.
@@ -88,6 +108,9 @@ func (c Config) normal() (Config, error) {
 	or(&c.Version, "dev")
 	if c.PlanDays <= 0 {
 		c.PlanDays = 7
+	}
+	if or(&c.Content.Kind, contentInDir); c.Content.Kind != contentInDir && c.Content.Kind != contentInS3 {
+		return c, fmt.Errorf("content.kind is %q; files are kept in %q or %q", c.Content.Kind, contentInDir, contentInS3)
 	}
 	if len(c.ServerNames) == 0 {
 		c.ServerNames = ownNames()

@@ -2,40 +2,30 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"time"
 
-	"assent/content/dir"
 	"assent/server/internal/mirror"
 )
 
-// Places in the data directory: what is verified of feeds, and their files.
-const (
-	feedsDir   = "feeds"
-	contentDir = "content"
-)
+// feedsDir is the place in the data directory of what is verified of feeds.
+const feedsDir = "feeds"
 
 const (
 	sweepEvery = 6 * time.Hour
 	sweepAge   = 24 * time.Hour // a file that no feed has any more is kept for so long after it was put
 )
 
-// openMirror takes up the copies of feeds. Each server has its own.
-func (r *running) openMirror(context.Context) error {
-	if err := r.dir.Mkdir(contentDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make the directory of files: %w", err)
-	}
-	root, err := r.dir.OpenRoot(contentDir)
+// openMirror takes up the copies of feeds. What is verified of them each server has for itself; their files may be in a
+// bucket that all servers share.
+func (r *running) openMirror(ctx context.Context) error {
+	files, err := r.openContent(ctx, r.Content.Kind, r.dir)
 	if err != nil {
-		return fmt.Errorf("open the directory of files: %w", err)
-	}
-	r.onClose(root.Close)
-	if r.content, err = dir.Open(root, dir.DefaultReserve); err != nil {
 		return fmt.Errorf("open the store of files: %w", err)
 	}
+	r.content = files
+	r.onClose(files.Close)
 	data, err := filepath.Abs(r.Data)
 	if err != nil {
 		return fmt.Errorf("find the data directory: %w", err)

@@ -23,7 +23,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
-	"assent/content/dir"
 	"assent/server/internal/conductor"
 	"assent/server/internal/gateway"
 	"assent/server/internal/index"
@@ -57,7 +56,7 @@ type running struct {
 	mirror    *mirror.Mirror
 	trend     *trend.Service
 	conductor *conductor.Conductor
-	content   *dir.Store
+	content   files
 	signin    *signin.Service
 	notices   *notify.Service
 	face      face
@@ -269,7 +268,7 @@ func (r *running) run(ctx context.Context) error {
 	})
 	r.started.Store(true)
 	r.Log.Info("serving", "version", r.Version, "api", r.people.Addr().String(), "agents", r.agents.Addr().String(),
-		"names", r.ServerNames, "database", r.db.Engine())
+		"names", r.ServerNames, "database", r.db.Engine(), "content", r.content.Where())
 	r.notify(daemon.SdNotifyReady)
 	if r.Ready != nil {
 		r.Ready(r.people.Addr(), r.agents.Addr())

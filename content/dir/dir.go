@@ -61,6 +61,9 @@ func Open(root *os.Root, reserve int64) (*Store, error) {
 	return s, nil
 }
 
+// Look opens the store in root for reading, beside the program that uses it. root stays the caller's to close, after all uses.
+func Look(root *os.Root) content.Source { return &Store{root: root} }
+
 // place is where a file lies.
 func place(digest string) string { return path.Join(digest[:2], digest) }
 

@@ -121,12 +121,18 @@ func connect(c Config) (*Store, error) {
 		return nil, fmt.Errorf("prepare the client of the bucket: %w", err)
 	}
 	core.SetAppInfo("assent", c.Version)
-	prefix := strings.Trim(c.Prefix, "/")
-	if prefix != "" {
-		prefix += "/"
-	}
-	return &Store{core: *core, bucket: c.Bucket, prefix: prefix, where: fmt.Sprintf("bucket %q at %s", c.Bucket+"/"+prefix, u),
+	return &Store{core: *core, bucket: c.Bucket, prefix: c.prefix(), where: c.Where(),
 		memory: semaphore.NewWeighted(putMemory), fresh: freshFor, stall: stallTime, now: time.Now, closing: transport.CloseIdleConnections}, nil
+}
+
+// Where says for people which bucket it is.
+func (c Config) Where() string { return fmt.Sprintf("bucket %s at %s", c.Bucket+"/"+c.prefix(), c.Endpoint) }
+
+func (c Config) prefix() string {
+	if p := strings.Trim(c.Prefix, "/"); p != "" {
+		return p + "/"
+	}
+	return ""
 }
 
 // endpoint checks what names the storage.

@@ -8,7 +8,7 @@
 // read recalls; a feed's server can make this one hold and store no more than bounded amounts.
 //
 // Each server has its own copy: metadata below its data directory, one folder for a feed and root, and files in the content
-// store. Large files come in the background, the smallest first; one that a device asks for comes at once.
+// store, which several servers may share. Large files come in the background, the smallest first; one that a device asks for comes at once.
 //
 // It decides nothing: which release reaches which device is for package plan.
 package mirror

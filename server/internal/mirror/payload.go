@@ -165,7 +165,7 @@ func (f *follower) fetch(ctx context.Context, t trust.Target) (err error) {
 		return nil
 	case errors.Is(err, content.ErrMismatch):
 		return trust.ErrMismatch.Because(fmt.Errorf("%s: %w", t.Path, err))
-	case errors.Is(err, content.ErrFull):
+	case content.Unusable(err):
 		return err
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, context.DeadlineExceeded):
 		return trust.ErrUnreachable.Because(fmt.Errorf("%s: %w", t.Path, err))
@@ -231,7 +231,7 @@ func (f *follower) fillFrom(ctx context.Context, e *edition) error {
 }
 
 // fetchMissing fetches what is missing of an edition, the smallest files first. A file that cannot be had does not keep the
-// others from coming; a full disk does.
+// others from coming; a full disk, or a bucket that is away, does.
 func (f *follower) fetchMissing(ctx context.Context, e *edition) error {
 	missing, err := f.missing(ctx, e)
 	if err != nil {
@@ -248,7 +248,7 @@ func (f *follower) fetchMissing(ctx context.Context, e *edition) error {
 		if flight.err != nil {
 			last = flight.err
 		}
-		if errors.Is(flight.err, content.ErrFull) || f.edition() != e {
+		if content.Unusable(flight.err) || f.edition() != e {
 			return last
 		}
 	}

@@ -70,6 +70,9 @@ func (m *Mirror) proofread(ctx context.Context, t trust.Target) (sound bool, err
 	case ctx.Err() != nil:
 		m.proofs.forget(t.SHA256)
 		return false, ctx.Err()
+	case content.Unusable(err): // the file may be sound: it is read through when its place is back
+		m.proofs.forget(t.SHA256)
+		return false, err
 	}
 	m.Log.Warn("a file of a feed is damaged in this server's store; it is fetched anew", "file", t.Path, "sha256", t.SHA256, "err", err)
 	if err := m.Content.Remove(ctx, t.SHA256); err != nil {

@@ -75,7 +75,7 @@ func problem(err error) *client.FeedProblem {
 }
 
 // alarms says what somebody should look at. A feed that cannot be read is one after a day; what only an attacker, or a
-// publisher in trouble, brings about is one at once.
+// publisher in trouble, brings about is one at once, and so is a place of files that this server cannot use.
 func (s *status) alarms(e *edition, now time.Time) []client.FeedProblem {
 	var out []client.FeedProblem
 	add := func(p client.FeedProblem) {
@@ -92,10 +92,10 @@ func (s *status) alarms(e *edition, now time.Time) []client.FeedProblem {
 	}
 	switch {
 	case s.err == nil:
-	case errors.Is(s.err, trust.ErrExpired), errors.Is(s.err, trust.ErrRolledBack), errors.Is(s.err, trust.ErrSignature), errors.Is(s.err, content.ErrFull), now.Sub(last) >= unreachableFor:
+	case errors.Is(s.err, trust.ErrExpired), errors.Is(s.err, trust.ErrRolledBack), errors.Is(s.err, trust.ErrSignature), content.Unusable(s.err), now.Sub(last) >= unreachableFor:
 		add(*problem(s.err))
 	}
-	if errors.Is(s.fill.err, content.ErrFull) {
+	if content.Unusable(s.fill.err) {
 		add(*problem(s.fill.err))
 	}
 	for _, p := range s.listing.refused {
