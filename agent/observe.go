@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"assent/agent/internal/guard"
@@ -121,7 +122,7 @@ func (a *Agent) look(ctx context.Context) error {
 // closeLoop computes what would come along with each offer, which may take long, while the plain scan is already on
 // its way. Where the answer is known from before, only the whole is sent.
 func (a *Agent) closeLoop(ctx context.Context) {
-	for sleep(ctx, time.Hour, a.toClose) {
+	for wait := idlePass; sleep(ctx, wait, a.toClose); {
 		a.mu.Lock()
 		snap := a.snap
 		a.mu.Unlock()
@@ -129,10 +130,11 @@ func (a *Agent) closeLoop(ctx context.Context) {
 			continue
 		}
 		job, cancel := context.WithCancel(ctx)
+		var err error
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			a.closures(job, snap)
+			err = a.closures(job, snap)
 		}()
 		select {
 		case <-done:
@@ -141,24 +143,39 @@ func (a *Agent) closeLoop(ctx context.Context) {
 		}
 		cancel()
 		<-done
+		if wait = idlePass; err != nil {
+			wait = brokeWait // without the answers nothing can be taken back
+		}
 	}
 }
 
-// closures makes one scan's offers known: at once as they are, and with what would come along when that is known.
-func (a *Agent) closures(ctx context.Context, snap *pkgmgr.Snapshot) {
-	late := time.AfterFunc(a.opt.Timing.HeadStart, func() { a.offer(snap, snap.Available) })
-	defer late.Stop()
+// closures makes one scan's offers known: at once as they are, and with what would come along when that is known. The two can
+// meet; what is known has the last word.
+func (a *Agent) closures(ctx context.Context, snap *pkgmgr.Snapshot) error {
+	var mu sync.Mutex
+	over := false // guarded by mu
+	late := time.AfterFunc(a.opt.Timing.HeadStart, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if !over {
+			a.offer(snap, snap.Available)
+		}
+	})
 	closed, err := a.opt.Manager.Close(ctx, snap)
+	late.Stop()
+	mu.Lock()
+	over = true
+	mu.Unlock()
 	if ctx.Err() != nil {
-		return
+		return nil
 	}
 	if err != nil {
 		err, closed = fmt.Errorf("find out what comes with each update: %w", err), snap.Available
 	}
 	a.fail("closure", err)
-	late.Stop()
 	a.offer(snap, closed)
 	debug.FreeOSMemory() // large lists were read; the device needs the memory more than we do
+	return err
 }
 
 // offer makes av known as what snap's device could take, unless the device has changed since.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -100,11 +101,14 @@ func TestEachFeedSaysHowItIsForItself(t *testing.T) {
 }
 
 // slowCloser needs a while for its closures.
-type slowCloser struct{ *simManager }
+type slowCloser struct {
+	*simManager
+	takes time.Duration
+}
 
 func (c slowCloser) Close(ctx context.Context, s *pkgmgr.Snapshot) (wire.Available, error) {
 	select {
-	case <-time.After(40 * time.Second):
+	case <-time.After(c.takes):
 	case <-ctx.Done():
 		return wire.Available{}, ctx.Err()
 	}
@@ -119,7 +123,7 @@ func (c slowCloser) Close(ctx context.Context, s *pkgmgr.Snapshot) (wire.Availab
 func TestScanIsSentAtOnceAndAgainWithItsClosures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, []simFile{file("app", "2")}, "app")
-		b.opt.Manager = slowCloser{b.m}
+		b.opt.Manager = slowCloser{b.m, 40 * time.Second}
 		b.start(t)
 		b.pass(10 * time.Second)
 		closures := func() int {
@@ -135,6 +139,48 @@ func TestScanIsSentAtOnceAndAgainWithItsClosures(t *testing.T) {
 		b.pass(time.Minute)
 		if closures() != 1 {
 			t.Error("the closures never came")
+		}
+	})
+}
+
+// TestClosuresThatComeJustWhenTheScanIsSentWithoutThemStand: the two meet in every order.
+func TestClosuresThatComeJustWhenTheScanIsSentWithoutThemStand(t *testing.T) {
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, []simFile{file("app", "2")}, "app")
+			b.opt.Manager = slowCloser{b.m, b.opt.Timing.HeadStart}
+			b.start(t)
+			b.pass(time.Minute)
+			var av wire.Available
+			if err := json.Unmarshal(b.s.document(wire.KindAvailable), &av); err != nil || len(av.Updates) != 1 || len(av.Updates[0].Closure) != 1 {
+				t.Fatalf("the closures were forgotten: %+v, %v", av, err)
+			}
+		})
+	}
+}
+
+// brokenOnce does not find the closures at first.
+type brokenOnce struct {
+	slowCloser
+	asked atomic.Int32
+}
+
+func (c *brokenOnce) Close(ctx context.Context, s *pkgmgr.Snapshot) (wire.Available, error) {
+	if c.asked.Add(1) == 1 {
+		return wire.Available{}, errors.New("the package manager is busy")
+	}
+	return c.slowCloser.Close(ctx, s)
+}
+
+func TestClosuresThatCouldNotBeFoundAreLookedForAgainThoughNothingChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, []simFile{file("app", "2")}, "app")
+		b.opt.Manager = &brokenOnce{slowCloser: slowCloser{b.m, 0}}
+		b.start(t)
+		b.pass(2 * time.Minute)
+		var av wire.Available
+		if err := json.Unmarshal(b.s.document(wire.KindAvailable), &av); err != nil || len(av.Updates) != 1 || len(av.Updates[0].Closure) != 1 {
+			t.Errorf("the closures never came: %+v, %v", av, err)
 		}
 	})
 }
