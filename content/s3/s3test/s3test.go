@@ -36,8 +36,9 @@ const (
 type Config struct {
 	Address string // host:port; by default a free port on loopback
 	TLS     bool
-	// Command makes the command that starts the server, where that is to be in another network; exec.Command by default.
+	// Command makes the command that starts the server, and Dial reaches it, where that is to be in another network.
 	Command func(ctx context.Context, program string, args ...string) *exec.Cmd
+	Dial    func(ctx context.Context, address string) (net.Conn, error)
 }
 
 // Server is an S3 server.
@@ -55,6 +56,14 @@ type Server struct {
 
 // Start starts a server without buckets.
 func Start(cfg Config) (_ *Server, err error) {
+	if cfg.Command == nil {
+		cfg.Command = exec.CommandContext
+	}
+	if cfg.Dial == nil {
+		cfg.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		}
+	}
 	s := &Server{cfg: cfg}
 	if s.program, err = build(); err != nil {
 		return nil, err
@@ -135,12 +144,8 @@ func (s *Server) Resume() error {
 	if s.cfg.TLS {
 		args = append(args, "--cert", s.CAFile, "--key", filepath.Join(s.dir, "key.pem"))
 	}
-	command := s.cfg.Command
-	if command == nil {
-		command = exec.CommandContext
-	}
 	s.log, s.done = &bytes.Buffer{}, make(chan struct{})
-	s.cmd = command(context.Background(), s.program, append(args, "posix", filepath.Join(s.dir, "data"))...)
+	s.cmd = s.cfg.Command(context.Background(), s.program, append(args, "posix", filepath.Join(s.dir, "data"))...)
 	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = s.dir, s.log, s.log
 	s.cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY_ID="+AccessKey, "ROOT_SECRET_ACCESS_KEY="+SecretKey)
 	if s.cmd.SysProcAttr == nil {
@@ -163,16 +168,13 @@ func (s *Server) Resume() error {
 	if err := <-started; err != nil {
 		return fmt.Errorf("start the S3 server: %w", err)
 	}
-	if s.cfg.Command != nil {
-		return nil // nobody here reaches it; who uses it waits
-	}
 	return s.ready()
 }
 
 // ready waits until the server accepts connections.
 func (s *Server) ready() error {
 	for range 3000 {
-		c, err := net.Dial("tcp", s.cfg.Address)
+		c, err := s.cfg.Dial(context.Background(), s.cfg.Address)
 		if err == nil {
 			return c.Close()
 		}
