@@ -27,7 +27,11 @@ type baseline struct {
 	RejectedPatches                  []string
 	RejectedPatchesAction            string
 	PatchGroups                      []string
-	Sources                          []struct{ Name string }
+	Sources                          []struct {
+		Name          string
+		Products      []string
+		Configuration string
+	}
 	AvailableSecurityUpdatesComplianceStatus,
 	CreatedDate, ModifiedDate json.RawMessage // nothing that decides
 }
@@ -337,8 +341,8 @@ func patchName(patch, eco string) (name, version string) {
 	return patch, ""
 }
 
-// rpmName is a name with a version that begins with a digit.
-var rpmName = regexp.MustCompile(`^(.+?)-((?:[0-9]+:)?[0-9][^-]*(?:-[^-]+)?)$`)
+// rpmName is a name with a version, and perhaps a release, that begin with a digit.
+var rpmName = regexp.MustCompile(`^(.+?)-((?:[0-9]+:)?[0-9][^-]*(?:-[0-9*][^-]*)?)$`)
 
 // rest notes what else the baseline says.
 func (r *baselineReader) rest() {

@@ -21,6 +21,8 @@ type node struct {
 const (
 	maxNodes  = 2_000_000
 	maxNested = 40
+	// maxElements is how many elements of a list are read: an update has few numbers.
+	maxElements = 20
 )
 
 // clixml reads Export-Clixml: the objects on top, or those of a list that is alone there.
@@ -146,7 +148,7 @@ func (n *node) properties(r record, seen map[string]*node, deep bool) {
 		}
 		for _, p := range part.below {
 			v := p.resolve(seen)
-			if r.add(p.name, v.texts(seen, maxNested)...); strings.EqualFold(p.name, "Update") {
+			if r.add(p.name, v.texts(seen)...); strings.EqualFold(p.name, "Update") {
 				update = v
 			}
 		}
@@ -156,27 +158,33 @@ func (n *node) properties(r record, seen map[string]*node, deep bool) {
 	}
 }
 
-// texts are those of a value: of a list those of its elements, of an object what it says of itself.
-func (n *node) texts(seen map[string]*node, depth int) []string {
-	if n = n.resolve(seen); depth == 0 || n.tag == "Nil" {
-		return nil
-	}
-	if n.tag != "Obj" {
-		return []string{unescape(n.text.String())}
-	}
-	var out []string
-	for _, e := range n.elements() {
-		out = append(out, e.texts(seen, depth-1)...)
-	}
-	if len(out) > 0 {
+// texts are those of a value: of a list those of its first elements, of an object what it says of itself. Lists in lists are not followed, so
+// that objects which refer to each other cannot be endless.
+func (n *node) texts(seen map[string]*node) []string {
+	if all := n.elements(); len(all) > 0 {
+		var out []string
+		for _, e := range all[:min(len(all), maxElements)] {
+			out = append(out, e.resolve(seen).says()...)
+		}
 		return out
 	}
-	for _, b := range n.below {
-		if b.tag == "ToString" {
-			return []string{unescape(b.text.String())}
+	return n.says()
+}
+
+// says is the text of a simple value, or what an object says of itself.
+func (n *node) says() []string {
+	switch n.tag {
+	case "Nil", "Ref":
+		return nil
+	case "Obj":
+		for _, b := range n.below {
+			if b.tag == "ToString" {
+				return []string{unescape(b.text.String())}
+			}
 		}
+		return nil
 	}
-	return nil
+	return []string{unescape(n.text.String())}
 }
 
 var escaped = regexp.MustCompile(`_x[0-9A-Fa-f]{4}_`)
