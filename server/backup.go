@@ -53,7 +53,7 @@ type backupFile struct {
 // copies of feeds' files, which can be fetched again, and the keys to a bucket.
 func (c Config) leavesOut(name string) bool {
 	switch name {
-	case lockFile, signInFile, contentDir, backupsDir, markerFile, stagingDir:
+	case lockFile, signInFile, contentDir, backupsDir, markerFile, stagingDir, backupStamp:
 		return true
 	}
 	if sameFile(filepath.Join(c.Data, filepath.FromSlash(name)), c.Content.S3.CredentialsFile) {
@@ -127,7 +127,7 @@ func backup(ctx context.Context, c Config, to string, keys bool, now time.Time) 
 	if err := os.Rename(part, to); err != nil {
 		return m, fmt.Errorf("name the backup: %w", err)
 	}
-	return m, syncPath(filepath.Dir(to))
+	return m, errors.Join(syncPath(filepath.Dir(to)), noteBackup(c.Data, m.Made))
 }
 
 // writeBackup writes the archive. The database is copied to scratch first: that copy is of one moment.

@@ -37,7 +37,10 @@ type Config struct {
 	// Ready is called when both listeners accept; tests wait for it. It may be nil.
 	Ready func(api, agents net.Addr) `json:"-"`
 
-	limits gateway.Limits // of devices; the zero value is right but in tests
+	// The zero values are right but in tests.
+	limits   gateway.Limits // of devices
+	patience time.Duration  // of one transaction
+	wait     time.Duration  // for a database that is away at the start
 }
 
 // Database says where decisions and facts are kept. Without a URL it is SQLite in the data directory.

@@ -61,6 +61,8 @@ type running struct {
 	notices   *notify.Service
 	face      face
 	registry  *prometheus.Registry
+	collect   []prometheus.Collector // made before the registry was
+	size      atomic.Int64           // of the database in bytes
 	agents    net.Listener
 	people    net.Listener
 	tls       *tls.Config // of the listener for people; nil: plain HTTP on loopback
@@ -124,7 +126,9 @@ func (r *running) openStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.db, err = store.Open(ctx, conf); err != nil {
+	conf.Patience = r.patience
+	r.observeStore(&conf)
+	if r.db, err = awaitStore(ctx, conf, r.wait); err != nil {
 		return err
 	}
 	r.onClose(r.db.Close)

@@ -42,6 +42,11 @@ func (r *running) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.collect = append(r.collect, newOperations(&operations{status: decisions.Status, trouble: r.db.Trouble, size: &r.size,
+		ca: r.keys.ca.Certificate(), backups: filepath.Join(r.Data, backupStamp), log: r.Log}))
+	for _, c := range r.collect {
+		r.registry.MustRegister(c) // a new registry for each start: the names are free
+	}
 	if r.trend, err = trend.New(trend.Config{Index: r.index, Store: r.db, Figures: decisions, Log: r.Log}); err != nil {
 		return err
 	}

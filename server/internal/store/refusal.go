@@ -74,6 +74,13 @@ func (h *health) failed(d *DB, code string, err error) {
 	d.log.Error("the database refuses to work", "code", code, "since", h.since, "err", err)
 }
 
+// Trouble is the code of what keeps the database from its work since the last write that went well, or empty.
+func (d *DB) Trouble() string {
+	d.health.mu.Lock()
+	defer d.health.mu.Unlock()
+	return d.health.code
+}
+
 // worked notes a write that is durable.
 func (h *health) worked(d *DB) {
 	h.mu.Lock()

@@ -48,6 +48,8 @@ type Config struct {
 	Now    func() time.Time // nil: time.Now
 	// Patience is how long one transaction may take; a minute when zero. Loading everything at the start may take longer.
 	Patience time.Duration
+	// Observe is told how long each transaction took, waiting for its connection included; nil: nobody is.
+	Observe func(write bool, took time.Duration)
 }
 
 // DB is an open database.
@@ -61,6 +63,7 @@ type DB struct {
 	stale    func(error) bool // is it only that the pool's connection was cut?
 	now      func() time.Time
 	patience time.Duration
+	observe  func(write bool, took time.Duration)
 	log      *slog.Logger
 	health   health
 
@@ -103,7 +106,7 @@ func explain(err error, diagnose func(error) (*fault.Error, bool)) error {
 
 // connect opens the engine's pools.
 func connect(ctx context.Context, cfg Config) (*DB, error) {
-	d := &DB{now: cfg.Now, log: cfg.Log, patience: cfg.Patience}
+	d := &DB{now: cfg.Now, log: cfg.Log, patience: cfg.Patience, observe: cfg.Observe}
 	d.applying.write, d.documents.write = d.apply, d.putDocuments
 	switch cfg.Engine {
 	case SQLite, "":

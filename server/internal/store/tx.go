@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"assent/server/internal/store/postgres"
@@ -55,6 +56,10 @@ func (d *DB) look(ctx, bounded context.Context, what string, act func(tx) error)
 
 // within runs act in a transaction and says how far it came.
 func (d *DB) within(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, act func(tx) error) (phase, error) {
+	if d.observe != nil {
+		began := time.Now()
+		defer func() { d.observe(opts == nil, time.Since(began)) }()
+	}
 	t, err := d.begin(ctx, pool, opts)
 	if err != nil {
 		return reading, fmt.Errorf("begin: %w", err)
