@@ -34,9 +34,27 @@ var (
 	_ gateway.Acts     = devices{}
 	_ gateway.Facts    = (*index.Index)(nil)
 	_ gateway.Presence = (*index.Index)(nil)
-	_ gateway.Contacts = (*store.DB)(nil)
+	_ gateway.Contacts = contacts{}
 	_ gateway.Planner  = (*planner.Planner)(nil)
 )
+
+// contacts keeps contacts in the database and reads them from memory, where the index has them since the start.
+type contacts struct {
+	*store.DB
+	index *index.Index
+}
+
+// LoadContacts calls each with all contacts. each must not call the index.
+func (c contacts) LoadContacts(_ context.Context, each func(store.Contact) error) (err error) {
+	c.index.View(func(v *index.View) {
+		for contact := range v.Contacts() {
+			if err = each(contact); err != nil {
+				return
+			}
+		}
+	})
+	return err
+}
 
 // Device answers from memory.
 func (d devices) Device(id fleet.DeviceID) (dev fleet.Device, ok bool) {

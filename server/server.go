@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,9 @@ import (
 	"assent/server/internal/trend"
 	"assent/wire"
 )
+
+// loadingGC is how much the memory may grow while it is loaded, in percent, before garbage is looked for.
+const loadingGC = 300
 
 // Periods of the server's own work.
 const (
@@ -193,6 +197,8 @@ func (c Config) apiURL(addr string) string {
 }
 
 func (r *running) openIndex(ctx context.Context) (err error) {
+	// Nearly all that loading makes stays: looking for garbage as often as later would only take time.
+	defer debug.SetGCPercent(debug.SetGCPercent(loadingGC))
 	if r.index, err = index.Open(ctx, r.db, index.Config{Log: r.Log, Version: r.Version}); err != nil {
 		return fmt.Errorf("load the server's memory: %w", err)
 	}
@@ -244,7 +250,7 @@ func (r *running) openGateway(ctx context.Context, enrol enroller) error {
 	d := devices{index: r.index, roster: enrol, now: time.Now}
 	r.gateway, err = gateway.New(ctx, gateway.Config{
 		Prove: r.prove, CA: r.keys.ca, Server: cert, PlanKeys: []ed25519.PublicKey{r.keys.plan.Public().(ed25519.PublicKey)},
-		Roster: d, Acts: d, Facts: r.index, Presence: r.index, Contacts: r.db, Planner: r.planner, Feeds: r.mirror,
+		Roster: d, Acts: d, Facts: r.index, Presence: r.index, Contacts: contacts{r.db, r.index}, Planner: r.planner, Feeds: r.mirror,
 		Log: r.Log, Metrics: r.registry, Limits: r.limits,
 	})
 	return err

@@ -159,6 +159,17 @@ func (v *View) All() iter.Seq[Device] {
 	}
 }
 
+// Contacts iterates over the last that was heard from each device, retired ones too.
+func (v *View) Contacts() iter.Seq[store.Contact] {
+	return func(yield func(store.Contact) bool) {
+		for _, rec := range v.x.devices {
+			if c := rec.contact.Load(); c != nil && !yield(*c) {
+				return
+			}
+		}
+	}
+}
+
 // In is the set of devices in a group and below, retired ones left out. The caller may change it.
 func (v *View) In(scope fleet.GroupID) *roaring.Bitmap { return v.x.in(scope) }
 

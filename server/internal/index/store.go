@@ -36,6 +36,8 @@ type Ledger interface {
 type Documents interface {
 	PutDocument(ctx context.Context, kind wire.Kind, digest string, body []byte) error
 	Document(ctx context.Context, kind wire.Kind, digest string) ([]byte, error) // fault.NotFound
+	// LoadDocuments calls each with every document, still packed.
+	LoadDocuments(ctx context.Context, each func(store.Packed) error) error
 }
 
 // Catalog keeps all known updates.

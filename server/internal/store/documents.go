@@ -60,6 +60,35 @@ func (d *DB) Document(ctx context.Context, kind wire.Kind, digest string) (doc [
 	return doc, nil
 }
 
+// Packed is a document as it lies in the database.
+type Packed struct {
+	Kind   wire.Kind
+	Digest string
+	Body   func() ([]byte, error) // unpacks it; may be called on any goroutine while the database is open
+}
+
+// LoadDocuments calls fn with every document, in no order. Their digests have been checked when they were stored, and
+// are to be checked again. fn must not call the store.
+func (d *DB) LoadDocuments(ctx context.Context, fn func(Packed) error) error {
+	return d.load(ctx, "load documents", func(t tx) error {
+		return t.each(ctx, `SELECT kind, digest, body FROM documents`, nil, func(scan func(...any) error) error {
+			var p Packed
+			var body []byte
+			if err := scan(&p.Kind, &p.Digest, &body); err != nil {
+				return err
+			}
+			p.Body = func() ([]byte, error) {
+				doc, err := d.unpack.DecodeAll(body, nil)
+				if err != nil {
+					return nil, fmt.Errorf("decompress %s %s: %w", p.Kind, p.Digest, err)
+				}
+				return doc, nil
+			}
+			return fn(p)
+		})
+	})
+}
+
 // PruneDocuments removes documents that were stored before olderThan and that no contact refers to, and
 // returns how many. On PostgreSQL a device that returns to such a document in this very moment is asked
 // for it again, as for any document that the server does not have.

@@ -22,6 +22,7 @@ type Big struct {
 	state     *ledger.State
 	contacts  []store.Contact
 	documents map[string][]byte
+	kinds     map[string]wire.Kind // of documents, by digest
 	updates   []catalog.Update
 }
 
@@ -36,13 +37,13 @@ type Size struct {
 
 // NewBig makes a fleet.
 func NewBig(s Size) *Big {
-	b := &Big{state: ledger.NewState(), documents: map[string][]byte{}}
+	b := &Big{state: ledger.NewState(), documents: map[string][]byte{}, kinds: map[string]wire.Kind{}}
 	digests := make([]map[wire.Kind]string, s.Kinds)
 	for k := range s.Kinds {
 		digests[k] = map[wire.Kind]string{
-			wire.KindFacts:     b.put(wire.Facts{Hostname: "host", OS: "debian", OSVersion: "12", Arch: "amd64", Agent: "bench"}),
-			wire.KindInventory: b.put(inventoryOf(s, k)),
-			wire.KindAvailable: b.put(availableOf(s, k)),
+			wire.KindFacts:     b.put(wire.KindFacts, wire.Facts{Hostname: "host", OS: "debian", OSVersion: "12", Arch: "amd64", Agent: "bench"}),
+			wire.KindInventory: b.put(wire.KindInventory, inventoryOf(s, k)),
+			wire.KindAvailable: b.put(wire.KindAvailable, availableOf(s, k)),
 		}
 	}
 	for i := range s.Devices {
@@ -78,12 +79,12 @@ func availableOf(s Size, kind int) wire.Available {
 	return a
 }
 
-func (b *Big) put(doc any) string {
+func (b *Big) put(kind wire.Kind, doc any) string {
 	body, digest, err := wire.Encode(doc)
 	if err != nil {
 		panic(err) // these types always encode
 	}
-	b.documents[digest] = body
+	b.documents[digest], b.kinds[digest] = body, kind
 	return digest
 }
 
@@ -102,10 +103,10 @@ func (b *Big) LoadState(context.Context) (*ledger.State, error) { return b.state
 func (b *Big) Entries(context.Context, int64, int64) ([]store.RawEntry, error) { return nil, nil }
 
 // PutDocument keeps a document.
-func (b *Big) PutDocument(_ context.Context, _ wire.Kind, digest string, body []byte) error {
+func (b *Big) PutDocument(_ context.Context, kind wire.Kind, digest string, body []byte) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.documents[digest] = slices.Clone(body)
+	b.documents[digest], b.kinds[digest] = slices.Clone(body), kind
 	return nil
 }
 
@@ -118,6 +119,16 @@ func (b *Big) Document(_ context.Context, _ wire.Kind, digest string) ([]byte, e
 		return nil, fault.New(fault.NotFound, "document_unknown", "There is no such document.")
 	}
 	return body, nil
+}
+
+// LoadDocuments calls each with all documents.
+func (b *Big) LoadDocuments(_ context.Context, each func(store.Packed) error) error {
+	for digest, body := range b.documents {
+		if err := each(store.Packed{Kind: b.kinds[digest], Digest: digest, Body: func() ([]byte, error) { return body, nil }}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // SaveCatalog keeps updates.
