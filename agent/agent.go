@@ -48,6 +48,8 @@ type Link interface {
 	// Report returns the ids of the reports that the server has made durable.
 	Report(ctx context.Context, reports []wire.Report) ([]string, error)
 	Renew(ctx context.Context, csr []byte) (wire.EnrolResponse, error)
+	// Rehearsal tells what the device found when it rehearsed its plan.
+	Rehearsal(ctx context.Context, r wire.Rehearsal) error
 }
 
 // Depot is where documents go and plans come from.
@@ -72,6 +74,7 @@ type Timing struct {
 	HeadStart time.Duration   // how long closures may take before a scan is sent without them
 	Retry     []time.Duration // waits after the first, second, … failed attempt; then no more until the plan changes
 	Recheck   time.Duration   // how often what is blocked is looked at again without any change
+	Settle    time.Duration   // how long a changed device or plan is left alone at least before it is rehearsed
 	Stop      time.Duration   // how long a stop waits for work that can end
 }
 
@@ -87,6 +90,7 @@ func (t Timing) withDefaults() Timing {
 	def(&t.Quiet, time.Minute)
 	def(&t.HeadStart, 2*time.Second)
 	def(&t.Recheck, time.Hour)
+	def(&t.Settle, 5*time.Minute)
 	def(&t.Stop, 10*time.Second)
 	if t.Retry == nil {
 		t.Retry = []time.Duration{time.Minute, 10 * time.Minute, time.Hour}
@@ -94,7 +98,7 @@ func (t Timing) withDefaults() Timing {
 	return t
 }
 
-// Options are what an Agent is made of. All fields but Feeds, Probe, Timing, Built, Await, Undone, EventDir, Watch and Restart are required.
+// Options are what an Agent is made of. All fields but Feeds, Foresee, Probe, Timing, Built, Await, Undone, EventDir, Watch and Restart are required.
 type Options struct {
 	Dir      *statedir.Dir
 	Identity identity.Identity
@@ -104,8 +108,9 @@ type Options struct {
 	Now      func() time.Time
 	Log      *slog.Logger
 	Version  string
-	Built    time.Time // no honest clock is before it
-	Feeds    Feeds     // nil: the device follows none
+	Built    time.Time       // no honest clock is before it
+	Feeds    Feeds           // nil: the device follows none
+	Foresee  pkgmgr.Foreseer // nil: rehearsals only simulate
 	// Probe runs a publisher's health probe of an installed release, whose items have the format; nil is passed, and the
 	// error's text is a sentence for people. Without it no update that has a probe counts as installed.
 	Probe func(ctx context.Context, release catalog.Release, format catalog.Format, probe catalog.Probe) error
@@ -136,7 +141,7 @@ type Agent struct {
 	restarts restarts
 
 	// Signals; each holds at most one.
-	wake, work, rescan, refresh, mail, docsReady, toClose, toRestart chan struct{}
+	wake, work, rescan, refresh, mail, docsReady, toClose, toRestart, toRehearse chan struct{}
 
 	publishing sync.Mutex // held while documents are encoded and their digests taken over, before mu
 	collecting sync.Mutex // held while the guard's events are taken over, before mu
@@ -161,6 +166,10 @@ type Agent struct {
 	beats      map[string]time.Time
 	told       map[string]bool // events of this process
 
+	rehearseNow  bool                    // an administrator asked
+	endRehearsal context.CancelCauseFunc // ends the rehearsal that runs; nil when none does
+	carrying     int                     // how much of the plan is being carried out: none is begun meanwhile
+
 	refreshNow      bool // an administrator asked
 	refreshFailures int
 	renewAfter      time.Time
@@ -171,7 +180,7 @@ func New(opt Options) (*Agent, error) {
 	opt.Timing = opt.Timing.withDefaults()
 	a := &Agent{opt: opt, id: opt.Identity, run: rand.Text(), manager: make(chan struct{}, 1),
 		docs: map[wire.Kind]string{}, errors: map[string]string{}, beats: map[string]time.Time{}, told: map[string]bool{}}
-	for _, c := range []*chan struct{}{&a.wake, &a.work, &a.rescan, &a.refresh, &a.mail, &a.docsReady, &a.toClose, &a.toRestart} {
+	for _, c := range []*chan struct{}{&a.wake, &a.work, &a.rescan, &a.refresh, &a.mail, &a.docsReady, &a.toClose, &a.toRestart, &a.toRehearse} {
 		*c = make(chan struct{}, 1)
 	}
 	a.sieved.recheck = opt.Timing.Recheck
@@ -196,7 +205,7 @@ func New(opt Options) (*Agent, error) {
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.journal.Close()
 	defer a.seq.Close()
-	loops := []func(context.Context){a.observeLoop, a.closeLoop, a.linkLoop, a.mailLoop, a.workLoop, a.watchLoop, a.eventLoop, a.restartLoop, a.shutdownLoop}
+	loops := []func(context.Context){a.observeLoop, a.closeLoop, a.linkLoop, a.mailLoop, a.workLoop, a.watchLoop, a.eventLoop, a.restartLoop, a.shutdownLoop, a.rehearseLoop}
 	var wg sync.WaitGroup
 	for _, loop := range loops {
 		wg.Go(func() { loop(ctx) })

@@ -83,7 +83,7 @@ func (p *program) run(ctx context.Context, conf Config, launched *selfupdate.Chi
 	defer end(nil)
 	c := m.component(p, launched, func() { end(selfupdate.ErrHandOver) })
 	a, err = New(Options{
-		Dir: dir, Identity: id, Manager: c, Await: await(launched), Undone: c.bad, Feeds: m.followed(), Probe: m.probe, Restart: restart.Host{Root: p.root, Run: command.New("")}, Device: machine(p.root), Now: time.Now, Log: log,
+		Dir: dir, Identity: id, Manager: c, Await: await(launched), Undone: c.bad, Feeds: m.followed(), Foresee: m.ahead, Probe: m.probe, Restart: restart.Host{Root: p.root, Run: command.New("")}, Device: machine(p.root), Now: time.Now, Log: log,
 		Version: p.build.Version, Built: p.build.At, EventDir: dir.Path(eventDir), Watch: guard.Watch,
 		Dial: func(id identity.Identity) (Link, error) {
 			c, err := uplink.New(id, uplink.Options{Server: cmp.Or(conf.Server, id.Server), ServerName: cmp.Or(conf.ServerName, id.ServerName), Now: notBefore(p.build.At)})

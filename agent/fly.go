@@ -29,6 +29,7 @@ func (a *Agent) carry(ctx context.Context, h *held, batch []order) error {
 	if len(batch) == 0 {
 		return nil
 	}
+	defer a.hush()()
 	if err := a.assign(batch); err != nil {
 		return err
 	}

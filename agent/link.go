@@ -154,6 +154,11 @@ func (a *Agent) obey(ctx context.Context, m wire.CheckIn, reply wire.CheckInRepl
 		signal(a.refresh)
 		useful = true // the next decision must not wait until the look is over
 	}
+	if reply.Rehearse {
+		a.askRehearsal()
+		signal(a.toRehearse)
+		useful = true
+	}
 	if reply.Statement != nil {
 		if err := a.accept(ctx, *reply.Statement, reply.Proof); err != nil {
 			return useful, err

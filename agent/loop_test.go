@@ -35,7 +35,7 @@ func options(t *testing.T, s *simServer, m *simManager) Options {
 	t.Cleanup(func() { dir.Close() })
 	return Options{Dir: dir, Identity: s.identity(t), Manager: m, Device: simDevice{"boot-1"}, Now: time.Now, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Version: "test",
 		Dial:   func(identity.Identity) (Link, error) { return s, nil },
-		Timing: Timing{HeadStart: 10 * time.Millisecond}}
+		Timing: Timing{HeadStart: 10 * time.Millisecond, Settle: 1000 * time.Hour}} // tests of rehearsals ask for them
 }
 
 // start runs an agent until the test ends or stop is called.

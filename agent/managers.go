@@ -30,6 +30,7 @@ import (
 // managers are the package managers of the device, and the feeds behind them.
 type managers struct {
 	Manager
+	ahead  *multi.Manager // the same, for what looks ahead
 	tree   *tree.Tree
 	feeds  *feeds.Feeds // nil when what is kept of them cannot be read
 	source *source
@@ -67,7 +68,8 @@ func (p *program) managers(log *slog.Logger, policy FeedPolicy, event func(feeds
 	if rpms {
 		native = dnf.New(dnfConf)
 	}
-	m.Manager = multi.New(native, m.tree, health)
+	m.ahead = multi.New(native, m.tree, health)
+	m.Manager = m.ahead
 	return m, err
 }
 

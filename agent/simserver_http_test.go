@@ -86,6 +86,12 @@ func (s *simServer) handler() http.Handler {
 			send(w, wire.ReportsReply{Applied: ids}, err)
 		}
 	}))
+	mux.HandleFunc("POST "+wire.PathRehearsal, s.known(func(w http.ResponseWriter, r *http.Request) {
+		var m wire.Rehearsal
+		if receive(w, r, &m) {
+			send(w, struct{}{}, s.Rehearsal(r.Context(), m))
+		}
+	}))
 	mux.HandleFunc("POST "+wire.PathLeave, s.known(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"assent/agent/internal/identity"
+	"assent/agent/internal/uplink"
 	"assent/fleet"
 	"assent/installation"
 	"assent/wire"
@@ -33,30 +34,33 @@ type simServer struct {
 	token   wire.Token
 	life    time.Duration // of device certificates
 
-	mu       sync.Mutex
-	changed  chan struct{} // closed and replaced at each change
-	device   fleet.DeviceID
-	docs     map[wire.Kind]string
-	bodies   map[string][]byte
-	plan     wire.Plan
-	written  []byte // the plan's bytes as another version of the server wrote them; nil for plan's own
-	feeds    []wire.FeedRoot
-	copies   map[string]string // directories with the published files of feeds
-	future   bool              // answers have fields that no agent knows yet
-	counter  int64
-	expires  time.Duration
-	tamper   func(*wire.Statement)
-	raw      []byte // served instead of the plan's true bytes
-	applied  map[string]bool
-	reports  []wire.Report // in the order they were applied
-	states   map[string]installation.State
-	illegal  []string
-	checkIns []wire.CheckIn
-	posts    int
-	renewals int
-	left     int
-	refresh  bool
-	next     int // seconds to pause, 5 when 0
+	mu         sync.Mutex
+	changed    chan struct{} // closed and replaced at each change
+	device     fleet.DeviceID
+	docs       map[wire.Kind]string
+	bodies     map[string][]byte
+	plan       wire.Plan
+	written    []byte // the plan's bytes as another version of the server wrote them; nil for plan's own
+	feeds      []wire.FeedRoot
+	copies     map[string]string // directories with the published files of feeds
+	future     bool              // answers have fields that no agent knows yet
+	counter    int64
+	expires    time.Duration
+	tamper     func(*wire.Statement)
+	raw        []byte // served instead of the plan's true bytes
+	applied    map[string]bool
+	reports    []wire.Report // in the order they were applied
+	states     map[string]installation.State
+	illegal    []string
+	checkIns   []wire.CheckIn
+	posts      int
+	renewals   int
+	left       int
+	refresh    bool
+	rehearse   bool // the next answer asks for it
+	deaf       bool // it takes no rehearsals, as before capability 6
+	rehearsals []wire.Rehearsal
+	next       int // seconds to pause, 5 when 0
 
 	loseReports int   // how many answers to reports get lost after they were applied
 	fail        error // every call fails with this
@@ -218,7 +222,7 @@ func (s *simServer) CheckIn(ctx context.Context, m wire.CheckIn) (wire.CheckInRe
 		s.mu.Lock()
 		reply, changed := s.reply(m), s.changed
 		s.mu.Unlock()
-		if reply.Statement != nil || len(reply.Need) > 0 || reply.Refresh {
+		if reply.Statement != nil || len(reply.Need) > 0 || reply.Refresh || reply.Rehearse {
 			return reply, nil
 		}
 		select {
@@ -241,8 +245,8 @@ func (s *simServer) take(digests map[wire.Kind]string) {
 }
 
 func (s *simServer) reply(m wire.CheckIn) wire.CheckInReply {
-	reply := wire.CheckInReply{Now: time.Now(), Next: cmp.Or(s.next, 5), Refresh: s.refresh}
-	s.refresh = false
+	reply := wire.CheckInReply{Now: time.Now(), Next: cmp.Or(s.next, 5), Refresh: s.refresh, Rehearse: s.rehearse}
+	s.refresh, s.rehearse = false, false
 	for _, kind := range wire.Kinds() {
 		if d := m.Digests[kind]; d != "" && s.bodies[d] == nil {
 			reply.Need = append(reply.Need, kind)
@@ -334,6 +338,21 @@ func (s *simServer) Report(_ context.Context, reports []wire.Report) ([]string, 
 		return nil, fmt.Errorf("the connection broke before the answer came")
 	}
 	return ids, nil
+}
+
+// Rehearsal takes what a device found beforehand, unless the server is older than that.
+func (s *simServer) Rehearsal(_ context.Context, r wire.Rehearsal) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tick()
+	if s.fail != nil {
+		return s.fail
+	}
+	if s.deaf {
+		return &uplink.Refused{Status: 404, Code: "not_found"}
+	}
+	s.rehearsals = append(s.rehearsals, r)
+	return nil
 }
 
 func (s *simServer) Renew(_ context.Context, csr []byte) (wire.EnrolResponse, error) {

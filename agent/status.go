@@ -33,6 +33,7 @@ type Status struct {
 	States    map[installation.State]int `json:"states"`
 	Unsent    int                        `json:"unsent_reports"`
 	Flight    string                     `json:"transaction,omitempty"` // the one in the air
+	Rehearsal *wire.Rehearsal            `json:"rehearsal,omitempty"`   // the last one
 }
 
 // PlanStatus is the plan in force.
@@ -87,6 +88,9 @@ func ReadStatus(dir *statedir.Dir, machineID string, now time.Time) (Status, err
 	_, s.CertUntil = id.Lifetime()
 	s.Enrolled, s.Device, s.Server = true, id.Device, id.Server
 	names := s.readPlan(dir, id, now)
+	if r, err := readRehearsal(dir); err == nil && !r.Last.At.IsZero() {
+		s.Rehearsal = &r.Last
+	}
 	if b, err := dir.Read(progressFile, 64<<10); err == nil {
 		if err := json.Unmarshal(b, &s.Progress); err != nil {
 			s.Progress.Error = "the saved progress cannot be read"
@@ -168,6 +172,9 @@ func (s Status) Print(w io.Writer) {
 	}
 	if s.Progress.Error != "" {
 		fmt.Fprintf(w, "error:    %s\n", s.Progress.Error)
+	}
+	if r := s.Rehearsal; r != nil {
+		fmt.Fprintf(w, "rehearsed %s: %s\n", r.At.UTC().Format(time.RFC3339), tally(*r))
 	}
 	if s.Unsent > 0 {
 		fmt.Fprintf(w, "unsent:   %d reports\n", s.Unsent)

@@ -41,7 +41,7 @@ const (
 // errClosed says that what was about to be done may not begin now by its terms.
 var errClosed = errors.New("its terms let nothing begin now")
 
-// place is where the device is, as far as its windows go. It belongs to the work loop.
+// place is where the device is, as far as its windows go. Each loop that asks has its own.
 type place struct {
 	name string
 	zone window.Zone
@@ -90,9 +90,12 @@ func readTerms(p wire.Plan) []terms.Terms {
 }
 
 // moment is what terms depend on now. It must be called by the work loop, and without a.mu.
-func (a *Agent) moment() terms.Moment {
+func (a *Agent) moment() terms.Moment { return a.momentAt(&a.place) }
+
+// momentAt is moment for whoever p belongs to.
+func (a *Agent) momentAt(p *place) terms.Moment {
 	now := a.opt.Now().Round(0) // windows are about what the clock shows
-	if p := &a.place; p.read.IsZero() || now.Sub(p.read) >= zoneEvery || now.Before(p.read) {
+	if p.read.IsZero() || now.Sub(p.read) >= zoneEvery || now.Before(p.read) {
 		name := a.opt.Device.Facts().TimeZone
 		if name != p.name || p.read.IsZero() {
 			zone, err := window.LoadZone(name)
@@ -103,7 +106,7 @@ func (a *Agent) moment() terms.Moment {
 		}
 		p.read = now
 	}
-	m := terms.Moment{Now: now, Zone: a.place.zone, Runs: a.journal.Runs()}
+	m := terms.Moment{Now: now, Zone: p.zone, Runs: a.journal.Runs()}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	m.Device, m.Shutdown = string(a.id.Device), a.shutting

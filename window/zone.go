@@ -92,6 +92,14 @@ func UTC() Zone { return Zone{name: "UTC", loc: time.UTC} }
 // Name is the name that the zone was asked by.
 func (z Zone) Name() string { return z.name }
 
+// In shows a time as clocks of the zone do; as it is where the zone is not known.
+func (z Zone) In(t time.Time) time.Time {
+	if z.loc == nil {
+		return t
+	}
+	return t.In(z.loc)
+}
+
 // Known reports whether the zone has rules.
 func (z Zone) Known() bool { return z.loc != nil }
 

@@ -28,7 +28,8 @@ import (
 //	3  2026-11-23  restarts: their policy in plans, their reasons in facts, failed after restart_required
 //	4  2026-11-23  terms of installs: windows, limits, retries, probes, restoring; plans of format 2
 //	5  2026-11-23  terms name packages that may be removed along with an install
-const Capability = 5
+//	6  2026-11-23  rehearsals: what the next installs would meet, told beforehand and when asked
+const Capability = 6
 
 // AgentPackage is the package that brings the agent, and the agent's own program. No transaction of Assent's removes it.
 const AgentPackage = "assent-agent"
@@ -128,6 +129,7 @@ type CheckInReply struct {
 	Resend    bool       `json:"resend,omitempty"`    // the server lost track: check in with all digests
 	Next      int        `json:"next"`                // seconds until the next check-in without long poll
 	Refresh   bool       `json:"refresh,omitempty"`   // an administrator asks for a fresh look at the repositories now
+	Rehearse  bool       `json:"rehearse,omitempty"`  // an administrator asks for a rehearsal of the plan now
 }
 
 // Facts is what a device says of itself.

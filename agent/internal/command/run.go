@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"runtime"
 	"syscall"
@@ -29,6 +30,9 @@ type Call struct {
 	// Limit is how many bytes of each stream Result keeps; zero means 4 MiB. What is beyond is dropped, and
 	// Result says so.
 	Limit int
+	// Stdout receives standard output as it comes, all of it, instead of Result and Line; when it fails, the child is left
+	// without a reader. May be nil.
+	Stdout io.Writer
 }
 
 // Result is how a call ended.
@@ -58,8 +62,12 @@ func (r *Runner) Run(ctx context.Context, call Call) (Result, error) {
 	out := newCapture(call)
 	cmd := r.command(ctx, path, call.Args)
 	cmd.Stdout, cmd.Stderr = out.writer(Stdout), out.writer(Stderr)
+	if call.Stdout != nil {
+		cmd.Stdout = call.Stdout
+	}
 	err = startWithUmask(cmd)
 	if err == nil {
+		yieldTo(ctx, cmd.Process.Pid)
 		err = cmd.Wait()
 		if ctx.Err() != nil {
 			// Whoever of the group ignored SIGTERM goes now.

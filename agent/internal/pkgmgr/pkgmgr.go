@@ -142,3 +142,26 @@ type Historian interface {
 	// Remember notes the versions that tx replaces for update, before tx is applied. Durable when it returns.
 	Remember(ctx context.Context, update catalog.UpdateID, changes []wire.Change) error
 }
+
+// Foreseer looks at what would stand in the way of a transaction though Simulate allows it. It changes nothing and takes no
+// lock, so it may run beside anything.
+type Foreseer interface {
+	// Room refuses a transaction for which there is no room on the device, as Fetch would; nil where there is.
+	Room(tx Transaction) error
+	// Foresee asks the package sources for the files of tx that are not here yet, without fetching them, and looks at the
+	// configuration files that would meet a changed one. What it cannot find out it does not tell of.
+	Foresee(ctx context.Context, tx Transaction) (Foresight, error)
+}
+
+// Foresight is what a transaction would meet.
+type Foresight struct {
+	Gone []Refusal // each for the files of its Changes, which could not be had as approved
+	Kept []Kept
+}
+
+// Kept is a configuration file that was changed on the device and stays as it is there.
+type Kept struct {
+	Name, Arch string // of the package
+	Path       string
+	Unsure     bool // whether the new version changes it too is not known
+}

@@ -34,8 +34,8 @@ type installed struct {
 	MultiArch             string
 	Essential, Protected  bool
 	Auto                  bool
-	Relations             relations // only where asked for
-	Conffiles             []string  // only where asked for; paths
+	Relations             relations  // only where asked for
+	Conffiles             []conffile // only where asked for
 
 	parsed pkgver.Deb
 	hash   uint32
@@ -224,8 +224,8 @@ func (p *installed) finish(valid bool) (problem string) {
 func (p *installed) keep(name string, value []byte) {
 	if name == fConffiles {
 		for line := range strings.Lines(string(value)) {
-			if f := strings.Fields(line); len(f) >= 2 {
-				p.Conffiles = append(p.Conffiles, f[0])
+			if c, ok := parseConffile(line); ok {
+				p.Conffiles = append(p.Conffiles, c)
 			}
 		}
 		return

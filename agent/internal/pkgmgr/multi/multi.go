@@ -236,3 +236,34 @@ func join(a, b pkgmgr.Health) pkgmgr.Health {
 	}
 	return pkgmgr.Health{Broken: text(a.Broken, b.Broken), Holder: text(a.Holder, b.Holder)}
 }
+
+// Room implements pkgmgr.Foreseer. A manager that does not look ahead finds room enough.
+func (m *Manager) Room(tx pkgmgr.Transaction) error {
+	f, err := m.foreseer(tx.Want)
+	if err != nil || f == nil {
+		return err
+	}
+	return f.Room(tx)
+}
+
+// Foresee implements pkgmgr.Foreseer. A manager that does not look ahead foresees nothing.
+func (m *Manager) Foresee(ctx context.Context, tx pkgmgr.Transaction) (pkgmgr.Foresight, error) {
+	f, err := m.foreseer(tx.Want)
+	if err != nil || f == nil {
+		return pkgmgr.Foresight{}, err
+	}
+	return f.Foresee(ctx, tx)
+}
+
+// foreseer finds who looks ahead for everything that is wanted; nil where nobody does.
+func (m *Manager) foreseer(want pkgmgr.Want) (pkgmgr.Foreseer, error) {
+	t, err := m.of(want)
+	if err != nil {
+		return nil, err
+	}
+	f, ok := t.(pkgmgr.Foreseer)
+	if !ok {
+		return nil, nil
+	}
+	return f, nil
+}

@@ -27,6 +27,9 @@ func oneRelease() []behaviour {
 		{"AgentThatIsGoneDoesNotMakeTheDeviceUnmanageable", 0, agentGone},
 		{"GuardThatCannotReadItsPlanRefusesEverything", 0, unreadablePlan},
 		{"RefreshKeepsTheLastGoodLists", 0, lastGoodLists},
+		{"ForeseesFilesThatVanishedAndChangedOnesAndChangesNothing", 0, foresees},
+		{"ForeseesThatThereIsNoRoom", 120, foreseesNoRoom},
+		{"ForeseesExactlyTheConfigurationFilesThatARunKeeps", 0, foreseesKept},
 	}
 }
 

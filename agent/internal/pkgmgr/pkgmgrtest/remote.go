@@ -45,8 +45,9 @@ type reply struct {
 	Proof     []wire.ProofItem `json:",omitempty"`
 	Available wire.Available
 	Progress  []pkgmgr.Progress `json:",omitempty"`
-	Refusal   *pkgmgr.Refusal   `json:",omitempty"`
-	Error     string            `json:",omitempty"`
+	Foresight pkgmgr.Foresight
+	Refusal   *pkgmgr.Refusal `json:",omitempty"`
+	Error     string          `json:",omitempty"`
 }
 
 // err is the error that the method returned.
@@ -105,6 +106,16 @@ func call(ctx context.Context, m Manager, req request) (rep reply, err error) {
 		err = m.Unfence(ctx)
 	case "Remember":
 		err = m.Remember(ctx, req.Update, req.Changes)
+	case "Room", "Foresee":
+		f, ok := m.(pkgmgr.Foreseer)
+		switch {
+		case !ok:
+			err = errors.New("the manager does not look ahead")
+		case req.Method == "Room":
+			err = f.Room(req.Tx)
+		default:
+			rep.Foresight, err = f.Foresee(ctx, req.Tx)
+		}
 	default:
 		err = fmt.Errorf("no method %q", req.Method)
 	}
