@@ -165,7 +165,7 @@ func (g *Gateway) answer(c *call, in *wire.CheckIn, now time.Time) error {
 				return err
 			}
 			g.metrics.checkIns.statement.Inc()
-			return g.reply(c, wire.CheckInReply{Now: now, Statement: &stmt, Proof: proof, Next: g.next(), Refresh: c.session.takeRefresh()})
+			return g.reply(c, wire.CheckInReply{Now: now, Statement: &stmt, Proof: proof, Next: g.next(), Refresh: take(&c.session.refresh), Rehearse: take(&c.session.rehearse)})
 		}
 		left := until.Sub(now)
 		if left <= 0 {
@@ -217,8 +217,8 @@ func (g *Gateway) park(c *call, left time.Duration) (context.Context, context.Ca
 // nothing is the answer of a steady check-in.
 func (g *Gateway) nothing(c *call, now time.Time) error {
 	g.metrics.checkIns.steady.Inc()
-	if c.session.takeRefresh() {
-		return g.reply(c, wire.CheckInReply{Now: now, Next: g.next(), Refresh: true})
+	if c.session.asked() {
+		return g.reply(c, wire.CheckInReply{Now: now, Next: g.next(), Refresh: take(&c.session.refresh), Rehearse: take(&c.session.rehearse)})
 	}
 	c.w.Header()["Content-Type"] = g.json
 	return g.write(c, appendNothing(make([]byte, 0, 64), now, g.next()))
@@ -269,7 +269,16 @@ func (g *Gateway) Interrupt(ids []fleet.DeviceID) {
 // next check-in.
 func (g *Gateway) Refresh(ids []fleet.DeviceID) {
 	for _, id := range ids {
-		g.session(id).askRefresh()
+		s := g.session(id)
+		s.ask(&s.refresh)
+	}
+}
+
+// Rehearse has devices rehearse their plans now, as Refresh has them look.
+func (g *Gateway) Rehearse(ids []fleet.DeviceID) {
+	for _, id := range ids {
+		s := g.session(id)
+		s.ask(&s.rehearse)
 	}
 }
 

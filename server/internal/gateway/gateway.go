@@ -63,6 +63,8 @@ type Facts interface {
 	ObserveDocument(ctx context.Context, id fleet.DeviceID, kind wire.Kind, digest string, body []byte) error
 	// ApplyReports applies reports and returns the ids of those that are durable now.
 	ApplyReports(ctx context.Context, id fleet.DeviceID, reports []wire.Report) ([]string, error)
+	// Rehearsed keeps, durably, what the device found when it rehearsed its plan, in place of what it found before.
+	Rehearsed(ctx context.Context, id fleet.DeviceID, r wire.Rehearsal) error
 }
 
 // Presence is told which devices listen.

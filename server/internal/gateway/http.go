@@ -35,6 +35,7 @@ func table() []route {
 		{name: "checkin", pattern: "POST " + wire.PathCheckIn, serve: (*Gateway).checkIn},
 		{name: "document", pattern: "PUT " + wire.PathDocument + "/{kind}/{digest}", serve: (*Gateway).document},
 		{name: "reports", pattern: "POST " + wire.PathReports, serve: (*Gateway).reports},
+		{name: "rehearsal", pattern: "POST " + wire.PathRehearsal, serve: (*Gateway).rehearsal},
 		{name: "leave", pattern: "POST " + wire.PathLeave, serve: (*Gateway).quit},
 		{name: "plan", pattern: "GET " + wire.PathPlan + "/{digest}", serve: (*Gateway).plan},
 		{name: "feed", pattern: "GET " + wire.PathFeed + "/{feed}/{path...}", bulk: true, serve: (*Gateway).feed},

@@ -38,6 +38,8 @@ func request(a *agent, name string) (method, path string, body []byte) {
 		return http.MethodPut, wire.PathDocument + "/facts/" + wire.Digest(facts), facts
 	case "reports":
 		return http.MethodPost, wire.PathReports, mustJSON(a.b.t, wire.Reports{})
+	case "rehearsal":
+		return http.MethodPost, wire.PathRehearsal, mustJSON(a.b.t, wire.Rehearsal{At: time.Now(), Plan: strings.Repeat("a", 64), Inventory: strings.Repeat("b", 64)})
 	case "leave":
 		return http.MethodPost, wire.PathLeave, nil
 	case "feed":

@@ -24,10 +24,11 @@ type session struct {
 	endPoll   context.CancelFunc   // ends the long poll that is open; nil when none is
 	sent      sent
 
-	flight  atomic.Int32 // requests under way
-	uploads atomic.Int32 // large bodies being received
-	pace    pace
-	refresh atomic.Bool // the next reply asks the device to look for updates
+	flight   atomic.Int32 // requests under way
+	uploads  atomic.Int32 // large bodies being received
+	pace     pace
+	refresh  atomic.Bool // the next reply asks the device to look for updates
+	rehearse atomic.Bool // the next reply asks it to rehearse its plan
 }
 
 // sent is the last statement that a device was given.
@@ -149,7 +150,7 @@ func (s *session) poll(ctx context.Context, wait time.Duration) (context.Context
 		s.endPoll()
 	}
 	s.endPoll = cancel
-	if s.refresh.Load() {
+	if s.asked() {
 		cancel() // it was asked while nobody listened
 	}
 	return ctx, cancel
@@ -193,13 +194,14 @@ func (s *session) given() string {
 	return s.sent.plan
 }
 
-// askRefresh has the next reply ask for a refresh, at once if the device waits for one.
-func (s *session) askRefresh() {
-	s.refresh.Store(true)
+// ask has the next reply ask for something, at once if the device waits for one.
+func (s *session) ask(flag *atomic.Bool) {
+	flag.Store(true)
 	s.interrupt()
 }
 
-// takeRefresh reports, once, whether a refresh was asked for.
-func (s *session) takeRefresh() bool {
-	return s.refresh.Load() && s.refresh.Swap(false)
-}
+// asked reports whether the next reply asks for something.
+func (s *session) asked() bool { return s.refresh.Load() || s.rehearse.Load() }
+
+// take reports, once, whether something was asked for.
+func take(flag *atomic.Bool) bool { return flag.Load() && flag.Swap(false) }

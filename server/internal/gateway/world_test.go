@@ -21,26 +21,27 @@ import (
 
 // world simulates everything that stands behind the gateway, with the behaviour its interfaces promise.
 type world struct {
-	mu       sync.Mutex
-	devices  map[fleet.DeviceID]fleet.Device
-	tokens   map[string]int // secret hash -> uses left
-	docs     map[string][]byte
-	reports  map[string]wire.Report // device/id
-	saved    map[fleet.DeviceID]store.Contact
-	seen     map[fleet.DeviceID]store.Contact
-	plans    map[fleet.DeviceID][]byte
-	made     map[fleet.DeviceID]madeStatement
-	epoch    int64
-	changed  chan struct{}
-	polls    int
-	polled   chan struct{} // a token for every long poll that was opened
-	saves    int
-	db       int // calls that a real service would take to the database
-	reasons  []string
-	left     []fleet.DeviceID
-	saveErr  error
-	planKey  ed25519.PrivateKey
-	enrolled atomic.Int64
+	mu        sync.Mutex
+	devices   map[fleet.DeviceID]fleet.Device
+	tokens    map[string]int // secret hash -> uses left
+	docs      map[string][]byte
+	reports   map[string]wire.Report // device/id
+	rehearsed map[fleet.DeviceID]wire.Rehearsal
+	saved     map[fleet.DeviceID]store.Contact
+	seen      map[fleet.DeviceID]store.Contact
+	plans     map[fleet.DeviceID][]byte
+	made      map[fleet.DeviceID]madeStatement
+	epoch     int64
+	changed   chan struct{}
+	polls     int
+	polled    chan struct{} // a token for every long poll that was opened
+	saves     int
+	db        int // calls that a real service would take to the database
+	reasons   []string
+	left      []fleet.DeviceID
+	saveErr   error
+	planKey   ed25519.PrivateKey
+	enrolled  atomic.Int64
 }
 
 // madeStatement is a statement of an epoch.
@@ -52,7 +53,7 @@ type madeStatement struct {
 
 func newWorld() *world {
 	_, key, _ := ed25519.GenerateKey(rand.Reader)
-	return &world{devices: map[fleet.DeviceID]fleet.Device{}, tokens: map[string]int{}, docs: map[string][]byte{}, reports: map[string]wire.Report{},
+	return &world{devices: map[fleet.DeviceID]fleet.Device{}, tokens: map[string]int{}, docs: map[string][]byte{}, reports: map[string]wire.Report{}, rehearsed: map[fleet.DeviceID]wire.Rehearsal{},
 		saved: map[fleet.DeviceID]store.Contact{}, seen: map[fleet.DeviceID]store.Contact{}, plans: map[fleet.DeviceID][]byte{}, made: map[fleet.DeviceID]madeStatement{}, changed: make(chan struct{}),
 		polled: make(chan struct{}, 1000), planKey: key}
 }
@@ -152,6 +153,14 @@ func (w *world) ObserveDocument(_ context.Context, _ fleet.DeviceID, kind wire.K
 	defer w.mu.Unlock()
 	w.db++
 	w.docs[string(kind)+digest] = slices.Clone(body)
+	return nil
+}
+
+func (w *world) Rehearsed(_ context.Context, id fleet.DeviceID, r wire.Rehearsal) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.db++
+	w.rehearsed[id] = r
 	return nil
 }
 

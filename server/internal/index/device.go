@@ -37,6 +37,9 @@ type device struct {
 	group    groupID                        // the bitmap it stands in; empty: none
 	unfit    map[catalog.UpdateID]time.Time // updates whose probes failed here, by when; replaced by putInstall only
 
+	rehearsing sync.Mutex // held while its rehearsal changes
+	rehearsal  atomic.Pointer[wire.Rehearsal]
+
 	facts     *document
 	inventory *document
 	available *document

@@ -40,6 +40,9 @@ func (x *Index) load(ctx context.Context) error {
 	if err := x.loadTroubles(ctx); err != nil {
 		return err
 	}
+	if err := x.loadRehearsals(ctx); err != nil {
+		return err
+	}
 	return x.loadRollbacks(ctx)
 }
 

@@ -20,6 +20,7 @@ type Store interface {
 	Devices
 	Reports
 	Rollouts
+	Rehearsals
 }
 
 // Ledger keeps decisions: one act, one entry, one transaction.
@@ -51,6 +52,12 @@ type Devices interface {
 	LoadContacts(ctx context.Context, each func(store.Contact) error) error
 	LoadInstalls(ctx context.Context, each func(store.InstallRow) error) error
 	SaveInstalls(ctx context.Context, rows []store.InstallRow) error
+}
+
+// Rehearsals keeps what each device found when it last rehearsed its plan.
+type Rehearsals interface {
+	LoadRehearsals(ctx context.Context, each func(store.Rehearsal) error) error
+	SaveRehearsal(ctx context.Context, r store.Rehearsal) error
 }
 
 // Rollouts keeps how far updates are through the rings of tasks.

@@ -165,6 +165,12 @@ func (b *Big) LoadInstalls(context.Context, func(store.InstallRow) error) error 
 // SaveInstalls keeps nothing.
 func (b *Big) SaveInstalls(context.Context, []store.InstallRow) error { return nil }
 
+// LoadRehearsals has none.
+func (b *Big) LoadRehearsals(context.Context, func(store.Rehearsal) error) error { return nil }
+
+// SaveRehearsal forgets it.
+func (b *Big) SaveRehearsal(context.Context, store.Rehearsal) error { return nil }
+
 // LoadRollouts has none.
 func (b *Big) LoadRollouts(context.Context, func(rollout.State) error) error { return nil }
 

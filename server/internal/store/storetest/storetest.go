@@ -37,6 +37,7 @@ func Run(t *testing.T, fresh func(testing.TB) store.Config) {
 		{"HostileReportsAreStored", reportsHostile},
 		{"EventsAreFilteredAndPaged", events},
 		{"InstallsAreReplaced", installs},
+		{"ARehearsalTakesThePlaceOfTheOneBefore", rehearsals},
 		{"DocumentsAreKeptUnderTheirDigest", documents},
 		{"OnlyUnusedOldDocumentsArePruned", prune},
 		{"TheCatalogOnlyGrows", catalogGrows},

@@ -1,0 +1,7 @@
+-- +goose Up
+
+-- What each device found when it last rehearsed its plan.
+CREATE TABLE rehearsals (
+    device TEXT COLLATE "C" PRIMARY KEY,
+    body   TEXT NOT NULL
+);
