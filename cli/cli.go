@@ -73,7 +73,7 @@ Sign in first: assent login --server URL --token TOKEN`,
 	f.BoolVar(&a.utc, "utc", false, "show times in UTC instead of the local zone")
 	f.StringVar(&a.server, "server", "", "address of the server (or ASSENT_SERVER)")
 	f.StringVar(&a.ca, "ca", "", "SHA-256 fingerprint of the server's certificate authority (or ASSENT_CA)")
-	root.AddCommand(a.login(), a.logout(), a.status(), a.update(), a.why(), a.queue(), a.device(), a.group(), a.task(), a.plan(), a.apply(), a.diff(), a.export(), a.imports(), a.rollout(), a.token(),
+	root.AddCommand(a.login(), a.logout(), a.status(), a.update(), a.why(), a.queue(), a.device(), a.group(), a.task(), a.plan(), a.apply(), a.diff(), a.export(), a.imports(), a.rollout(), a.rehearsal(), a.token(),
 		a.operator(), a.access(), a.agreement(), a.pkg(), a.feed(), a.ledger(), a.event(), a.channel(), a.view(), a.version(), exitCodes())
 	strict(root)
 	for _, c := range root.Commands() {

@@ -10,7 +10,7 @@ import (
 )
 
 func (a *app) device() *cobra.Command {
-	c := sub("device", "See, move and retire devices", a.deviceList(), a.deviceShow(), a.devicePackages(), a.deviceRefresh(), a.deviceMove(),
+	c := sub("device", "See, move and retire devices", a.deviceList(), a.deviceShow(), a.devicePackages(), a.deviceRefresh(), a.deviceRehearse(), a.deviceMove(),
 		a.deviceState("retire", "Refuse devices from now on: they get no plans and cannot connect", fleet.Retired, "Retired"),
 		a.deviceState("quarantine", "Keep devices from getting plans until they are released", fleet.Quarantined, "Quarantined"),
 		a.deviceState("release", "Let quarantined devices take part again", fleet.Active, "Released"))
@@ -113,7 +113,7 @@ func (a *app) showDevice(p *printer, d client.DeviceDetail) {
 	p.fields("Device", d.Name, "ID", string(d.ID), "Group", d.Group, "State", string(d.State), "Reason", d.Reason, "Seen", seen,
 		"Useful", a.ago(d.LastUseful), "Problem", d.Problem, "System", strings.TrimSpace(d.OS+" "+d.Arch), "Kernel", d.Facts.Kernel, "Agent", d.Agent,
 		"Guard", string(d.Guard), "Enrolled", a.exactly(d.EnrolledAt), "Doing", doing, "Packages", count(d.Packages),
-		"Restart for", strings.Join(d.Facts.Restart, ", "), "Package manager", d.Facts.ManagerHealth)
+		"Restart for", strings.Join(d.Facts.Restart, ", "), "Package manager", d.Facts.ManagerHealth, "Rehearsed", a.rehearsalLine(d.Rehearsal))
 	for _, o := range d.Facts.Origins {
 		if o.Problem != "" {
 			p.raw(p.paint(warn, "Source "+clean(o.Name()+": "+o.Problem+" "+o.Detail)) + "\n")

@@ -208,7 +208,7 @@ func compliance(c client.Compliance) string {
 
 func (a *app) showStatus(p *printer, s client.Status) {
 	p.fields("Server", "Assent "+s.Version+", "+s.Engine, "Time", a.exactly(s.Now),
-		"Devices", counts(s.Devices), "Updates", counts(s.Updates), "Queue", counts(s.Queue), "Blocked", counts(s.Blocked),
+		"Devices", counts(s.Devices), "Updates", counts(s.Updates), "Queue", counts(s.Queue), "Blocked", counts(s.Blocked), "Beforehand", figuresLine(s.Rehearsal),
 		"Compliance", compliance(s.Compliance), "Ledger", fmt.Sprintf("%d entries", s.Ledger))
 	if len(s.Attention) == 0 {
 		return

@@ -47,6 +47,7 @@ type stageKey struct{}
 //	event DEVICE EVENT DETAIL   the device reports an event
 //	signin VAR NAME             make a one-time sign-in token; $VAR is its text
 //	decided ID                  wait until somebody decided on the update
+//	rehearse DEVICE ID [CAUSE [DETAIL]]  the device tells what would become of an update
 //	conduct                     take every rollout as far as it goes now
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -58,7 +59,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"as": as, "code": code, "has": has, "offer": offer, "install": install, "report": report, "event": event, "signin": signin, "decided": decided, "conduct": conduct,
+			"as": as, "code": code, "has": has, "offer": offer, "install": install, "report": report, "event": event, "signin": signin, "decided": decided, "conduct": conduct, "rehearse": rehearse,
 		},
 	})
 }
@@ -152,6 +153,12 @@ func report(ts *testscript.TestScript, _ bool, args []string) {
 
 func event(ts *testscript.TestScript, _ bool, args []string) {
 	on(ts).device(ts, args, 3).Event(args[1], args[2])
+}
+
+func rehearse(ts *testscript.TestScript, _ bool, args []string) {
+	d := on(ts).device(ts, args, 2)
+	args = append(args, "", "")
+	d.Rehearse(wire.Rehearsed{Update: catalog.UpdateID(args[1]), Cause: installation.Cause(args[2]), Detail: args[3]})
 }
 
 func signin(ts *testscript.TestScript, _ bool, args []string) {

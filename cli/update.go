@@ -231,6 +231,9 @@ func remark(d client.DeviceUpdate) string {
 	if d.Detail != "" {
 		parts = append(parts, d.Detail)
 	}
+	if r := d.Rehearsed; r != nil && r.Fails() {
+		parts = append(parts, "would fail: "+strings.ReplaceAll(string(r.Cause), "_", " ")+". "+foreseen(*r))
+	}
 	if len(d.Needs) > 0 {
 		parts = append(parts, "needs "+strings.Join(d.Needs, ", "))
 	}

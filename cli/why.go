@@ -32,7 +32,7 @@ func (a *app) showWhy(p *printer, w client.Why) {
 	p.raw(p.paint(strong, clean(w.Sentence)) + "\n\n")
 	p.fields("Update", w.Update.Name+" "+w.Update.Version+" ("+string(w.Update.ID)+")", "Device", w.Device.Name+" in "+w.Device.Group,
 		"Verdict", string(w.Verdict.Action), "Status", string(w.Verdict.Status), "State", string(w.State.State), "Detail", remark(w.State),
-		"On the device", w.State.From, "Task", w.Verdict.Task, "Since", a.exactly(w.State.Since), "Due", a.exactly(w.State.Deadline))
+		"On the device", w.State.From, "Task", w.Verdict.Task, "Beforehand", a.beforehand(w.State.Rehearsed), "Since", a.exactly(w.State.Since), "Due", a.exactly(w.State.Deadline))
 	if len(w.Verdict.Reasons) > 0 {
 		p.title("How this was decided")
 	}

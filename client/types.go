@@ -122,6 +122,7 @@ type DeviceUpdate struct {
 	How        string             `json:"how,omitempty"` // how the installed version came (V4)
 	Against    bool               `json:"installed_though_declined,omitempty"`
 	Proof      *wire.Proof        `json:"proof,omitempty"`
+	Rehearsed  *Rehearsed         `json:"rehearsed,omitempty"` // what the device found beforehand, while it has still to install it
 }
 
 // Decide sets a status (A1, A2). Either Updates or Matching.
@@ -290,7 +291,9 @@ type DeviceDetail struct {
 	Guard      fleet.GuardMode `json:"guard"` // the mode that applies to it
 	Updates    []DeviceUpdate  `json:"updates"`
 	Packages   int             `json:"packages"`
-	Events     []Event         `json:"events"` // newest first, at most 50
+	// Rehearsal is the last one; absent: it never rehearsed.
+	Rehearsal *DeviceRehearsal `json:"rehearsal,omitempty"`
+	Events    []Event          `json:"events"` // newest first, at most 50
 }
 
 // Event is something a device reported that is not a state.
@@ -409,9 +412,10 @@ type Status struct {
 	Blocked   map[string]int `json:"blocked"` // by cause
 	// Compliance counts (device, update) pairs that apply and that somebody decided on. Compliance.Share is
 	// the figure: declined ones stay in it as accepted risk and never improve it (A4).
-	Compliance Compliance `json:"compliance"`
-	Ledger     int64      `json:"ledger"`    // entries
-	Attention  []string   `json:"attention"` // what needs the administrator, in sentences
+	Compliance Compliance       `json:"compliance"`
+	Rehearsal  RehearsalFigures `json:"rehearsal"` // what devices found beforehand about what they have still to install
+	Ledger     int64            `json:"ledger"`    // entries
+	Attention  []string         `json:"attention"` // what needs the administrator, in sentences
 }
 
 // Compliance holds the counts and never only a percentage: zero of zero is not 100 %.

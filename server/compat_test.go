@@ -230,3 +230,46 @@ func TestN38_WhatALaterAgentAddsToItsMessagesIsPassedOver(t *testing.T) {
 		t.Errorf("report of a later agent: %d, applied %q", code, answer.Applied)
 	}
 }
+
+// TestN38_AnAgentThatNeverRehearsesIsServedAsItWas: nothing is asked of it that it cannot do, and that it was asked for
+// does not keep it from its plan.
+func TestN38_AnAgentThatNeverRehearsesIsServedAsItWas(t *testing.T) {
+	l := start(t, t.TempDir(), nil)
+	admin := l.admin()
+	v := l.veteran(admin)
+	for v.checkIn() == nil {
+		if v.seq > 5 {
+			t.Fatal("there is no plan")
+		}
+	}
+	var asked client.Refreshed
+	if code := l.call(http.MethodPost, "/api/v1/devices/rehearse", admin, client.RefreshRequest{}, &asked); code != 200 || asked.Devices != 1 {
+		t.Fatalf("ask: %d %+v", code, asked)
+	}
+	if p := v.checkIn(); p != nil {
+		t.Errorf("it was given another plan: %+v", p)
+	}
+	var list client.List[client.RehearsalRow]
+	if code := l.call(http.MethodGet, "/api/v1/rehearsals?only=all", admin, nil, &list); code != 200 || len(list.Items) != 0 {
+		t.Errorf("%d %+v", code, list)
+	}
+}
+
+func TestRehearsals_AreThereAfterARestartAndWhatALaterAgentAddsIsPassedOver(t *testing.T) {
+	dir := t.TempDir()
+	l := start(t, dir, nil)
+	admin := l.admin()
+	v := l.veteran(admin)
+	for v.checkIn() == nil && v.seq < 5 {
+	}
+	later := `{"at":"2026-11-23T12:00:00Z","plan":"` + strings.Repeat("a", 64) + `","inventory":"` + strings.Repeat("b", 64) + `","mood":1,"updates":[{"update":"u1","colour":{"red":1}}]}`
+	v.fetch(http.MethodPost, wire.PathRehearsal, []byte(later))
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+	again := start(t, dir, nil)
+	var d client.DeviceDetail
+	if code := again.call(http.MethodGet, "/api/v1/devices/"+v.id, admin, nil, &d); code != 200 || d.Rehearsal == nil || !d.Rehearsal.Stale {
+		t.Errorf("%d %+v", code, d.Rehearsal)
+	}
+}

@@ -163,7 +163,7 @@ func (r *running) newRoster(reader roster.Reader, events roster.Events, who *aut
 	}
 	return roster.New(roster.Config{Index: r.index, Reader: reader, Events: events, CA: r.keys.ca.Certificate(),
 		Server: server, LastUsed: who.LastUsed, Log: r.Log,
-		Refresh: func(ids []fleet.DeviceID) { r.gateway.Refresh(ids) }})
+		Refresh: func(ids []fleet.DeviceID) { r.gateway.Refresh(ids) }, Rehearse: func(ids []fleet.DeviceID) { r.gateway.Rehearse(ids) }})
 }
 
 // newAudit builds the reader of the ledger with the key that signs its checkpoints.

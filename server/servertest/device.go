@@ -12,6 +12,7 @@ import (
 	"assent/fleet"
 	"assent/installation"
 	"assent/ledger"
+	"assent/server/internal/index"
 	"assent/server/internal/store"
 	"assent/wire"
 )
@@ -120,6 +121,20 @@ func (d *Device) Report(update catalog.UpdateID, state installation.State, cause
 func (d *Device) Event(event, detail string) {
 	d.w.t.Helper()
 	d.send(wire.Report{Event: event, Detail: detail})
+}
+
+// Rehearse tells what the device found when it rehearsed its present plan.
+func (d *Device) Rehearse(found ...wire.Rehearsed) {
+	d.w.t.Helper()
+	_, plan, err := d.w.plans.For(d.ID)
+	d.w.must(err)
+	inventory := ""
+	d.w.index.View(func(v *index.View) {
+		if dev, ok := v.Device(d.ID); ok {
+			inventory = dev.Contact.Digests[wire.KindInventory]
+		}
+	})
+	d.w.must(d.w.index.Rehearsed(d.w.t.Context(), d.ID, wire.Rehearsal{At: time.Now().UTC(), Plan: plan, Inventory: inventory, Updates: found}))
 }
 
 func (d *Device) send(r wire.Report) {

@@ -52,6 +52,7 @@ type World struct {
 	auth  *auth.Service
 	feeds *mirror.Mirror
 
+	plans     *planner.Planner
 	db        *store.DB
 	signin    *signin.Service
 	ahead     atomic.Int64 // how far the clock of who is signed in is ahead
@@ -76,6 +77,7 @@ func New(t testing.TB) *World {
 	plans, err := planner.New(planner.Config{Index: w.index, Signer: key})
 	w.must(err)
 	t.Cleanup(plans.Close)
+	w.plans = plans
 	w.auth, err = auth.New(auth.Config{Book: auth.IndexBook{Index: w.index}})
 	w.must(err)
 	w.Act("server", ledger.ServerInit{Org: Org})
@@ -129,7 +131,7 @@ func (w *World) api(db *store.DB, plans *planner.Planner, key ed25519.PrivateKey
 	installs, err := tasks.New(tasks.Config{Index: w.index})
 	w.must(err)
 	people, err := roster.New(roster.Config{Index: w.index, Reader: updates, Events: read, CA: []byte("no real certificate"), Server: "https://assent.test:8443",
-		Refresh: func([]fleet.DeviceID) {}}) // there is no gateway to pass it on
+		Refresh: func([]fleet.DeviceID) {}, Rehearse: func([]fleet.DeviceID) {}}) // there is no gateway to pass it on
 	w.must(err)
 	kits, err := packages.New(packages.Config{Book: updates, Files: feeds, Tokens: people, Dir: w.Packages, Server: "https://assent.test:8443"})
 	w.must(err)

@@ -145,6 +145,12 @@ func (s *services) Why(_ context.Context, x0 auth.Actor, x1 string, x2 string) (
 func (s *services) Queue(_ context.Context, x0 auth.Actor, x1 client.QueueQuery, x2 client.Page) (client.List[client.QueueRow], error) {
 	return answer[client.List[client.QueueRow]](s, "Queue", x0, x1, x2)
 }
+func (s *services) Rehearsals(_ context.Context, x0 auth.Actor, x1 client.RehearsalQuery, x2 client.Page) (client.List[client.RehearsalRow], error) {
+	return answer[client.List[client.RehearsalRow]](s, "Rehearsals", x0, x1, x2)
+}
+func (s *services) RehearseDevices(_ context.Context, x0 auth.Actor, x1 client.RefreshRequest) (client.Refreshed, error) {
+	return answer[client.Refreshed](s, "RehearseDevices", x0, x1)
+}
 func (s *services) Status(_ context.Context, x0 auth.Actor) (client.Status, error) {
 	return answer[client.Status](s, "Status", x0)
 }

@@ -18,6 +18,7 @@ func (s *server) routes() []Route {
 		route(Viewer, http.MethodGet, "/trend", "get-trend", "How a group did over time", s.trend),
 		patient(route(Viewer, http.MethodGet, "/changes", "wait-changes", "Wait until something changes", s.changes)),
 		route(Viewer, http.MethodGet, "/queue", "list-queue", "List what is on its way", s.queue),
+		route(Viewer, http.MethodGet, "/rehearsals", "list-rehearsals", "List what devices found beforehand about what they have still to install", s.rehearsals),
 		route(Viewer, http.MethodGet, "/events", "list-events", "List what devices reported, newest first", s.events),
 		route(Viewer, http.MethodGet, "/devices/{device}/why/{update}", "why", "Why does this device get, or not get, this update?", s.why),
 
@@ -46,6 +47,7 @@ func (s *server) routes() []Route {
 		route(Viewer, http.MethodGet, "/devices/{device}/packages", "list-packages-of-device", "List what is installed on a device", s.inventory),
 		route(Administrator, http.MethodPost, "/devices/changes", "change-devices", "Move, retire, quarantine or release devices", s.changeDevices),
 		route(Approver, http.MethodPost, "/devices/refresh", "refresh-devices", "Ask devices to look for updates now", s.refreshDevices),
+		route(Approver, http.MethodPost, "/devices/rehearse", "rehearse-devices", "Ask devices to rehearse their plans now", s.rehearseDevices),
 		route(Viewer, http.MethodGet, "/groups", "list-groups", "List the tree of groups", s.groups),
 		route(Administrator, http.MethodPost, "/groups", "create-group", "Create a group", s.createGroup),
 		route(Administrator, http.MethodPatch, "/groups/{group}", "change-group", "Rename, move or guard a group", s.changeGroup),

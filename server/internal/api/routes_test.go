@@ -127,6 +127,8 @@ func table() []row {
 		{"GET", "/devices/d1/packages?search=curl&hold=true", readers, "", "Inventory", 200},
 		{"POST", "/devices/changes", admins, `{"devices":["d1"],"group":"Test"}`, "ChangeDevices", 200},
 		{"POST", "/devices/refresh", approvers, `{"group":"Test"}`, "RefreshDevices", 200},
+		{"POST", "/devices/rehearse", approvers, `{"devices":["d1"]}`, "RehearseDevices", 200},
+		{"GET", "/rehearsals?only=kept&cause=no_space", readers, "", "Rehearsals", 200},
 		{"GET", "/groups", readers, "", "Groups", 200},
 		{"POST", "/groups", admins, `{"name":"New"}`, "CreateGroup", 200},
 		{"PATCH", "/groups/g1", admins, `{"name":"Newer"}`, "ChangeGroup", 200},

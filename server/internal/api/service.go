@@ -45,6 +45,7 @@ type Exceptions interface {
 type Standing interface {
 	Why(ctx context.Context, who auth.Actor, device, update string) (client.Why, error)
 	Queue(ctx context.Context, who auth.Actor, q client.QueueQuery, p client.Page) (client.List[client.QueueRow], error)
+	Rehearsals(ctx context.Context, who auth.Actor, q client.RehearsalQuery, p client.Page) (client.List[client.RehearsalRow], error)
 	Status(ctx context.Context, who auth.Actor) (client.Status, error)
 }
 
@@ -76,6 +77,7 @@ type Devices interface {
 	Inventory(ctx context.Context, who auth.Actor, ref string, q client.InventoryQuery, p client.Page) (client.List[client.PackageInfo], error)
 	ChangeDevices(ctx context.Context, who auth.Actor, c client.DeviceChange) (client.Act, error)
 	RefreshDevices(ctx context.Context, who auth.Actor, r client.RefreshRequest) (client.Refreshed, error)
+	RehearseDevices(ctx context.Context, who auth.Actor, r client.RefreshRequest) (client.Refreshed, error)
 }
 
 // Groups is the device tree.

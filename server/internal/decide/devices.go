@@ -171,7 +171,7 @@ func (s *Service) Device(_ context.Context, who auth.Actor, reference string) (c
 }
 
 func (m *moment) deviceDetail(d index.Device) client.DeviceDetail {
-	out := client.DeviceDetail{DeviceRow: m.deviceRow(d), EnrolledAt: d.EnrolledAt, Progress: progressOf(d), Guard: m.Tree().Guard(d.Group), Updates: []client.DeviceUpdate{}}
+	out := client.DeviceDetail{DeviceRow: m.deviceRow(d), EnrolledAt: d.EnrolledAt, Progress: progressOf(d), Guard: m.Tree().Guard(d.Group), Updates: []client.DeviceUpdate{}, Rehearsal: m.rehearsalOf(d)}
 	if d.Facts != nil {
 		out.Facts = *d.Facts
 	}

@@ -112,7 +112,7 @@ func (m *moment) standing(d index.Device, u index.Update, verdict plan.Verdict) 
 	from, how := installedSource(d, u)
 	return client.DeviceUpdate{Device: d.ID, DeviceName: d.Name, Group: m.name(d.Group), Update: u.ID, Name: u.Name, Version: u.Version, From: from,
 		State: st.State, Cause: st.Cause, Detail: st.Detail, Verdict: verdict.Action, Needs: st.Needs, Since: st.Since, Deadline: st.Deadline,
-		Overdue: st.Overdue(m.now), How: how, Against: planner.Against(verdict), Proof: st.Proof}
+		Overdue: st.Overdue(m.now), How: how, Against: planner.Against(verdict), Proof: st.Proof, Rehearsed: m.rehearsedAs(d, u)}
 }
 
 // name is the name of a group.

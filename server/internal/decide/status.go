@@ -48,6 +48,8 @@ func (s *Service) Status(_ context.Context, who auth.Actor) (client.Status, erro
 		out.Undecided, out.Recalled, out.Gates = t.bySeverity, t.recalls, t.gates
 		out.Devices, out.Updates, out.Queue, out.Blocked = t.devices, t.updates, t.queue, t.blocked
 		out.Compliance = view.compliance()
+		t.rehearsal = t.rehearsalFigures(t.sight.devices)
+		out.Rehearsal = t.rehearsal
 		out.Attention = t.attention()
 		if s.alarms != nil {
 			out.Attention = append(s.alarms(), out.Attention...)
@@ -159,6 +161,7 @@ type totals struct {
 	refusedSets []string // content that the test devices refused (C6)
 	halted      []string // rollouts that stopped (T6)
 	standing    []string // rollouts that wait for a person
+	rehearsal   client.RehearsalFigures
 }
 
 func (t *totals) countDevices() {
@@ -330,6 +333,9 @@ func (t *totals) attention() []string {
 	say(t.undecided, "The security update %s waits for a decision.", "%d security updates wait for a decision (%s).")
 	say(t.changed, "%s has grown since it was approved; approve it again to cover the new files.", "%d approved updates have grown since (%s); approve them again to cover the new files.")
 	out = append(out, t.attentionQueue()...)
+	if r := t.rehearsal; r.Failures > 0 {
+		out = append(out, fmt.Sprintf("%s would fail on %s in their next window; see `assent rehearsal list`.", plural(r.Updates, "update", "updates"), plural(r.Devices, "device", "devices")))
+	}
 	say(t.trouble["manager"], "The package manager of %s is broken.", "The package managers of %d devices are broken (%s).")
 	say(t.trouble["silent"], "The device %s has been silent for long.", "%d devices have been silent for long (%s).")
 	say(t.trouble["origin expired"], "A package source of %s has expired: it gets no new updates.", "Package sources of %d devices have expired (%s): they get no new updates.")

@@ -324,6 +324,15 @@ func (p *Planner) Notable(v *index.View, d index.Device) ([]plan.Verdict, error)
 	return a.notable, nil
 }
 
+// Digest names the plan of a device as it is now, from the same computation.
+func (p *Planner) Digest(v *index.View, d index.Device) (string, error) {
+	a, err := p.answer(v, d.Number)
+	if err != nil {
+		return "", err
+	}
+	return a.digest, nil
+}
+
 // Verdicts computes every verdict of a device, with all reasons.
 func (p *Planner) Verdicts(v *index.View, d index.Device) []plan.Verdict {
 	return plan.Compute(v.PlanInput(d, p.index.Now().UTC())).Verdicts

@@ -14,7 +14,17 @@ import (
 // RefreshDevices asks devices to fetch their package lists now, without waiting for their own time. It
 // changes nothing that devices may take, so it needs an approver and leaves no entry in the ledger.
 func (s *Service) RefreshDevices(_ context.Context, who auth.Actor, r client.RefreshRequest) (client.Refreshed, error) {
-	if s.refresh == nil {
+	return s.ask(who, r, s.refresh, "refresh")
+}
+
+// RehearseDevices asks devices to rehearse their plans now, likewise.
+func (s *Service) RehearseDevices(_ context.Context, who auth.Actor, r client.RefreshRequest) (client.Refreshed, error) {
+	return s.ask(who, r, s.rehearse, "rehearse")
+}
+
+// ask passes a question on to devices.
+func (s *Service) ask(who auth.Actor, r client.RefreshRequest, pass func([]fleet.DeviceID), what string) (client.Refreshed, error) {
+	if pass == nil {
 		return client.Refreshed{}, fault.New(fault.Unavailable, "refresh_unavailable", "This server cannot ask devices; they look by themselves every few hours.")
 	}
 	if len(r.Devices) > 0 && r.Group != "" {
@@ -42,8 +52,8 @@ func (s *Service) RefreshDevices(_ context.Context, who auth.Actor, r client.Ref
 		return client.Refreshed{}, err
 	}
 	out.Devices = len(ids)
-	s.refresh(ids)
-	s.log.Info("asked devices to refresh", "devices", len(ids), "by", who.Name)
+	pass(ids)
+	s.log.Info("asked devices to "+what, "devices", len(ids), "by", who.Name)
 	return out, nil
 }
 

@@ -51,7 +51,9 @@ type Config struct {
 	LastUsed UsedFunc
 	// Refresh passes on that devices shall look for updates now; nil: nobody can be asked.
 	Refresh func([]fleet.DeviceID)
-	Log     *slog.Logger
+	// Rehearse passes on that they shall rehearse their plans now; nil: nobody can be asked.
+	Rehearse func([]fleet.DeviceID)
+	Log      *slog.Logger
 }
 
 // Service answers. It is safe for concurrent use.
@@ -63,6 +65,7 @@ type Service struct {
 	server   string
 	lastUsed UsedFunc
 	refresh  func([]fleet.DeviceID)
+	rehearse func([]fleet.DeviceID)
 	log      *slog.Logger
 }
 
@@ -74,7 +77,7 @@ func New(c Config) (*Service, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{Reader: c.Reader, events: c.Events, index: c.Index, ca: c.CA, server: c.Server, lastUsed: c.LastUsed, refresh: c.Refresh, log: c.Log}, nil
+	return &Service{Reader: c.Reader, events: c.Events, index: c.Index, ca: c.CA, server: c.Server, lastUsed: c.LastUsed, refresh: c.Refresh, rehearse: c.Rehearse, log: c.Log}, nil
 }
 
 // act makes one act and logs it.

@@ -19,6 +19,7 @@ type deviceView struct {
 	Live     liveView
 	Stream   string // the address that tells Live while it changes
 	Restart  string // why it needs a restart
+	Foreseen string // what its last rehearsal found
 	Sources  []sourceView
 	Guarding string // the guard mode that it should have and what it has, when they differ
 	Verdicts []tally
@@ -39,6 +40,7 @@ type deviceUpdateView struct {
 	client.DeviceUpdate
 	Href, Why  string
 	Word, Tone string // of the verdict
+	WouldFail  string // as the device found beforehand
 }
 
 // shownUpdates is how many of its updates a device's page shows.
@@ -51,12 +53,12 @@ func (s *server) devicePage(v *Visit) (deviceView, error) {
 	}
 	v.Title, v.Crumbs = d.Name, []Crumb{{"Devices", "/devices"}, {d.Group, groupHref(d.GroupID)}}
 	here := deviceHref(d.ID)
-	view := deviceView{DeviceDetail: d, Word: deviceState(d.DeviceRow), Live: liveOf(d), Stream: deviceHref(d.ID) + "/stream", Restart: strings.Join(d.Facts.Restart, ", "), Guarding: guarding(d),
+	view := deviceView{DeviceDetail: d, Word: deviceState(d.DeviceRow), Live: liveOf(d), Stream: deviceHref(d.ID) + "/stream", Restart: strings.Join(d.Facts.Restart, ", "), Foreseen: rehearsedText(d.Rehearsal), Guarding: guarding(d),
 		Verdicts: verdictTallies(d, here), All: here + "/updates", Acts: actsOn(v, d), Here: here}
 	view.Sources = mapped(d.Facts.Origins, sourceOf)
 	for _, u := range sortedUpdates(d.Updates, "") {
 		if u.Verdict != plan.None && len(view.Updates) < shownUpdates {
-			view.Updates = append(view.Updates, deviceUpdateView{u, updateHref(string(u.Update)), whyHref(u), verdictWord(u.Verdict), verdictTone(u.Verdict)})
+			view.Updates = append(view.Updates, deviceUpdateView{u, updateHref(string(u.Update)), whyHref(u), verdictWord(u.Verdict), verdictTone(u.Verdict), wouldFail(u.Rehearsed)})
 		}
 	}
 	return view, nil

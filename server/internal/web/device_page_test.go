@@ -89,7 +89,7 @@ func TestActsOn_FollowTheStateOfTheDeviceAndTheRole(t *testing.T) {
 		role  ledger.Role
 		want  string
 	}{
-		{fleet.Active, ledger.Viewer, ""}, {fleet.Active, ledger.Approver, "refresh"}, {fleet.Active, ledger.Administrator, "refresh move quarantine retire"},
+		{fleet.Active, ledger.Viewer, ""}, {fleet.Active, ledger.Approver, "refresh rehearse"}, {fleet.Active, ledger.Administrator, "refresh rehearse move quarantine retire"},
 		{fleet.Quarantined, ledger.Administrator, "move release retire"}, {fleet.Retired, ledger.Administrator, ""}, {fleet.Quarantined, ledger.Approver, ""},
 	} {
 		v := &Visit{}

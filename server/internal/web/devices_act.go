@@ -27,6 +27,8 @@ func deviceActs() []deviceAct {
 	return []deviceAct{
 		{Name: "refresh", Label: "Look for updates now", Key: "r", Need: Approver, Done: "Asked",
 			Means: "The devices fetch their package lists and report what they could take. Those that are not connected are asked when they are back. Nothing is installed by this."},
+		{Name: "rehearse", Label: "Rehearse now", Need: Approver, Done: "Asked",
+			Means: "The devices go through what they are to install with their own package manager and say what would fail. Those that are not connected are asked when they are back. Nothing is installed by this."},
 		{Name: "move", Label: "Move", Key: "m", Need: Administrator, Done: "Moved",
 			Means: "What is approved, declined and guarded in the new group, and above it, then counts for the devices at once."},
 		{Name: "quarantine", Label: "Quarantine", Need: Administrator, State: fleet.Quarantined, Done: "Quarantined",
@@ -101,8 +103,8 @@ func (s *server) confirmDevices(v *Visit) (confirmView, error) {
 	v.Title, v.Crumbs = a.Label, []Crumb{{"Devices", "/devices"}}
 	view := confirmView{Act: a.Name, Label: a.Label, Tone: cmp.Or(a.Tone, "primary"), Means: a.Means, Action: "/devices/change", Total: len(chosen),
 		IsMove: a.Name == "move", Reasoned: a.State != ""}
-	if a.Name == "refresh" {
-		view.Action = "/devices/refresh"
+	if a.Name == "refresh" || a.Name == "rehearse" {
+		view.Action = "/devices/" + a.Name
 	}
 	if view.IsMove {
 		view.Groups = v.Groups()

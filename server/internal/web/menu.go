@@ -35,6 +35,7 @@ func menu() []section {
 		{"Operations", []item{
 			{Label: "Tasks", Icon: "clock", Href: "/tasks"},
 			{Label: "Rollouts", Icon: "player-pause", Href: "/rollouts"},
+			{Label: "Rehearsals", Icon: "eye", Href: "/rehearsals"},
 			{Label: "Queue", Icon: "list-check", Href: "/queue"},
 			{Label: "Devices", Icon: "devices", Href: "/devices"},
 			{Label: "Groups", Icon: "sitemap", Href: "/groups"},

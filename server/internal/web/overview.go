@@ -32,6 +32,7 @@ type overviewView struct {
 	Attention  []notice
 	Decisions  []tally // what waits for a decision
 	Trouble    []tally // what went wrong, or is held up
+	Rehearsal  []tally // what devices found beforehand
 	Fleet      []tally
 	Causes     []tally // of blocked installs
 	Compliance complianceView
@@ -61,7 +62,7 @@ func notices(sentences []string) []notice {
 
 // listOf is the page of what a command of the CLI lists; "" if there is none.
 func listOf(command []string) string {
-	pages := map[string]string{"queue list": "/queue", "event list": "/events", "update agreements": "/updates?agreements=true&status=approved"}
+	pages := map[string]string{"rehearsal list": "/rehearsals", "queue list": "/queue", "event list": "/events", "update agreements": "/updates?agreements=true&status=approved"}
 	if len(command) < 2 {
 		return ""
 	}
@@ -108,6 +109,7 @@ func (s *server) overview(v *Visit) (overviewView, error) {
 	view.First = sum(status.Devices, "active", "quarantined", "retired") == 0
 	view.Fleet = fleetTallies(status)
 	view.Trouble = troubleTallies(status)
+	view.Rehearsal = rehearsalTallies(status.Rehearsal)
 	view.Decisions = decisionTallies(status)
 	return view, s.addFeeds(v, &view)
 }

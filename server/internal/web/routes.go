@@ -8,7 +8,7 @@ import (
 // routes is the whole console: one line for each thing that can be asked, with what the person must hold. Each
 // subject's lines stand beside its pages.
 func (s *server) routes() []Route {
-	return slices.Concat(s.ownRoutes(), s.signInRoutes(), s.overviewRoutes(), s.viewRoutes(), s.listRoutes(), s.operatorExports(), s.trendRoutes(), s.accountRoutes(), s.searchRoutes(), s.deviceRoutes(), s.groupRoutes(), s.ledgerRoutes(), s.eventRoutes(), s.operatorRoutes(), s.tokenRoutes(), s.enrolRoutes(), s.updateRoutes(), s.exceptionRoutes(), s.agreementRoutes(), s.queueRoutes(), s.feedRoutes(), s.channelRoutes(), s.packageRoutes(), s.taskRoutes(), s.rolloutRoutes())
+	return slices.Concat(s.ownRoutes(), s.signInRoutes(), s.overviewRoutes(), s.viewRoutes(), s.listRoutes(), s.operatorExports(), s.trendRoutes(), s.accountRoutes(), s.searchRoutes(), s.deviceRoutes(), s.groupRoutes(), s.ledgerRoutes(), s.eventRoutes(), s.operatorRoutes(), s.tokenRoutes(), s.enrolRoutes(), s.updateRoutes(), s.exceptionRoutes(), s.agreementRoutes(), s.queueRoutes(), s.feedRoutes(), s.channelRoutes(), s.packageRoutes(), s.taskRoutes(), s.rolloutRoutes(), s.rehearsalRoutes())
 }
 
 // ownRoutes are what every page needs.

@@ -129,6 +129,7 @@ type Deployments interface {
 type Standing interface {
 	Why(ctx context.Context, who auth.Actor, device, update string) (client.Why, error)
 	Queue(ctx context.Context, who auth.Actor, q client.QueueQuery, p client.Page) (client.List[client.QueueRow], error)
+	Rehearsals(ctx context.Context, who auth.Actor, q client.RehearsalQuery, p client.Page) (client.List[client.RehearsalRow], error)
 	Status(ctx context.Context, who auth.Actor) (client.Status, error)
 	// DevicesNamed are devices by id or unambiguous name, all looked up at once; one that is not there is a refusal.
 	DevicesNamed(ctx context.Context, who auth.Actor, refs []string) ([]client.DeviceRow, error)
@@ -163,6 +164,7 @@ type Devices interface {
 	Inventory(ctx context.Context, who auth.Actor, ref string, q client.InventoryQuery, p client.Page) (client.List[client.PackageInfo], error)
 	ChangeDevices(ctx context.Context, who auth.Actor, c client.DeviceChange) (client.Act, error)
 	RefreshDevices(ctx context.Context, who auth.Actor, r client.RefreshRequest) (client.Refreshed, error)
+	RehearseDevices(ctx context.Context, who auth.Actor, r client.RefreshRequest) (client.Refreshed, error)
 }
 
 // Groups is the device tree. Groups lists the actor's part of it, parents before children.

@@ -261,6 +261,9 @@ func deviceRemark(d client.DeviceUpdate) string {
 	if d.Detail != "" {
 		parts = append(parts, d.Detail)
 	}
+	if would := wouldFail(d.Rehearsed); would != "" {
+		parts = append(parts, would)
+	}
 	if len(d.Needs) > 0 {
 		parts = append(parts, "needs "+strings.Join(d.Needs, ", "))
 	}
