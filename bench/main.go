@@ -50,6 +50,7 @@ func measures() []measure {
 		{"P10", idleness},
 		{"P11", sizes},
 		{"P14", consoles},
+		{"P15", downloads},
 	}
 }
 

@@ -126,7 +126,9 @@ func connect(c Config) (*Store, error) {
 }
 
 // Where says for people which bucket it is.
-func (c Config) Where() string { return fmt.Sprintf("bucket %s at %s", c.Bucket+"/"+c.prefix(), c.Endpoint) }
+func (c Config) Where() string {
+	return fmt.Sprintf("bucket %s at %s", c.Bucket+"/"+c.prefix(), c.Endpoint)
+}
 
 func (c Config) prefix() string {
 	if p := strings.Trim(c.Prefix, "/"); p != "" {
