@@ -297,7 +297,11 @@ func (a *app) showPreview(p *printer, v client.Preview) {
 	add(v.Permanent, many(v.Permanent, "install")+" that cannot be uninstalled")
 	add(v.CannotGoBack, fmt.Sprintf("%d that keep it and cannot be rolled back", v.CannotGoBack))
 	add(v.CanGoBack, fmt.Sprintf("%d that keep it until an order rolls it back", v.CanGoBack))
+	add(v.Unseen, many(v.Unseen, "device")+" left out of these figures for lack of time")
 	p.line("%s.", strings.Join(summary, ", "))
+	for _, t := range v.Tasks {
+		p.line("  %s, by the task %s, on %s", t.When, t.Task, many(t.Devices, "device"))
+	}
 	for _, u := range v.Updates {
 		showUpdatePreview(p, u)
 	}

@@ -203,11 +203,11 @@ func exported(ctx context.Context, c *client.Client, decisions bool) (fleetFile,
 		return f, err
 	}
 	for _, g := range now.groups {
-		if g.ID == fleet.Root {
+		if g.ID == fleet.Root && g.Guard == fleet.Inherit && !g.Test { // as every server begins
 			continue
 		}
 		out := fileGroup{Name: g.Name, Guard: g.Guard, Test: g.Test}
-		if g.Parent != fleet.Root {
+		if g.Parent != fleet.Root && g.ID != fleet.Root {
 			out.Parent = now.name(g.Parent)
 		}
 		f.Groups = append(f.Groups, out)
