@@ -14,7 +14,7 @@ import (
 )
 
 // domain packages decide; they do no I/O and read no clock.
-var domain = []string{"approval", "catalog", "criteria", "fault", "feed", "fleet", "installation", "ledger", "migrate", "pkgver", "plan", "rollout", "task", "window", "wire"}
+var domain = []string{"approval", "catalog", "criteria", "fault", "feed", "fleet", "installation", "ledger", "migrate", "pkgver", "plan", "rollout", "slot", "task", "window", "wire"}
 
 // domainMay are the third-party modules that a domain package may use, with the reason.
 var domainMay = map[string]string{

@@ -10,6 +10,7 @@ import (
 	"assent/client"
 	"assent/fleet"
 	"assent/rollout"
+	"assent/slot"
 	"assent/task"
 	"assent/window"
 	"assent/wire"
@@ -22,7 +23,7 @@ type taskFlags struct {
 	order                                                           int
 	groups, exclude, rules, freezes, rings, probes, mayRemove       []string
 	selection, admits, window, zone, start, spread, missed, restart string
-	deadline, stopAfter, onFailure                                  string
+	deadline, stopAfter, onFailure, concurrent                      string
 	restartServices, holdMajor, noNewDeps, downloadOnly, atShutdown bool
 	earlierFirst, holdPrerequisites, disabled                       bool
 	retries, deferrals                                              int
@@ -55,6 +56,7 @@ func (f *taskFlags) add(a *app, c *cobra.Command, create bool) {
 	fs.BoolVar(&f.restartServices, "restart-services", false, "restart services that still run what was replaced")
 	fs.StringArrayVar(&f.rings, "ring", nil, "a ring, in their order: "+ringHelp)
 	fs.StringArrayVar(&f.probes, "probe", nil, "what must be well after an install: "+probeHelp)
+	fs.StringVar(&f.concurrent, "max-concurrent", "", "how many of its devices install or restart at the same time: 10, 5%, '10 or 5%' (the smaller counts), none")
 	fs.StringVar(&f.onFailure, "on-failure", "", "what becomes of an update whose probes fail: none or restore")
 	fs.BoolVar(&f.holdMajor, "hold-new-major", false, "do not admit new major versions")
 	fs.BoolVar(&f.noNewDeps, "no-new-dependencies", false, "no packages that are not there yet")
@@ -192,6 +194,12 @@ func (f *taskFlags) putOptions(c *cobra.Command, t *task.Task) error {
 	if changed(c, "may-remove") {
 		t.Options.Removable = emptied(f.mayRemove)
 		t.Options.Removals = len(t.Options.Removable) > 0
+	}
+	if changed(c, "max-concurrent") {
+		var err error
+		if t.MaxConcurrent, err = slot.Parse(strings.TrimSuffix(f.concurrent, "none")); err != nil {
+			return usage("--max-concurrent: %v", err)
+		}
 	}
 	if changed(c, "retries") {
 		t.Options.Retries.Attempts = f.retries

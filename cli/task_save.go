@@ -224,7 +224,7 @@ func (a *app) showTask(p *printer, r client.TaskRow) {
 	}
 	p.fields("Task", t.Name, "Id", t.ID, "Switched", on, "For", groupNames(r, t.Targets.Groups), "But not", groupNames(r, t.Targets.Exclude), "Selects", t.Targets.Selection,
 		"Devices", fmt.Sprint(r.Devices), "When", r.When, "Next window", a.nextWindow(r), "Freezes", freezes(t), "Restart", restarts(t), "On failure", string(t.OnFailure),
-		"Options", options(t.Options), "Version", r.Version)
+		"Options", options(t.Options), "At the same time", concurrent(r), "Version", r.Version)
 	p.title("Rules: what any of them admits is installed")
 	for i, rule := range t.Rules {
 		tone := plain
@@ -271,6 +271,14 @@ func restarts(t task.Task) string {
 		out = strings.TrimPrefix(out+", services too", ", ")
 	}
 	return out
+}
+
+// concurrent says how many devices may be at it, and how many are.
+func concurrent(r client.TaskRow) string {
+	if r.Task.MaxConcurrent.None() {
+		return ""
+	}
+	return fmt.Sprintf("%s; now it is the turn of %d", r.Task.MaxConcurrent.Words(), r.Turns)
 }
 
 func options(o task.Options) string {

@@ -27,6 +27,7 @@ type TaskRow struct {
 	When    string                   `json:"when"`             // its windows, in words
 	Devices int                      `json:"devices"`          // in its groups, as far as the caller may see them
 	Next    *TaskWindow              `json:"next,omitempty"`   // the window that opens next for any of them; none: any time, or never
+	Turns   int                      `json:"turns"`            // devices whose turn it is, where the task has a cap (max_concurrent)
 	MayEdit bool                     `json:"may_edit"`         // the caller is an administrator in all of its groups
 }
 

@@ -50,6 +50,7 @@ const (
 	NoSpace              Cause = "no_space"
 	WindowClosed         Cause = "window_closed"
 	RingNotOpen          Cause = "ring_not_open"
+	TooManyAtOnce        Cause = "too_many_at_once" // as many devices as its task allows are at it (I6)
 	ContentUnavailable   Cause = "content_unavailable"
 	ManagerBusy          Cause = "package_manager_busy"
 	ManagerBroken        Cause = "package_manager_broken"

@@ -24,6 +24,7 @@ func Compute(in Input) Result {
 	c.chooseNewest()
 	c.callIn()
 	c.settle()
+	c.takeTurns()
 	c.dropUncalled()
 	c.tellRemovals()
 	c.judgeInstalled()
@@ -40,6 +41,7 @@ type computation struct {
 	statuses   map[catalog.Release]approval.Result
 	rollbacks  []wire.PlanRollback
 	removals   []wire.PlanRemove
+	ends       time.Time // when a turn is over on which the plan rests; zero: none is
 	next       time.Time // when a task may answer differently by itself; zero: never
 }
 
@@ -355,7 +357,7 @@ func (c *computation) result() Result {
 	slices.SortStableFunc(c.candidates, func(a, b *candidate) int {
 		return cmp.Or(cmp.Compare(a.Release.Name, b.Release.Name), cmp.Compare(a.Release.Version, b.Release.Version), cmp.Compare(a.Release.Namespace, b.Release.Namespace))
 	})
-	res := Result{Plan: c.plan(), Turns: c.next}
+	res := Result{Plan: c.plan(), Turns: c.next, Ends: c.ends}
 	for _, v := range c.candidates {
 		res.Verdicts = append(res.Verdicts, v.Verdict)
 	}

@@ -50,10 +50,14 @@ type Input struct {
 	Test      bool              // the device tries things out first
 	// Unfit are the updates whose health probes failed on this device, by when that was. An approval that came later gives
 	// them another try.
-	Unfit  map[catalog.UpdateID]time.Time
-	Server string // the running server's version (A6)
-	Now    time.Time
-	Known  Known
+	Unfit map[catalog.UpdateID]time.Time
+	// Slots is until when it is the device's turn in tasks that let only so many devices install at the same time (I6). Where
+	// Foresee is set turns are not waited for: what would install in its turn counts as an install.
+	Slots   map[string]time.Time
+	Foresee bool
+	Server  string // the running server's version (A6)
+	Now     time.Time
+	Known   Known
 }
 
 // Known answers Compute's questions about updates and decisions. Its methods must be pure reads of one
@@ -106,4 +110,6 @@ type Result struct {
 	// Turns is the earliest instant after Input.Now at which the result may differ though nothing else changed, because an
 	// age is reached that a task asks for. Zero: never. Approvals that end by themselves are not looked at.
 	Turns time.Time
+	// Ends is when the plan must not count any more, because the device's turn in a task is over then. Zero: never.
+	Ends time.Time
 }

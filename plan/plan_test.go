@@ -44,6 +44,8 @@ type world struct {
 	tasks      []task.Task // instead of the default one
 	unfit      map[catalog.UpdateID]time.Time
 	facts      *wire.Facts
+	slots      map[string]time.Time
+	foresee    bool
 }
 
 type rolloutKey struct {
@@ -131,7 +133,7 @@ func (w *world) compute() plan.Result {
 		Inventory: &wire.Inventory{Ecosystem: "deb", Packages: w.installed},
 		Available: &wire.Available{Closed: true, Ecosystem: "deb", Agent: w.agent, Updates: w.offers, Restore: w.restore},
 		Tasks:     tasks(w.allTasks()...), Unfit: w.unfit, Facts: w.facts, Rollbacks: w.rollbacks, Now: now, Known: w,
-		Deploys: w.deploys, Test: w.test, Server: w.server,
+		Deploys: w.deploys, Test: w.test, Server: w.server, Slots: w.slots, Foresee: w.foresee,
 	})
 }
 

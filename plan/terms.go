@@ -120,5 +120,5 @@ func (c *computation) restart() *wire.PlanRestart {
 		}
 		p.Schedule = b
 	}
-	return &p
+	return c.inTurn(p)
 }

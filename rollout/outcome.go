@@ -141,7 +141,7 @@ func blocked(c installation.Cause) Standing {
 	switch c {
 	case installation.ProbeFailed, installation.InstallFailed:
 		return Failed
-	case installation.RingNotOpen, installation.WindowClosed, installation.ManagerBusy:
+	case installation.RingNotOpen, installation.WindowClosed, installation.TooManyAtOnce, installation.ManagerBusy:
 		return Pending
 	}
 	return Blocked

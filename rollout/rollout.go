@@ -54,7 +54,7 @@
 //
 // Advance believes the outcomes it is given: they must be those of all devices of the task to which it admits the update, at that moment; one that it does not
 // admit there would be pending for ever. One device alone can halt a ring whose failure limit is
-// 1 and pass a ring whose sample is 1: ask for more where a device may lie. The package does not cap how many devices install at once.
+// 1 and pass a ring whose sample is 1: ask for more where a device may lie. The package does not cap how many devices install at once (package slot does).
 package rollout
 
 import (

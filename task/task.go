@@ -22,7 +22,7 @@
 // restricts is joined and the stricter counts; what acts comes from the first in the order that says something about it:
 //
 //   - Windows: all of them have to be open (their intersection), each with its own freezes and spread.
-//   - Rings: in each task that has rings, the device's ring has to be open.
+//   - Rings: in each task that has rings, the device's ring has to be open. Turns: in each task with a cap, it has to be the device's.
 //   - New dependencies: only if all allow them. Removals: only of packages that all name. Prerequisites and earlier
 //     versions: restricted if one task restricts them.
 //   - Download only, install at shutdown: if one says so. Stop after: the shortest. Retries: the fewest attempts, the longest pauses.
@@ -43,6 +43,7 @@ import (
 	"assent/catalog"
 	"assent/fleet"
 	"assent/rollout"
+	"assent/slot"
 	"assent/window"
 	"assent/wire"
 )
@@ -64,9 +65,12 @@ type Task struct {
 	OnFailure OnFailure `json:"on_failure,omitempty"` // what becomes of an update whose probes fail; empty: nothing
 	// Probes are what must pass on the device after an install, besides what the publisher declared. The path of a file probe is
 	// absolute here: there is no application's tree that it could be relative to.
-	Probes   []catalog.Probe `json:"probes,omitempty"`
-	Rings    []rollout.Ring  `json:"rings,omitempty"` // none: all devices at once
-	Schedule window.Schedule `json:"schedule,omitzero"`
+	Probes []catalog.Probe `json:"probes,omitempty"`
+	Rings  []rollout.Ring  `json:"rings,omitempty"` // none: all devices may begin
+	// MaxConcurrent is how many devices may be at an installation or a restart of this task at the same time (I6). Where several
+	// tasks admit an update, a device needs its turn in each.
+	MaxConcurrent slot.Cap        `json:"max_concurrent,omitzero"`
+	Schedule      window.Schedule `json:"schedule,omitzero"`
 }
 
 // Targets says which devices a task covers.

@@ -123,6 +123,17 @@ func (t Terms) Ringed() []Task {
 	return out
 }
 
+// Capped lists the tasks that let only so many devices install at the same time: in each of them it has to be the device's turn.
+func (t Terms) Capped() []Task {
+	var out []Task
+	for _, c := range t.tasks {
+		if !c.MaxConcurrent.None() {
+			out = append(out, c.Task)
+		}
+	}
+	return out
+}
+
 // Schedules lists the schedules of the tasks, without those that mean any time. All of them have to be open.
 func (t Terms) Schedules() []window.Schedule {
 	var out []window.Schedule

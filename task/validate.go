@@ -50,6 +50,7 @@ func Validate(t Task, tree fleet.Tree) []*fault.Error {
 	c.options()
 	c.restart()
 	c.probes()
+	c.concurrent()
 	if _, err := window.Parse(t.Schedule); err != nil {
 		c.take("schedule", err)
 	}
@@ -218,6 +219,15 @@ func (c *check) options() {
 func (c *check) span(field string, s rollout.Span, least, most time.Duration) {
 	if d := time.Duration(s); d != 0 && (d < least || d > most) {
 		c.wrong(field, "It is between %s and %s, or left out.", rollout.Span(least), rollout.Span(most))
+	}
+}
+
+func (c *check) concurrent() {
+	if !c.t.MaxConcurrent.Valid() {
+		c.wrong("max_concurrent", "At least 1 and at most 1,000,000 devices at the same time, and at most 1000 in a thousand of them.")
+	}
+	if !c.t.MaxConcurrent.None() && c.t.Options.AtShutdown {
+		c.wrong("max_concurrent", "What installs when its device shuts down cannot wait for its turn: leave one of the two out.")
 	}
 }
 

@@ -5,6 +5,9 @@
 // restart at any moment finds both or neither; everything else is saved as far as a restart must not lose it. People halt,
 // resume, open, skip and restart rollouts through Act, and see them through Rollouts and Rollout.
 //
+// It gives turns in the same way where a task lets only so many devices install at the same time (I6): slot.Give says whose turn it
+// is, by what these devices report, and who has one is durable before any plan shows it.
+//
 // Guarantees: it decides nothing itself; who admits what is plan.Compute's answer, when a ring opens is rollout's. Nothing opens
 // for an update that no task admits anywhere any more: its rollout stands still as it is. Work is bounded: changes are gathered,
 // only the devices and rollouts that they concern are looked at, and it rests for as long as it worked.
@@ -14,6 +17,7 @@ package conductor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -24,6 +28,7 @@ import (
 	"assent/rollout"
 	"assent/server/internal/index"
 	"assent/server/internal/planner"
+	"assent/slot"
 )
 
 // by is the name under which outcomes stand in the ledger.
@@ -53,11 +58,14 @@ type Conductor struct {
 
 	stains stains
 
-	looking sync.Mutex // held while Look goes on: guards tracks, on, rings and heard
-	tracks  map[key]*track
-	on      [][]key           // by device number: the tracks that it has a part in
-	rings   map[string]string // by task: the rings as they were looked at last
-	heard   time.Time         // when Look went through last
+	looking  sync.Mutex // held while Look goes on: guards tracks, on, rings, heard and demands
+	tracks   map[key]*track
+	on       [][]key                           // by device number: the tracks that it has a part in
+	rings    map[string]string                 // by task: the rings as they were looked at last
+	heard    time.Time                         // when Look went through last
+	demands  map[string]map[uint32]slot.Demand // by task with a cap and device number: what it has to do there
+	turnsAt  time.Time                         // when all of them were looked at last
+	slotsDue time.Time                         // when a turn is given back though nothing changes
 
 	acting sync.Mutex // held from reading a state to keeping what follows from it
 }
@@ -73,7 +81,7 @@ func New(c Config) (*Conductor, error) {
 	if c.Moved == nil {
 		c.Moved = func(rollout.Transition) {}
 	}
-	o := &Conductor{index: c.Index, planner: c.Planner, log: c.Log, moved: c.Moved, tracks: map[key]*track{}, rings: map[string]string{}}
+	o := &Conductor{index: c.Index, planner: c.Planner, log: c.Log, moved: c.Moved, tracks: map[key]*track{}, rings: map[string]string{}, demands: map[string]map[uint32]slot.Demand{}}
 	o.stains.init()
 	o.stop = c.Index.Subscribe(o.stains.add)
 	return o, nil
@@ -109,7 +117,7 @@ func (c *Conductor) Run(ctx context.Context) error {
 func (c *Conductor) idle() time.Duration {
 	c.looking.Lock()
 	defer c.looking.Unlock()
-	wait, now := tick, c.index.Now()
+	wait, now := c.turnsDue(tick), c.index.Now()
 	for _, t := range c.tracks {
 		switch {
 		case t.dirty:
@@ -139,7 +147,7 @@ func (c *Conductor) Look(ctx context.Context) error {
 	if err := c.redraw(ctx); err != nil {
 		return err
 	}
-	return c.walk(ctx)
+	return errors.Join(c.giveTurns(ctx), c.walk(ctx))
 }
 
 // stains is what changed and was not looked at yet.

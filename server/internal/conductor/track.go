@@ -49,9 +49,11 @@ const chunk = 256
 // redraw looks again at the devices that a change may have concerned. If it fails, everything is looked at the next time.
 func (c *Conductor) redraw(ctx context.Context) (err error) {
 	devices := 0
+	c.lookAgain()
 	c.index.View(func(v *index.View) {
 		devices = v.NumberOfDevices()
 		c.reviseTasks(v)
+		c.turnsIn(v) // before the devices are taken: a cap that is new has all of them looked at
 	})
 	defer func() {
 		if err != nil {
@@ -128,6 +130,7 @@ type sight struct {
 	v       *index.View
 	tasks   map[string]task.Task // those with rings
 	begun   []begun
+	turns   turns              // what devices have to do in tasks with a cap
 	selects bool               // tasks look at more of a device than its group
 	known   map[admission]bool // by group, unless selects
 }
@@ -146,7 +149,7 @@ type begun struct {
 
 func (c *Conductor) sight(v *index.View) *sight {
 	_, device := v.Tasks().Reads()
-	s := &sight{Conductor: c, v: v, tasks: map[string]task.Task{}, selects: len(device) > 0, known: map[admission]bool{}}
+	s := &sight{Conductor: c, v: v, turns: c.turnsIn(v), tasks: map[string]task.Task{}, selects: len(device) > 0, known: map[admission]bool{}}
 	for _, t := range v.Tasks().Tasks() {
 		if len(t.Rings) > 0 {
 			s.tasks[t.ID] = t
@@ -171,11 +174,16 @@ func (c *Conductor) sight(v *index.View) *sight {
 
 // look finds out in which rollouts a device has a part, and which.
 func (s *sight) look(number uint32) error {
+	d := s.v.Numbered(number)
+	if len(s.turns.tasks) > 0 {
+		if err := s.demand(d); err != nil {
+			return err
+		}
+	}
 	if len(s.tasks) == 0 {
 		s.put(number, nil)
 		return nil
 	}
-	d := s.v.Numbered(number)
 	parts := map[key]part{}
 	judged := map[catalog.UpdateID]plan.Verdict{}
 	if !d.Retired() {

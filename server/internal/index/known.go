@@ -143,7 +143,7 @@ func (k known) Releases(s catalog.Software) []catalog.Update {
 // PlanInput is everything plan.Compute looks at for a device now.
 func (v *View) PlanInput(d Device, now time.Time) plan.Input {
 	path := v.x.tree.Path(d.Group)
-	return plan.Input{Device: d.Device, Path: path, Facts: d.Facts, Groups: v.groupNames(path), Seen: d.Contact.LastSeen, Unfit: d.record.unfit, Guard: v.x.tree.Guard(d.Group), Test: v.x.tree.Test(d.Group),
+	return plan.Input{Device: d.Device, Path: path, Facts: d.Facts, Groups: v.groupNames(path), Seen: d.Contact.LastSeen, Unfit: d.record.unfit, Slots: v.slotsOf(d.ID), Guard: v.x.tree.Guard(d.Group), Test: v.x.tree.Test(d.Group),
 		Inventory: d.Inventory(), Available: d.Available(), Tasks: v.Tasks(), Rollbacks: v.Rollbacks(d), Deploys: v.deploys(d.Device),
 		Feeds: v.x.feeds, Server: v.x.version, Now: now, Known: v.Known()}
 }
@@ -181,6 +181,7 @@ func (v *View) Concerning(s catalog.Software) *roaring.Bitmap {
 // PlanInputAt is PlanInput as if the decisions were those of another moment.
 func (v *View) PlanInputAt(d Device, now time.Time, m *Moment) plan.Input {
 	in := v.PlanInput(d, now)
+	in.Foresee = true // what installs in its turn installs
 	in.Known = v.KnownAt(m)
 	return in
 }

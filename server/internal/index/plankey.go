@@ -22,6 +22,7 @@ type PlanKey struct {
 	Rollbacks string // acts that are still to be done
 	Deploys   string // acts that name the very device
 	Unfit     string // updates whose probes failed on it
+	Slots     string // whose turn it is, and until when, where tasks have a cap
 	Selected  string // who it is, where tasks look at more than groups
 }
 
@@ -31,7 +32,7 @@ type PlanKey struct {
 func (v *View) PlanKey(number uint32) (key PlanKey, version int64) {
 	rec := v.x.devices[number]
 	d := v.x.state.Devices[rec.id]
-	key = PlanKey{Group: d.Group, Tree: v.x.grown, State: d.State, Rollbacks: v.pending(number), Deploys: v.named(rec.id), Unfit: rec.unfitKey()}
+	key = PlanKey{Group: d.Group, Tree: v.x.grown, State: d.State, Rollbacks: v.pending(number), Deploys: v.named(rec.id), Unfit: rec.unfitKey(), Slots: v.slotsKey(rec.id)}
 	if v.x.tasks.selects {
 		key.Selected = string(rec.id)
 		if rec.facts != nil {

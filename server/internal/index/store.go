@@ -8,6 +8,7 @@ import (
 	"assent/ledger"
 	"assent/rollout"
 	"assent/server/internal/store"
+	"assent/slot"
 	"assent/wire"
 )
 
@@ -64,6 +65,8 @@ type Rehearsals interface {
 type Rollouts interface {
 	LoadRollouts(ctx context.Context, each func(rollout.State) error) error
 	SaveRollouts(ctx context.Context, states []rollout.State) error
+	LoadSlots(ctx context.Context, each func(slot.State) error) error
+	SaveSlots(ctx context.Context, s slot.State) error
 }
 
 // Reports applies what devices journaled, exactly once by device and report id.

@@ -14,6 +14,7 @@ import (
 	"assent/ledger"
 	"assent/rollout"
 	"assent/server/internal/store"
+	"assent/slot"
 	"assent/task"
 )
 
@@ -22,7 +23,9 @@ type taskTable struct {
 	set      task.Set
 	selects  bool // a task looks at more of a device than its group: devices do not share plans
 	rollouts map[rolloutKey]rollout.State
-	next     *rollout.State // what the act that is being made brings; only while acts is held
+	capped   []string              // ids of the tasks with a cap
+	slots    map[string]slot.State // who has a turn in them
+	next     *rollout.State        // what the act that is being made brings; only while acts is held
 }
 
 type rolloutKey struct {
@@ -38,7 +41,12 @@ func (x *Index) compileTasks() {
 		set = task.Set{}
 	}
 	_, device := set.Reads()
-	x.tasks.set, x.tasks.selects = set, len(device) > 0
+	x.tasks.set, x.tasks.selects, x.tasks.capped = set, len(device) > 0, nil
+	for _, t := range set.Tasks() {
+		if !t.MaxConcurrent.None() {
+			x.tasks.capped = append(x.tasks.capped, t.ID)
+		}
+	}
 }
 
 // loadRollouts reads how far updates are through the rings of tasks.
@@ -51,7 +59,7 @@ func (x *Index) loadRollouts(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load rollouts: %w", err)
 	}
-	return nil
+	return x.loadSlots(ctx)
 }
 
 // Tasks are the installation tasks in their order.
@@ -152,6 +160,7 @@ func (x *Index) stepped(b ledger.RolloutStep) {
 
 // forgetRollouts drops the rollouts of a task that is gone. The caller holds x.mu; the store drops them with the task.
 func (x *Index) forgetRollouts(id string) {
+	delete(x.tasks.slots, id)
 	for k := range x.tasks.rollouts {
 		if k.task == id {
 			delete(x.tasks.rollouts, k)

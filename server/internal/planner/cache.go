@@ -24,12 +24,17 @@ type answer struct {
 	lines   []Line         // the same on the board, for devices that have reported nothing
 }
 
+// earlier is the earlier of two times of which zero means never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
 // due is when the answer has to be looked for anew; zero: when something changes.
 func (a *answer) due() time.Time {
-	if a.until.IsZero() || !a.turns.IsZero() && a.turns.Before(a.until) {
-		return a.turns
-	}
-	return a.until
+	return earlier(a.until, a.turns)
 }
 
 // slot holds the answer of a key. Its lock makes devices with the same key wait for one computation.
@@ -175,7 +180,7 @@ func (p *Planner) answer(v *index.View, number uint32) (*answer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the plan of device %s: %w", d.ID, err)
 	}
-	s.answer = &answer{version: version, until: v.NextExpiry(d, now), turns: result.Turns, digest: digest, notable: notable(result.Verdicts)}
+	s.answer = &answer{version: version, until: earlier(v.NextExpiry(d, now), result.Ends), turns: result.Turns, digest: digest, notable: notable(result.Verdicts)}
 	s.answer.lines = shared(v, d, s.answer.notable)
 	if d.State == fleet.Active {
 		p.cache.noteExample(digest, d.ID)

@@ -158,8 +158,11 @@ func (p *Planner) expires(a *answer, now time.Time) time.Time {
 }
 
 // stale reports whether a statement should be made anew: half of its life is over, and a new one would
-// live longer.
+// live longer; or it outlives what its plan rests on now.
 func (p *Planner) stale(s issued, a *answer, now time.Time) bool {
+	if !a.until.IsZero() && s.expires.After(a.until) {
+		return true
+	}
 	return !now.Before(s.renew()) && p.expires(a, now).After(s.expires) || !now.Before(s.expires)
 }
 

@@ -186,10 +186,13 @@ func (w *waiting) take() (batch []*waiter, more bool) {
 	return batch, true
 }
 
-// look wakes a waiter whose plan is another now.
+// look wakes a waiter whose plan is another now, or counts for another time.
 func (p *Planner) look(w *waiter) {
 	m, err := p.current(w.id)
-	if err != nil || m.answer.digest != w.plan {
+	p.mu.Lock()
+	was := p.issued[w.id]
+	p.mu.Unlock()
+	if err != nil || m.answer.digest != w.plan || p.stale(was, m.answer, p.index.Now().UTC()) {
 		w.once.Do(func() { close(w.wake) })
 	}
 }

@@ -2,9 +2,11 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"assent/rollout"
+	"assent/slot"
 )
 
 // BesideRollout writes the state of a rollout with the act that took it there. It is asked for after the act was built.
@@ -34,7 +36,7 @@ func (t tx) putRollouts(ctx context.Context, states []rollout.State) error {
 // LoadRollouts calls each with every state.
 func (d *DB) LoadRollouts(ctx context.Context, each func(rollout.State) error) error {
 	return d.read(ctx, "load rollouts", func(t tx) error {
-		return t.each(ctx, `SELECT state FROM rollouts ORDER BY task_id, update_id`, nil, func(scan func(...any) error) error {
+		return t.each(ctx, `SELECT state FROM rollouts WHERE update_id <> '' ORDER BY task_id, update_id`, nil, func(scan func(...any) error) error {
 			var text string
 			if err := scan(&text); err != nil {
 				return err
@@ -42,6 +44,37 @@ func (d *DB) LoadRollouts(ctx context.Context, each func(rollout.State) error) e
 			s, err := rollout.Decode([]byte(text))
 			if err != nil {
 				return fmt.Errorf("read a rollout: %w", err)
+			}
+			return each(s)
+		})
+	})
+}
+
+// SaveSlots writes who has a turn in a task. It stands in the task's own row among its rollouts, the one of no update, and goes
+// with them.
+func (d *DB) SaveSlots(ctx context.Context, s slot.State) error {
+	return d.write(ctx, "save slots", func(t tx) error {
+		text, err := body(s)
+		if err != nil {
+			return err
+		}
+		_, err = t.exec(ctx, `INSERT INTO rollouts (task_id, update_id, state) VALUES (?, '', ?)
+			ON CONFLICT (task_id, update_id) DO UPDATE SET state = excluded.state`, key(s.Task), text)
+		return err
+	})
+}
+
+// LoadSlots calls each with who has a turn in every task that has a row of its own.
+func (d *DB) LoadSlots(ctx context.Context, each func(slot.State) error) error {
+	return d.read(ctx, "load slots", func(t tx) error {
+		return t.each(ctx, `SELECT state FROM rollouts WHERE update_id = '' ORDER BY task_id`, nil, func(scan func(...any) error) error {
+			var text string
+			if err := scan(&text); err != nil {
+				return err
+			}
+			var s slot.State
+			if err := json.Unmarshal([]byte(text), &s); err != nil {
+				return fmt.Errorf("read the slots of a task: %w", err)
 			}
 			return each(s)
 		})

@@ -182,6 +182,7 @@ func (p *previewer) class(v *index.View, devices *roaring.Bitmap) {
 		return
 	}
 	in := v.PlanInput(one, p.now)
+	in.Foresee = true // what installs in its turn installs
 	before := map[catalog.UpdateID]bool{}
 	for _, verdict := range plan.Compute(in).Verdicts {
 		if verdict.Action == plan.Install {

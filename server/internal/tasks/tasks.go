@@ -141,6 +141,9 @@ func (d *desk) sees(t task.Task) bool {
 func (d *desk) row(t task.Task) client.TaskRow {
 	covered := d.covered(t)
 	row := client.TaskRow{Task: t, Version: Version(t), Groups: d.names(t), Devices: int(covered.GetCardinality()), MayEdit: d.may(t) == nil}
+	if !t.MaxConcurrent.None() {
+		row.Turns = len(d.Slots(t.ID).Held)
+	}
 	w, err := window.Parse(t.Schedule)
 	if err != nil { // the ledger lets no such task in; one of a newer build holds
 		row.When = "never: its schedule cannot be read"

@@ -169,6 +169,9 @@ func (s *server) taskPage(v *Visit) (taskView, error) {
 	for _, p := range t.Probes {
 		view.Probes = append(view.Probes, strings.TrimSpace(fmt.Sprintf("%s %s%s %s", words(p.Type), p.Unit, p.Path, portText(p.Port))))
 	}
+	if !t.MaxConcurrent.None() {
+		view.Options = append(view.Options, fmt.Sprintf("%s at the same time; now it is the turn of %d", t.MaxConcurrent.Words(), r.Turns))
+	}
 	if t.Restart.Services {
 		view.Restart = strings.TrimPrefix(view.Restart+", services too", ", ")
 	}

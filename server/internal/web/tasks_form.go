@@ -13,6 +13,7 @@ import (
 	"assent/fault"
 	"assent/fleet"
 	"assent/rollout"
+	"assent/slot"
 	"assent/task"
 	"assent/window"
 	"assent/wire"
@@ -39,6 +40,7 @@ type taskForm struct {
 	AtShutdown                     bool
 	StopAfter, Retries, OnFailure  string
 	MayRemove                      string // names with commas between them
+	Concurrent                     string // "10", "5%"
 	Rings                          []ringForm
 }
 
@@ -92,7 +94,7 @@ func formOf(t task.Task, version string) taskForm {
 		Selection: t.Targets.Selection, RestartWhen: string(t.Restart.When), AskText: t.Restart.Ask.Text, AskFor: elapsed(t.Restart.Ask.Deadline), Deferrals: figure(t.Restart.Ask.Deferrals),
 		Services: t.Restart.Services, HoldMajor: t.Options.HoldNewMajor, NewDeps: t.Options.NewDependencies, Earlier: t.Options.EarlierFirst, Prerequisites: t.Options.HoldPrerequisites,
 		DownloadOnly: t.Options.DownloadOnly, AtShutdown: t.Options.AtShutdown, StopAfter: elapsed(t.Options.StopAfter), Retries: figure(t.Options.Retries.Attempts), OnFailure: string(t.OnFailure),
-		MayRemove: strings.Join(t.Options.Removable, ", ")}
+		MayRemove: strings.Join(t.Options.Removable, ", "), Concurrent: t.MaxConcurrent.String()}
 	for i, r := range t.Rules {
 		f.Rules = append(f.Rules, ruleOf(i, r))
 	}
@@ -230,7 +232,7 @@ func (r *formReader) keep(v *Visit, f *taskForm) {
 	}
 	f.Order, f.When, f.Interval, f.Nth, f.After, f.Date, f.At, f.Length, f.Rule, f.Start = v.Form("order"), v.Form("when"), v.Form("interval"), v.Form("nth"), v.Form("after"), v.Form("date"), v.Form("at"), v.Form("length"), v.Form("rule"), v.Form("start")
 	f.Days, f.Spread, f.Freezes, f.StopAfter, f.Retries, f.AskFor, f.Deferrals = v.Fields("days"), v.Form("spread"), v.Form("freezes"), v.Form("stop_after"), v.Form("retries"), v.Form("ask_for"), v.Form("deferrals")
-	f.MayRemove = v.Form("may_remove")
+	f.MayRemove, f.Concurrent = v.Form("may_remove"), v.Form("max_concurrent")
 }
 
 // readFields puts the fields over the task; it returns for each rule whether it is shown as text.
@@ -247,6 +249,10 @@ func readFields(v *Visit, r *formReader, t *task.Task) []bool {
 	}
 	if o.Retries.Attempts == 0 {
 		o.Retries = task.Retries{}
+	}
+	var err error
+	if t.MaxConcurrent, err = slot.Parse(strings.TrimSpace(v.Form("max_concurrent"))); err != nil {
+		r.wrong = append(r.wrong, fault.New(fault.Invalid, "task_invalid", "At the same time: %v.", err).On("max_concurrent"))
 	}
 	r.read("options.stop_after", v.Form("stop_after"), &o.StopAfter)
 	t.OnFailure = task.OnFailure(v.Form("on_failure"))

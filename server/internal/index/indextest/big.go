@@ -12,6 +12,7 @@ import (
 	"assent/ledger"
 	"assent/rollout"
 	"assent/server/internal/store"
+	"assent/slot"
 	"assent/wire"
 )
 
@@ -173,6 +174,12 @@ func (b *Big) SaveRehearsal(context.Context, store.Rehearsal) error { return nil
 
 // LoadRollouts has none.
 func (b *Big) LoadRollouts(context.Context, func(rollout.State) error) error { return nil }
+
+// LoadSlots has none.
+func (b *Big) LoadSlots(context.Context, func(slot.State) error) error { return nil }
+
+// SaveSlots forgets them.
+func (b *Big) SaveSlots(context.Context, slot.State) error { return nil }
 
 // SaveRollouts forgets them.
 func (b *Big) SaveRollouts(context.Context, []rollout.State) error { return nil }

@@ -11,6 +11,7 @@ import (
 	"assent/ledger"
 	"assent/rollout"
 	"assent/server/internal/store"
+	"assent/slot"
 	"assent/task"
 )
 
@@ -31,6 +32,11 @@ func rolloutsKept(t *testing.T, fresh func(testing.TB) store.Config) {
 	r := catalog.Release{Software: catalog.Software{Ecosystem: "deb", Namespace: "acme", Name: "tool"}, Version: "1"}
 	must(t, actBeside(t, db, s, ledger.RolloutStep{Task: "k1", Update: "u1", Release: r, Transitions: moved}, store.BesideRollout(func() rollout.State { return next })))
 	rolloutsAre(t, db, next, other)
+	turns := slot.State{Task: "k2", Clock: at(3), Held: map[fleet.DeviceID]slot.Slot{"d1": {Since: at(1), Until: at(2)}}, Had: map[fleet.DeviceID]time.Time{"d2": at(1)}}
+	must(t, db.SaveSlots(t.Context(), slot.State{Task: "k2", Clock: at(2)}))
+	must(t, db.SaveSlots(t.Context(), turns))
+	rolloutsAre(t, db, next, other) // whose turn it is is no rollout
+	slotsAre(t, db, turns)
 
 	stale := s.Clone()
 	must(t, act(t.Context(), db, s, "ada", ledger.TaskRemove{ID: "k2"}))
@@ -41,6 +47,16 @@ func rolloutsKept(t *testing.T, fresh func(testing.TB) store.Config) {
 		t.Error("an act that does not follow the last one was written")
 	}
 	rolloutsAre(t, db, next)
+	slotsAre(t, db)
+}
+
+func slotsAre(t *testing.T, db *store.DB, want ...slot.State) {
+	t.Helper()
+	var got []slot.State
+	must(t, db.LoadSlots(t.Context(), func(s slot.State) error { got = append(got, s); return nil }))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("slots (-want +got):\n%s", diff)
+	}
 }
 
 func rolloutsAre(t *testing.T, db *store.DB, want ...rollout.State) {
