@@ -165,11 +165,12 @@ func (l *landing) failed(o order, try journal.Try) (wire.Report, journal.Try) {
 	var refusal *pkgmgr.Refusal
 	if errors.As(l.err, &refusal) && refusal.Cause != installation.InstallFailed {
 		// It was not let run: that is no failure of the update.
+		try.Count--
 		if passing(refusal.Cause) {
-			try.Count--
 			a.mended = mended{} // it did not even begin: repair before the next attempt
 		} else {
-			a.sieved.note(order{Part: o.Part, key: try.Plan}, a.stamp(), a.opt.Now())
+			try.Next = time.Time{} // not before something changed, and then at once
+			a.sieved.note(order{Part: o.Part, key: try.Plan, by: statement(l.flight.Plan, l.flight.Counter)}, a.stamp(), a.opt.Now())
 		}
 		r := a.report(o.Update, installation.Blocked, refusal.Cause, refusal.Detail)
 		return r, try

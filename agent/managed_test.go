@@ -433,6 +433,65 @@ func TestC7_ADeclineThatReachesADeviceAfterAWeekIsCarriedOutAtOnce(t *testing.T)
 	})
 }
 
+// guarded refuses, as the guard does inside the package manager, what the walls keep out when a transaction begins.
+type guarded struct{ *simManager }
+
+func (g guarded) Apply(ctx context.Context, tx pkgmgr.Transaction, p func(pkgmgr.Progress)) (pkgmgr.Outcome, error) {
+	if g.beforeApply != nil {
+		g.beforeApply()
+	}
+	for _, d := range g.world().Fenced.Deny {
+		for _, c := range tx.Changes {
+			if slices.ContainsFunc(d.Items, func(it catalog.Item) bool {
+				return c.Op != wire.OpRemove && it.Name == c.Name && it.Version == c.Version
+			}) {
+				return pkgmgr.Outcome{}, &pkgmgr.Refusal{Cause: installation.Declined, Detail: c.Name + " " + c.Version + " is declined"}
+			}
+		}
+	}
+	return g.simManager.Apply(ctx, tx, p)
+}
+
+// TestC1_AWayBackThatADeclineShutAtTheLastMomentDoesNotKeepTheNextOneShut: the version to go back to is declined while the
+// transaction begins, so the guard refuses it; the same decline as before then asks for a removal, or for a step back after all.
+func TestC1_AWayBackThatADeclineShutAtTheLastMomentDoesNotKeepTheNextOneShut(t *testing.T) {
+	old, app := file("app", "1"), file("app", "2")
+	back := []wire.PlanRollback{app.stepBack(7, old)}
+	both := []wire.PlanDeny{wall(app), wall(old)}
+	for name, c := range map[string]struct {
+		meanwhile, next wire.Plan
+		want            []string
+	}{
+		"it is removed":             {wire.Plan{Deny: both, Remove: []wire.PlanRemove{app.removal(7)}}, wire.Plan{Deny: both, Remove: []wire.PlanRemove{app.removal(7)}}, []string{"-app:amd64=2"}},
+		"the decline is taken back": {wire.Plan{Deny: both, Rollback: back}, wire.Plan{Deny: both[:1], Rollback: back}, []string{"app:amd64=1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, []simFile{old, app})
+				b.m.installed(app)
+				b.opt.Manager = guarded{b.m}
+				refused := make(chan struct{})
+				b.m.beforeApply = func() {
+					b.m.set(func() { b.m.beforeApply = nil })
+					b.s.set(c.meanwhile)
+					time.Sleep(10 * time.Second) // the walls of the new plan are put up meanwhile
+					close(refused)
+				}
+				b.s.set(wire.Plan{Deny: both[:1], Rollback: back})
+				b.start(t)
+				<-refused
+				b.pass(time.Minute)
+				b.s.set(c.next)
+				b.pass(time.Minute)
+				if diff := cmp.Diff(c.want, b.m.world().Executions); diff != "" {
+					t.Errorf("executed (-want +got):\n%s\n%s", diff, b.s.story())
+				}
+				legal(t, b)
+			})
+		})
+	}
+}
+
 func TestARemovalThatIsWithdrawnBeforeItCouldBeDoneLeavesItInstalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		app := file("app", "2")

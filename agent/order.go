@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"assent/agent/internal/journal"
 	"assent/agent/internal/pkgmgr"
@@ -30,7 +31,8 @@ type order struct {
 	closure   []string       // updates that it needs with it or before it
 	after     []string       // those of closure that must be installed before it
 	left      []catalog.Item // of a removal: what is still there
-	key       string         // what its attempts count for: the plan's digest, or the act that takes it back
+	key       string         // what its attempts count for: the plan's digest, or the act that takes it back and what it then makes of the device
+	by        string         // the statement that orders it
 	terms     *terms.Terms   // when it may begin; nil: at any time
 	later     bool           // it is only fetched in this pass
 	lost      bool           // the plan has not the terms that it names
@@ -112,17 +114,18 @@ func (o order) strange() *pkgmgr.Refusal {
 func ordersOf(h *held) []order {
 	var out []order
 	for _, rb := range h.plan.Rollback {
-		o := order{kind: toStepBack, key: actKey(rb.Act), Part: journal.Part{Update: rb.Update, Act: rb.Act, Cause: installation.Cause(clip(rb.Cause, 40))}}
+		o := order{kind: toStepBack, by: statement(h.body.Plan, h.body.Counter), Part: journal.Part{Update: rb.Update, Act: rb.Act, Cause: installation.Cause(clip(rb.Cause, 40))}}
 		for _, it := range rb.Items {
 			o.Items = append(o.Items, catalog.Item{Name: it.Name, Arch: it.Arch, Version: it.Version, Size: it.Size, SHA256: it.SHA256, Format: it.Format})
 		}
-		out = append(out, o)
+		out = append(out, o.keyed())
 	}
 	for _, rm := range h.plan.Remove {
-		out = append(out, order{kind: toRemove, key: actKey(rm.Act), Part: journal.Part{Update: rm.Update, Act: rm.Act, Cause: installation.Cause(clip(rm.Cause, 40)), Items: rm.Items}})
+		o := order{kind: toRemove, by: statement(h.body.Plan, h.body.Counter), Part: journal.Part{Update: rm.Update, Act: rm.Act, Cause: installation.Cause(clip(rm.Cause, 40)), Items: rm.Items}}
+		out = append(out, o.keyed())
 	}
 	for _, in := range h.plan.Install {
-		o := order{key: h.body.Plan, closure: in.Closure, after: in.After, exclusive: in.Exclusive || slices.ContainsFunc(in.Items, own),
+		o := order{key: h.body.Plan, by: statement(h.body.Plan, h.body.Counter), closure: in.Closure, after: in.After, exclusive: in.Exclusive || slices.ContainsFunc(in.Items, own),
 			Part: journal.Part{Update: in.Update, Release: in.Release, Items: in.Items, Extras: in.Extras, Probe: in.Probe, Probes: in.Probes}}
 		if o.lost = in.Terms < 0 || in.Terms > len(h.terms); in.Terms > 0 && !o.lost {
 			o.terms = &h.terms[in.Terms-1]
@@ -133,7 +136,21 @@ func ordersOf(h *held) []order {
 	return out
 }
 
-func actKey(act int64) string { return "act " + strconv.FormatInt(act, 10) }
+// statement names an accepted statement: a plan that comes back after another one is asked about anew.
+func statement(plan string, counter int64) string {
+	return plan + " " + strconv.FormatInt(counter, 10)
+}
+
+// keyed names what the attempts of an order that takes something back count for. A new plan does not begin them anew, but another
+// aim of the same act does: that the way back to one version is shut says nothing about the way to another one.
+func (o order) keyed() order {
+	var aim strings.Builder
+	for _, it := range o.Items {
+		fmt.Fprintln(&aim, o.kind, it.Key(), it.SHA256)
+	}
+	o.key = "act " + strconv.FormatInt(o.Act, 10) + " " + wire.Digest([]byte(aim.String()))[:16]
+	return o
+}
 
 // partKind is what a transaction in the air was to do.
 func partKind(f journal.Flight) kind {

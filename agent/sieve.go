@@ -104,8 +104,8 @@ func contains(list []order, o order) bool {
 	return slices.ContainsFunc(list, func(x order) bool { return x.Update == o.Update && x.kind == o.kind })
 }
 
-// sieved remembers what was found blocked in which state of the device, so that the same question is not
-// asked every minute.
+// sieved remembers what was found blocked by which plan in which state of the device, so that the same question is not
+// asked every minute. Another plan is another question: its walls are others.
 type sieved struct {
 	at      map[string]judgement
 	recheck time.Duration
@@ -118,23 +118,26 @@ type judgement struct {
 
 func (s *sieved) note(o order, stamp string, now time.Time) {
 	maps.DeleteFunc(s.at, func(_ string, j judgement) bool { return now.Sub(j.when) > s.recheck })
-	s.at = put(s.at, o.key+" "+string(o.Update), judgement{stamp, now})
+	s.at = put(s.at, o.question(), judgement{stamp, now})
 }
 
 // fresh reports whether the answer for o still stands.
 func (s *sieved) fresh(o order, stamp string, now time.Time) bool {
-	j, ok := s.at[o.key+" "+string(o.Update)]
+	j, ok := s.at[o.question()]
 	return ok && j.stamp == stamp && now.Sub(j.when) < s.recheck
 }
 
 // again is when o is to be looked at again without any change.
 func (s *sieved) again(o order) time.Time {
-	j, ok := s.at[o.key+" "+string(o.Update)]
+	j, ok := s.at[o.question()]
 	if !ok {
 		return time.Time{}
 	}
 	return j.when.Add(s.recheck)
 }
+
+// question is what was asked of the package manager.
+func (o order) question() string { return o.by + " " + o.key + " " + string(o.Update) }
 
 // admit finds what of orders can be done now, with its transaction, and reports the rest as blocked, each with its
 // own cause.
