@@ -206,10 +206,22 @@ func compliance(c client.Compliance) string {
 	return s
 }
 
+// storage says what the database takes, how long it keeps what is no decision, and when a backup was made last.
+func (a *app) storage(s client.Storage) string {
+	if s.Bytes == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%s; reports are kept %d days, trends %d", size(s.Bytes), s.ReportsDays, s.TrendsDays)
+	if s.Backup == nil {
+		return text + "; no backup by assentd yet"
+	}
+	return text + "; last backup " + a.exactly(*s.Backup)
+}
+
 func (a *app) showStatus(p *printer, s client.Status) {
 	p.fields("Server", "Assent "+s.Version+", "+s.Engine, "Time", a.exactly(s.Now),
 		"Devices", counts(s.Devices), "Updates", counts(s.Updates), "Queue", counts(s.Queue), "Blocked", counts(s.Blocked), "Beforehand", figuresLine(s.Rehearsal),
-		"Compliance", compliance(s.Compliance), "Ledger", fmt.Sprintf("%d entries", s.Ledger))
+		"Compliance", compliance(s.Compliance), "Ledger", fmt.Sprintf("%d entries", s.Ledger), "Storage", a.storage(s.Storage))
 	if len(s.Attention) == 0 {
 		return
 	}

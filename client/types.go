@@ -415,7 +415,17 @@ type Status struct {
 	Compliance Compliance       `json:"compliance"`
 	Rehearsal  RehearsalFigures `json:"rehearsal"` // what devices found beforehand about what they have still to install
 	Ledger     int64            `json:"ledger"`    // entries
+	Storage    Storage          `json:"storage"`
 	Attention  []string         `json:"attention"` // what needs the administrator, in sentences
+}
+
+// Storage is what the server's database takes and how long it keeps what is no decision. The ledger is kept for ever.
+type Storage struct {
+	Bytes       int64      `json:"bytes"`            // as measured last
+	Free        int64      `json:"free"`             // bytes of these that are used again before the database grows; not known of PostgreSQL
+	ReportsDays int        `json:"reports_days"`     // reports and events of devices
+	TrendsDays  int        `json:"trends_days"`      // samples of the trends
+	Backup      *time.Time `json:"backup,omitempty"` // when `assentd backup` succeeded last on the server
 }
 
 // Compliance holds the counts and never only a percentage: zero of zero is not 100 %.

@@ -20,16 +20,17 @@ import (
 // Config is everything that can be set, in the file and by flags; flags win. The zero value of every
 // field is usable.
 type Config struct {
-	Data        string   `json:"data"`         // directory of keys and the embedded database; /var/lib/assent by default
-	Listen      string   `json:"listen"`       // API and console; 127.0.0.1:8480 by default. Plain HTTP on loopback, else TLS with a certificate of Assent's own CA
-	AgentListen string   `json:"agent_listen"` // devices; :8443 by default
-	ServerNames []string `json:"server_names"` // host names and IP addresses by which devices and people reach the server; by default those the machine has
-	PublicURL   string   `json:"public_url"`   // where browsers reach the console, such as https://assent.example.org; by default the first server name and the port of listen. Passkeys are bound to its host
-	LogLevel    string   `json:"log_level"`    // debug, info (the default), warn, error
-	Database    Database `json:"database"`
-	Content     Content  `json:"content"`
-	Pprof       bool     `json:"pprof"`     // profiles under /debug/pprof, only with the API on loopback
-	PlanDays    int      `json:"plan_days"` // how long devices may act without the server (V5); 7 by default
+	Data        string    `json:"data"`         // directory of keys and the embedded database; /var/lib/assent by default
+	Listen      string    `json:"listen"`       // API and console; 127.0.0.1:8480 by default. Plain HTTP on loopback, else TLS with a certificate of Assent's own CA
+	AgentListen string    `json:"agent_listen"` // devices; :8443 by default
+	ServerNames []string  `json:"server_names"` // host names and IP addresses by which devices and people reach the server; by default those the machine has
+	PublicURL   string    `json:"public_url"`   // where browsers reach the console, such as https://assent.example.org; by default the first server name and the port of listen. Passkeys are bound to its host
+	LogLevel    string    `json:"log_level"`    // debug, info (the default), warn, error
+	Database    Database  `json:"database"`
+	Content     Content   `json:"content"`
+	Pprof       bool      `json:"pprof"`     // profiles under /debug/pprof, only with the API on loopback
+	PlanDays    int       `json:"plan_days"` // how long devices may act without the server (V5); 7 by default
+	Retention   Retention `json:"retention"`
 
 	Version string       `json:"-"` // of this build
 	Log     *slog.Logger `json:"-"` // nil: JSON lines on standard error
@@ -42,6 +43,39 @@ type Config struct {
 	patience time.Duration  // of one transaction
 	wait     time.Duration  // for a database that is away at the start
 }
+
+// Retention says for how many days the server keeps what is no decision. The ledger is kept for ever.
+type Retention struct {
+	ReportsDays   int `json:"reports_days"`   // reports and events of devices; 400 by default, at least 30: a device that was away must not report anew
+	TrendsDays    int `json:"trends_days"`    // samples of the trends, one for each group and day; 732 by default
+	MessagesDays  int `json:"messages_days"`  // messages to channels that were done with; 30 by default
+	DocumentsDays int `json:"documents_days"` // inventories and available sets that no device has any more; 7 by default
+}
+
+// leastReports is the shortest time in days that reports may be kept.
+const leastReports = 30
+
+// normal fills in the defaults.
+func (r Retention) normal() (Retention, error) {
+	for _, f := range []struct {
+		days *int
+		def  int
+	}{{&r.ReportsDays, 400}, {&r.TrendsDays, 732}, {&r.MessagesDays, 30}, {&r.DocumentsDays, 7}} {
+		if *f.days < 0 {
+			return r, fmt.Errorf("retention: %d days are none; leave it out for %d", *f.days, f.def)
+		}
+		if *f.days == 0 {
+			*f.days = f.def
+		}
+	}
+	if r.ReportsDays < leastReports {
+		return r, fmt.Errorf("retention.reports_days is %d: a device that is away for longer would report anew what is forgotten here; keep at least %d days", r.ReportsDays, leastReports)
+	}
+	return r, nil
+}
+
+// days is a number of days as a duration.
+func days(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
 
 // Database says where decisions and facts are kept. Without a URL it is SQLite in the data directory.
 type Database struct {
@@ -117,6 +151,10 @@ func (c Config) normal() (Config, error) {
 	}
 	if len(c.ServerNames) == 0 {
 		c.ServerNames = ownNames()
+	}
+	var err error
+	if c.Retention, err = c.Retention.normal(); err != nil {
+		return c, err
 	}
 	if c.Log == nil {
 		level, err := Level(c.LogLevel)

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,7 +29,7 @@ const figuresLast = 30 * time.Second
 type operations struct {
 	status  func(context.Context, auth.Actor) (client.Status, error)
 	trouble func() string // of the database; empty when all is well
-	size    *atomic.Int64 // of the database in bytes, as it was measured last
+	space   *space        // of the database
 	ca      []byte        // DER
 	backups string        // the file that says when the last backup was made
 	log     *slog.Logger
@@ -39,7 +38,7 @@ type operations struct {
 	last client.Status
 	at   time.Time
 
-	up, bytes, backup, expires, attention, undecided, blocked *prometheus.Desc
+	up, bytes, free, backup, expires, attention, undecided, blocked *prometheus.Desc
 }
 
 func newOperations(o *operations) *operations {
@@ -48,6 +47,7 @@ func newOperations(o *operations) *operations {
 	}
 	o.up = desc("database_up", "1 while the database does its work, 0 since it refused to.")
 	o.bytes = desc("database_bytes", "Size of the database, as it was measured last.")
+	o.free = desc("database_free_bytes", "Bytes of the database that are used again before it grows; not known of PostgreSQL.")
 	o.backup = desc("backup_timestamp_seconds", "When `assentd backup` succeeded last on this server; 0: never.")
 	o.expires = desc("certificate_expires_timestamp_seconds", "When a certificate of the server's own ends.", "certificate")
 	o.attention = desc("devices_attention", "Devices that somebody should look at, by why: silent for long, quarantined, waiting for a restart, with old package lists.", "why")
@@ -58,7 +58,7 @@ func newOperations(o *operations) *operations {
 
 // Describe names the figures.
 func (o *operations) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{o.up, o.bytes, o.backup, o.expires, o.attention, o.undecided, o.blocked} {
+	for _, d := range []*prometheus.Desc{o.up, o.bytes, o.free, o.backup, o.expires, o.attention, o.undecided, o.blocked} {
 		ch <- d
 	}
 }
@@ -73,7 +73,8 @@ func (o *operations) Collect(ch chan<- prometheus.Metric) {
 		up = 0
 	}
 	gauge(o.up, up)
-	gauge(o.bytes, float64(o.size.Load()))
+	gauge(o.bytes, float64(o.space.taken.Load()))
+	gauge(o.free, float64(o.space.free.Load()))
 	gauge(o.backup, float64(lastBackup(o.backups, o.log)))
 	if cert, err := x509.ParseCertificate(o.ca); err == nil { // it has been read at the start
 		gauge(o.expires, float64(cert.NotAfter.Unix()), "ca")
@@ -147,7 +148,10 @@ func lastBackup(file string, log *slog.Logger) int64 {
 func (r *running) observeStore(conf *store.Config) {
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "assent_database_seconds",
 		Help: "Time of the database's transactions, by whether they wrote.", Buckets: prometheus.ExponentialBuckets(0.0002, 4, 10)}, []string{"kind"})
-	r.collect = append(r.collect, seconds)
+	r.pruned = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "assent_pruned_total", Help: "Rows that were forgotten because they were too old, by what they were."}, []string{"what"})
+	r.pruned.WithLabelValues("reports") // from the start, so that it reads 0 and not nothing
+	r.pruned.WithLabelValues("documents")
+	r.collect = append(r.collect, seconds, r.pruned)
 	reads, writes := seconds.WithLabelValues("read"), seconds.WithLabelValues("write")
 	conf.Observe = func(write bool, took time.Duration) {
 		if write {

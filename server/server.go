@@ -44,8 +44,7 @@ const loadingGC = 300
 const (
 	stopGrace    = 20 * time.Second       // for requests at shutdown
 	catchUpEvery = 500 * time.Millisecond // for acts of other processes on the same database
-	pruneEvery   = 6 * time.Hour
-	pruneAge     = 7 * 24 * time.Hour // documents that no device refers to
+	pruneEvery   = time.Hour
 )
 
 // running is an opened server.
@@ -66,7 +65,8 @@ type running struct {
 	face      face
 	registry  *prometheus.Registry
 	collect   []prometheus.Collector // made before the registry was
-	size      atomic.Int64           // of the database in bytes
+	space     space                  // that the database takes
+	pruned    *prometheus.CounterVec // rows, by what they were
 	agents    net.Listener
 	people    net.Listener
 	tls       *tls.Config // of the listener for people; nil: plain HTTP on loopback
@@ -136,6 +136,9 @@ func (r *running) openStore(ctx context.Context) error {
 		return err
 	}
 	r.onClose(r.db.Close)
+	if err := r.measure(ctx); err != nil {
+		return err
+	}
 	text, err := found(ctx, r.db, r.dir, r.keys, time.Now())
 	if err != nil {
 		return err
@@ -270,7 +273,7 @@ func (r *running) run(ctx context.Context) error {
 	group.Go(func() error { return r.notices.Run(ctx) })
 	group.Go(func() error { return r.signin.Run(ctx) })
 	group.Go(func() error { r.every(ctx, sweepEvery, "remove unused files", r.sweep); return nil })
-	group.Go(func() error { r.every(ctx, pruneEvery, "forget unused documents", r.prune); return nil })
+	group.Go(func() error { r.every(ctx, pruneEvery, "forget what is too old", r.prune); return nil })
 	group.Go(func() error { r.watchdog(ctx); return nil })
 	context.AfterFunc(ctx, func() {
 		r.started.Store(false)
@@ -307,14 +310,6 @@ func (r *running) every(ctx context.Context, period time.Duration, what string, 
 			r.Log.Error("could not "+what, "err", err)
 		}
 	}
-}
-
-func (r *running) prune(ctx context.Context) error {
-	n, err := r.db.PruneDocuments(ctx, time.Now().Add(-pruneAge))
-	if err == nil && n > 0 {
-		r.Log.Info("forgot documents that no device refers to", "count", n)
-	}
-	return err
 }
 
 // notify tells systemd, where it is there, how the service stands.

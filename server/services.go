@@ -38,16 +38,16 @@ func (r *running) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	decisions, err := decide.New(decide.Config{Index: r.index, Planner: r.planner, Version: r.Version, Engine: r.db.Engine(), Texts: r.mirror, Alarms: r.mirror.Sentences, Log: r.Log})
+	decisions, err := decide.New(decide.Config{Index: r.index, Planner: r.planner, Version: r.Version, Engine: r.db.Engine(), Texts: r.mirror, Alarms: r.mirror.Sentences, Storage: r.storage, Log: r.Log})
 	if err != nil {
 		return err
 	}
-	r.collect = append(r.collect, newOperations(&operations{status: decisions.Status, trouble: r.db.Trouble, size: &r.size,
+	r.collect = append(r.collect, newOperations(&operations{status: decisions.Status, trouble: r.db.Trouble, space: &r.space,
 		ca: r.keys.ca.Certificate(), backups: filepath.Join(r.Data, backupStamp), log: r.Log}))
 	for _, c := range r.collect {
 		r.registry.MustRegister(c) // a new registry for each start: the names are free
 	}
-	if r.trend, err = trend.New(trend.Config{Index: r.index, Store: r.db, Figures: decisions, Log: r.Log}); err != nil {
+	if r.trend, err = trend.New(trend.Config{Index: r.index, Store: r.db, Figures: decisions, Keep: days(r.Retention.TrendsDays), Log: r.Log}); err != nil {
 		return err
 	}
 	if r.conductor, err = r.newConductor(); err != nil {
@@ -132,7 +132,7 @@ func (r *running) newNotify(figures notify.Figures) (*notify.Service, error) {
 	if err != nil {
 		host = "" // then the data directory tells servers apart
 	}
-	return notify.New(notify.Config{Index: r.index, Outbox: r.db, Figures: figures, Alarms: r.mirror.Alarms, Key: r.keys.seal, Holder: host + ":" + r.Data, Public: r.PublicURL, Log: r.Log, Observe: observe})
+	return notify.New(notify.Config{Index: r.index, Outbox: r.db, Figures: figures, Alarms: r.mirror.Alarms, Key: r.keys.seal, Holder: host + ":" + r.Data, Keep: days(r.Retention.MessagesDays), Public: r.PublicURL, Log: r.Log, Observe: observe})
 }
 
 // forDevices is where devices find this server.

@@ -31,11 +31,12 @@ import (
 type Config struct {
 	Index   *index.Index
 	Planner *planner.Planner
-	Version string          // of the server, for Status
-	Engine  string          // of the database, for Status
-	Silent  time.Duration   // a device not heard of for this long is silent; 24 hours when zero
-	Texts   Texts           // of agreements; nil where no feeds are followed
-	Alarms  func() []string // about feeds, in sentences; nil for none
+	Version string                // of the server, for Status
+	Engine  string                // of the database, for Status
+	Silent  time.Duration         // a device not heard of for this long is silent; 24 hours when zero
+	Texts   Texts                 // of agreements; nil where no feeds are followed
+	Alarms  func() []string       // about feeds, in sentences; nil for none
+	Storage func() client.Storage // of the database, from memory; nil: nothing is said
 	Log     *slog.Logger
 }
 
@@ -48,6 +49,7 @@ type Service struct {
 	silent  time.Duration
 	texts   Texts
 	alarms  func() []string
+	storage func() client.Storage
 	log     *slog.Logger
 }
 
@@ -62,7 +64,7 @@ func New(c Config) (*Service, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{index: c.Index, planner: c.Planner, version: c.Version, engine: c.Engine, silent: c.Silent, texts: c.Texts, alarms: c.Alarms, log: c.Log}, nil
+	return &Service{index: c.Index, planner: c.Planner, version: c.Version, engine: c.Engine, silent: c.Silent, texts: c.Texts, alarms: c.Alarms, storage: c.Storage, log: c.Log}, nil
 }
 
 // moment is what an answer is made from: one View with the board brought up to date.

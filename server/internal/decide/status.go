@@ -51,6 +51,9 @@ func (s *Service) Status(_ context.Context, who auth.Actor) (client.Status, erro
 		t.rehearsal = t.rehearsalFigures(t.sight.devices)
 		out.Rehearsal = t.rehearsal
 		out.Attention = t.attention()
+		if s.storage != nil {
+			out.Storage = s.storage()
+		}
 		if s.alarms != nil {
 			out.Attention = append(s.alarms(), out.Attention...)
 		}

@@ -77,6 +77,7 @@ type Config struct {
 	Alarms  func() []mirror.Alarm // about feeds; nil: none
 	Key     []byte                // 32 bytes that seal secrets
 	Holder  string                // of leases: the same after a restart, another one for each server; random if empty
+	Keep    time.Duration         // how long messages that were done with are kept; 30 days when zero
 	Public  string                // address of the console, for links; empty: no links
 	Roots   *x509.CertPool        // whose certificates receivers may have; nil: the system's
 	Silent  time.Duration         // a device not heard of for this long is silent; 24 hours when zero
@@ -120,6 +121,9 @@ func New(c Config) (*Service, error) {
 	if c.Holder == "" {
 		c.Holder = rand.Text()
 	}
+	if c.Keep <= 0 {
+		c.Keep = keep
+	}
 	if c.Silent <= 0 {
 		c.Silent = 24 * time.Hour
 	}
@@ -136,7 +140,7 @@ const (
 	settle    = 2 * time.Second  // changes are gathered before they are looked at
 	lookEvery = 30 * time.Second // also without a change: time passes
 	leaseFor  = 2 * time.Minute
-	keep      = 30 * 24 * time.Hour // of messages that were done with
+	keep      = 30 * 24 * time.Hour // of messages that were done with, when Config does not say
 	retry     = time.Minute         // after the store failed
 )
 
@@ -158,7 +162,7 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		if now := s.Now(); now.Sub(pruned) > time.Hour {
 			pruned = now
-			if _, err := s.Outbox.PruneOutgoing(ctx, now.Add(-keep)); err != nil && ctx.Err() == nil {
+			if _, err := s.Outbox.PruneOutgoing(ctx, now.Add(-s.Keep)); err != nil && ctx.Err() == nil {
 				s.Log.Error("old messages could not be forgotten", "err", err)
 			}
 		}

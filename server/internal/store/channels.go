@@ -219,11 +219,9 @@ func (d *DB) CountOutgoing(ctx context.Context, channel string, since time.Time)
 
 // PruneOutgoing forgets the messages that were done with before a time, and says how many.
 func (d *DB) PruneOutgoing(ctx context.Context, before time.Time) (n int64, err error) {
-	err = d.write(ctx, "forget old messages", func(t tx) error {
-		n, err = t.exec(ctx, `DELETE FROM outbox WHERE state <> 'waiting' AND at < ?`, before.UnixMicro())
-		return err
+	return d.inBatches(ctx, "forget old messages", func(t tx) (int64, error) {
+		return t.exec(ctx, `DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox WHERE state <> 'waiting' AND at < ? LIMIT ?)`, before.UnixMicro(), pruneBatch)
 	})
-	return n, err
 }
 
 // Lease makes holder the one who does something until a time, unless somebody else is at now. Whoever holds it may

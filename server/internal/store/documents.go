@@ -93,15 +93,13 @@ func (d *DB) LoadDocuments(ctx context.Context, fn func(Packed) error) error {
 // returns how many. On PostgreSQL a device that returns to such a document in this very moment is asked
 // for it again, as for any document that the server does not have.
 func (d *DB) PruneDocuments(ctx context.Context, olderThan time.Time) (n int64, err error) {
-	err = d.write(ctx, "prune documents", func(t tx) error {
+	return d.inBatches(ctx, "prune documents", func(t tx) (int64, error) {
 		old, err := t.unreferenced(ctx, olderThan)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		n, err = t.many(ctx, `DELETE FROM documents WHERE (kind, digest) IN (VALUES :rows)`, old)
-		return err
+		return t.many(ctx, `DELETE FROM documents WHERE (kind, digest) IN (VALUES :rows)`, old[:min(len(old), pruneBatch)])
 	})
-	return n, err
 }
 
 // unreferenced lists the keys of old documents that no contact refers to.

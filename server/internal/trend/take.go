@@ -61,7 +61,7 @@ func (s *Service) prune(ctx context.Context, now time.Time) error {
 	if s.day == today {
 		return nil
 	}
-	n, err := s.Store.PruneSamples(ctx, now.Add(-Keep))
+	n, err := s.Store.PruneSamples(ctx, now.Add(-s.Keep))
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ import (
 )
 
 const (
-	// Keep is how long samples are kept.
+	// Keep is how long samples are kept when Config does not say.
 	Keep = 2 * 366 * 24 * time.Hour
 	// window is how far back the figures of how long things took look.
 	window = 30 * 24 * time.Hour
@@ -58,6 +58,7 @@ type Config struct {
 	Index   *index.Index
 	Store   Store
 	Figures Figures
+	Keep    time.Duration // how long samples are kept; Keep when zero
 	Log     *slog.Logger
 }
 
@@ -76,6 +77,9 @@ func New(c Config) (*Service, error) {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Keep <= 0 {
+		c.Keep = Keep
 	}
 	return &Service{Config: c, acts: acts{counts: map[actKey]int{}}}, nil
 }

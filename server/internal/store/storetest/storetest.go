@@ -40,6 +40,7 @@ func Run(t *testing.T, fresh func(testing.TB) store.Config) {
 		{"ARehearsalTakesThePlaceOfTheOneBefore", rehearsals},
 		{"DocumentsAreKeptUnderTheirDigest", documents},
 		{"OnlyUnusedOldDocumentsArePruned", prune},
+		{"OldReportsAreForgottenAndTheDatabaseDoesNotGrowForEver", retention},
 		{"TheCatalogOnlyGrows", catalogGrows},
 		{"TheCatalogOfTwoServersLosesNoItem", catalogRace},
 		{"ContactsAreReplaced", contacts},
