@@ -27,7 +27,9 @@ import (
 	"syscall"
 	"time"
 
+	"assent/bench/bare"
 	"assent/bench/population"
+	"assent/bench/swarm"
 	"assent/server/pgtest"
 )
 
@@ -41,10 +43,14 @@ type measure struct {
 func measures() []measure {
 	return []measure{
 		{"P1", checkIns},
+		{"P1b", stateChanges},
+		{"P2", wakes},
 		{"P3", bulkActs},
 		{"P4", serverMemory},
 		{"P5", answers},
 		{"P7", starts},
+		{"P12", parkedPolls},
+		{"P13", handshakes},
 		{"P8", installs},
 		{"P9", scans},
 		{"P10", idleness},
@@ -65,6 +71,7 @@ type bench struct {
 	log    io.Writer
 
 	devices int // of the large fleet
+	agents  int // of the swarm
 	archive []population.Source
 	sites   map[string]*site
 	pg      *pgtest.Server
@@ -83,9 +90,14 @@ type options struct {
 	idle       time.Duration
 	realUpdate bool
 	devices    int
+	agents     int
 }
 
 func main() {
+	if os.Getenv(bare.Env) != "" {
+		fmt.Fprintln(os.Stderr, "bare server:", bare.Main())
+		os.Exit(1)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -110,6 +122,7 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	f.DurationVar(&o.idle, "idle", 2*time.Minute, "P10: how long an idle agent is watched")
 	f.BoolVar(&o.realUpdate, "real", false, "P8: also with all pending updates of Debian's own archive")
 	f.IntVar(&o.devices, "devices", 100_000, "P3, P4, P5, P7: devices of the large fleet")
+	f.IntVar(&o.agents, "agents", 10_000, "P2, P12: agents of the swarm")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -120,6 +133,8 @@ func parse(args []string, errOut io.Writer) (options, error) {
 		return o, errors.New("--rounds, --updates (1 to 500) and --idle must be positive")
 	case o.devices < 1000 || o.devices > 2_000_000:
 		return o, errors.New("--devices goes from 1,000 to 2,000,000")
+	case o.agents < 100 || o.agents > swarm.MaxAgents:
+		return o, fmt.Errorf("--agents goes from 100 to %d", swarm.MaxAgents)
 	case o.write && o.rows != "":
 		return o, errors.New("--write is for a run of all rows")
 	}
@@ -205,7 +220,7 @@ func open(ctx context.Context, o options, log io.Writer) (*bench, error) {
 		return nil, fmt.Errorf("make a directory: %w", err)
 	}
 	return &bench{root: filepath.Dir(mod), tmp: tmp, rounds: o.rounds, count: o.updates, idle: o.idle, real: o.realUpdate,
-		log: log, built: map[string]bool{}, devices: o.devices, sites: map[string]*site{}}, nil
+		log: log, built: map[string]bool{}, devices: o.devices, agents: o.agents, sites: map[string]*site{}}, nil
 }
 
 // close ends what runs and removes what was made.

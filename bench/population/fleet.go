@@ -132,6 +132,15 @@ func offer(s Source, security bool) wire.Offer {
 	return o
 }
 
+// Order names the sources with updates for devices of a kind in the order in which devices take them.
+func (f *Fleet) Order(kind int) []string {
+	var out []string
+	for _, n := range f.numbers(kind) {
+		out = append(out, f.updates[n].Name)
+	}
+	return out
+}
+
 // numbers are the updates that concern devices of a kind, spread evenly: all updates concern somebody where there are
 // enough kinds.
 func (f *Fleet) numbers(kind int) []int {
