@@ -82,7 +82,8 @@ func (l *line) call(ctx context.Context, method, path string, body []byte, packe
 	if err := l.dial(ctx); err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = l.conn.SetDeadline(time.Unix(1, 0)) }) // fails only on a closed connection
+	conn := l.conn
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // fails only on a closed connection
 	defer func() {
 		stop()
 		var refused *Refused
