@@ -188,7 +188,27 @@ func (f fleetFile) check(now fleetNow) error {
 			found = append(found, e.On(fmt.Sprintf("tasks[%d].%s", i, e.Field)))
 		}
 	}
-	return fault.Join(found)
+	return fault.Join(append(found, f.checkDecisions(ids)...))
+}
+
+// checkDecisions tells what is wrong with decisions and exceptions before anything is done. Ids are those of the groups as they would be, by
+// id and by name in lower case.
+func (f fleetFile) checkDecisions(ids map[string]fleet.GroupID) (found []*fault.Error) {
+	group := func(ref, field string) {
+		if _, known := ids[strings.ToLower(parentName(ref))]; !known {
+			found = append(found, fault.New(fault.Invalid, "group_unknown", "There is no group %q, neither on the server nor in the file.", ref).On(field))
+		}
+	}
+	for i, d := range f.Decisions {
+		at := fmt.Sprintf("decisions[%d].", i)
+		if group(d.Group, at+"group"); !d.Status.Valid() {
+			found = append(found, fault.New(fault.Invalid, "status_invalid", "A decision's status is approved, declined or undefined, not %q.", d.Status).On(at+"status"))
+		}
+	}
+	for i, e := range f.Exceptions {
+		group(e.Group, fmt.Sprintf("exceptions[%d].group", i))
+	}
+	return found
 }
 
 // withGroups is a task with its groups named otherwise.

@@ -72,6 +72,9 @@ func (i *importing) run(ctx context.Context, draft migrate.Draft) error {
 	}
 	decisions, notes := draft.Resolve(known)
 	out := imported{File: importFile(draft, decisions, now), Changes: []step{}, Notes: append([]migrate.Note{}, slices.Concat(draft.Notes, notes)...)}
+	if err := out.File.check(now); err != nil {
+		return err
+	}
 	if i.output != "" {
 		return i.write(out)
 	}

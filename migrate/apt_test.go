@@ -278,3 +278,10 @@ func TestResolveTellsWhatItDidNotFindAndWhatIsWider(t *testing.T) {
 		t.Errorf("what another archive has too is declined: %+v", got)
 	}
 }
+
+func TestARecordThatOverridesAGlobInAptIsTold(t *testing.T) {
+	d := readPins(t, "Package: linux-*\nPin: version *\nPin-Priority: -1\n\nPackage: linux-tools perl\nPin: version *\nPin-Priority: 500")
+	if diff := cmp.Diff([]string{"as_is p, line 5", "differs p, line 5"}, kinds(d)); diff != "" || !strings.Contains(d.Notes[1].Text, "linux-tools than linux-* at p, line 1") {
+		t.Error(diff, d.Notes)
+	}
+}

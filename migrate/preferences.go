@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,7 +25,35 @@ func Preferences(at string, raw []byte, group string) (Draft, error) {
 	for _, r := range records {
 		d.pin(r, group)
 	}
+	d.overridden(records)
 	return d, nil
+}
+
+// maxWords is how many names one record may have, and how many globs and expressions are compared with the names of other records.
+const maxWords = 500
+
+// overridden notes records of single packages that override a glob or an expression in apt: here a decline counts whatever stands beside it.
+func (d *Draft) overridden(records []stanza) {
+	type wide struct {
+		p  Pattern
+		at string
+	}
+	var all []wide
+	for _, w := range d.Wishes {
+		for _, p := range w.Names {
+			if w.Status == approval.Declined && !p.Source && p.Match != Exact && len(all) < maxWords {
+				all = append(all, wide{p, w.At})
+			}
+		}
+	}
+	for _, r := range records {
+		for _, name := range strings.Fields(r.fields["package"]) {
+			name, _, _ = strings.Cut(name, ":")
+			if i := slices.IndexFunc(all, func(w wide) bool { return w.at != r.at && w.p.name(name) }); i >= 0 {
+				d.note(r.at, Differs, "In apt it counts more for %s than %s at %s; here the decline of that counts.", plain(name), all[i].p, all[i].at)
+			}
+		}
+	}
 }
 
 // PreferencesName reports whether apt reads a file of preferences.d with this name.
@@ -94,6 +123,9 @@ func (d *Draft) pin(r stanza, group string) {
 	switch {
 	case len(words) == 0 || by == "":
 		d.note(r.at, LeftOut, "A record without Package or Pin says nothing to apt either.")
+		return
+	case len(words) > maxWords:
+		d.note(r.at, LeftOut, "It names %d packages; %d are read. Divide it.", len(words), maxWords)
 		return
 	case err != nil || priority == 0:
 		d.note(r.at, LeftOut, "The priority %.40q is none that apt gives a meaning to.", r.fields["pin-priority"])
