@@ -6,9 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
+
+// maxKeyFile bounds a credentials file, in bytes.
+const maxKeyFile = 64 << 10
 
 // credentials finds the keys. What is not there is an error here and not an anonymous request later.
 func (c Config) credentials() (*credentials.Credentials, error) {
@@ -25,29 +31,86 @@ func (c Config) credentials() (*credentials.Credentials, error) {
 
 // fromFile reads the keys once, so that a file which is not right is said at the start.
 func (c Config) fromFile() (*credentials.Credentials, error) {
-	info, err := os.Stat(c.CredentialsFile)
-	if err != nil {
+	f := &keyFile{path: c.CredentialsFile, profile: c.Profile}
+	if f.profile == "" {
+		f.profile = "default"
+	}
+	if err := f.load(); err != nil {
 		return nil, fmt.Errorf("read the credentials of the bucket: %w", err)
 	}
-	if info.Mode().Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("read the credentials of the bucket: anybody may use %s (mode %04o); chmod o= it", c.CredentialsFile, info.Mode().Perm())
-	}
-	creds := credentials.NewFileAWSCredentials(c.CredentialsFile, c.Profile)
-	v, err := creds.GetWithContext(nil)
-	if err != nil {
-		return nil, fmt.Errorf("read the credentials of the bucket in %s: %w", c.CredentialsFile, err)
-	}
-	if v.AccessKeyID == "" || v.SecretAccessKey == "" {
-		return nil, fmt.Errorf("read the credentials of the bucket: %s has no aws_access_key_id and aws_secret_access_key in the profile %q", c.CredentialsFile, c.profile())
-	}
-	return creds, nil
+	return credentials.New(f), nil
 }
 
-func (c Config) profile() string {
-	if c.Profile == "" {
-		return "default"
+// keyFile reads keys from a file in the format of AWS's shared credentials file, and again when that changed. The library
+// has such a provider too, but that one also runs the programs that a file may name.
+type keyFile struct {
+	path, profile string
+
+	mu      sync.Mutex
+	changed time.Time // of the file, when it was read
+	keys    credentials.Value
+}
+
+// RetrieveWithCredContext implements credentials.Provider. A file that is just being replaced leaves the keys as they were.
+func (f *keyFile) RetrieveWithCredContext(*credentials.CredContext) (credentials.Value, error) {
+	return f.Retrieve()
+}
+
+// Retrieve implements credentials.Provider.
+func (f *keyFile) Retrieve() (credentials.Value, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_ = f.load()
+	return f.keys, nil
+}
+
+// IsExpired implements credentials.Provider.
+func (f *keyFile) IsExpired() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	info, err := os.Stat(f.path)
+	return err == nil && !info.ModTime().Equal(f.changed)
+}
+
+func (f *keyFile) load() error {
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return err
 	}
-	return c.Profile
+	if info.Mode().Perm()&0o007 != 0 {
+		return fmt.Errorf("anybody may use %s (mode %04o); chmod o= it", f.path, info.Mode().Perm())
+	}
+	if info.Size() > maxKeyFile {
+		return fmt.Errorf("%s is larger than %d bytes", f.path, maxKeyFile)
+	}
+	b, err := os.ReadFile(f.path)
+	if err != nil {
+		return err
+	}
+	keys := section(string(b), f.profile)
+	if keys["aws_access_key_id"] == "" || keys["aws_secret_access_key"] == "" {
+		return fmt.Errorf("%s has no aws_access_key_id and aws_secret_access_key in the profile %q", f.path, f.profile)
+	}
+	f.changed = info.ModTime()
+	f.keys = credentials.Value{AccessKeyID: keys["aws_access_key_id"], SecretAccessKey: keys["aws_secret_access_key"], SessionToken: keys["aws_session_token"], SignerType: credentials.SignatureV4}
+	return nil
+}
+
+// section is what an INI file says in one of its sections.
+func section(text, name string) map[string]string {
+	out := map[string]string{}
+	inside := false
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			inside = strings.TrimSpace(strings.Trim(line, "[]")) == name
+			continue
+		}
+		if key, value, ok := strings.Cut(line, "="); ok && inside && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, ";") {
+			out[strings.ToLower(strings.TrimSpace(key))] = strings.TrimSpace(value)
+		}
+	}
+	return out
 }
 
 func (c Config) tls() (*tls.Config, error) {

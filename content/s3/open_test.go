@@ -1,11 +1,13 @@
 package s3
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"assent/content/s3/s3test"
 )
@@ -43,7 +45,7 @@ func TestN43_ABucketThatCannotBeUsedIsRefusedAtTheStart(t *testing.T) {
 		"a file for all": {func(c *Config) {
 			c.CredentialsFile = write(0o644, "[default]\naws_access_key_id = a\naws_secret_access_key = "+wrong+"\n")
 		}, []string{"0644", "chmod"}},
-		"an empty file":   {func(c *Config) { c.CredentialsFile = write(0o600, "") }, []string{"default"}},
+		"an empty file":   {func(c *Config) { c.CredentialsFile = write(0o600, "") }, []string{"aws_access_key_id", "default"}},
 		"half a key":      {func(c *Config) { c.CredentialsFile = write(0o600, "[default]\naws_access_key_id = a\n") }, []string{"aws_secret_access_key"}},
 		"another profile": {func(c *Config) { c.Profile = "backup" }, []string{"backup"}},
 		"a wrong key": {func(c *Config) {
@@ -86,6 +88,35 @@ func TestCredentialsComeFromTheEnvironmentToo(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", s3test.AccessKey)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", s3test.SecretKey)
 	openStore(t, c)
+}
+
+// TestKeysThatAreReplacedInTheirFileCountAtOnce, and a file that is just being written takes nothing away.
+func TestKeysThatAreReplacedInTheirFileCountAtOnce(t *testing.T) {
+	at := filepath.Join(t.TempDir(), "credentials")
+	day := time.Now().Add(-time.Hour)
+	write := func(text string) {
+		t.Helper()
+		day = day.Add(time.Second)
+		if err := errors.Join(os.WriteFile(at, []byte(text), 0o600), os.Chtimes(at, day, day)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("# of the operator\n[other]\naws_access_key_id = no\n\n[default]\n; comment = x\nAWS_ACCESS_KEY_ID=one\naws_secret_access_key = a=b/c+d==\naws_session_token = t\ncredential_process = /bin/false\n")
+	creds, err := Config{CredentialsFile: at}.credentials()
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(id, secret string) {
+		t.Helper()
+		if v, err := creds.GetWithContext(nil); err != nil || v.AccessKeyID != id || v.SecretAccessKey != secret {
+			t.Errorf("the keys are %q, %q, %v", v.AccessKeyID, v.SecretAccessKey, err)
+		}
+	}
+	check("one", "a=b/c+d==")
+	write("[default]\naws_acc")
+	check("one", "a=b/c+d==")
+	write("[default]\naws_access_key_id = two\naws_secret_access_key = e\n")
+	check("two", "e")
 }
 
 // TestOpeningABucketLeavesNothingInIt: what the start tries out is removed again.

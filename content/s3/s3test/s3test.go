@@ -82,7 +82,8 @@ func Start(cfg Config) (_ *Server, err error) {
 		err = certify(s.CAFile, filepath.Join(s.dir, "key.pem"))
 	}
 	if err == nil {
-		err = os.Mkdir(filepath.Join(s.dir, "data"), 0o755)
+		err = errors.Join(os.Mkdir(filepath.Join(s.dir, "data"), 0o755), os.WriteFile(filepath.Join(s.dir, "credentials"),
+			fmt.Appendf(nil, "[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", AccessKey, SecretKey), 0o600))
 	}
 	if err == nil {
 		err = s.Resume()
@@ -215,11 +216,7 @@ type Bucket struct {
 // Bucket makes a bucket. Its keys are in a file.
 func (s *Server) Bucket(name string) (Bucket, error) {
 	b := Bucket{Name: name, Dir: filepath.Join(s.dir, "data", name), CredentialsFile: filepath.Join(s.dir, "credentials")}
-	err := os.WriteFile(b.CredentialsFile, fmt.Appendf(nil, "[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", AccessKey, SecretKey), 0o600)
-	if err == nil {
-		err = os.Mkdir(b.Dir, 0o755)
-	}
-	if err != nil {
+	if err := os.Mkdir(b.Dir, 0o755); err != nil {
 		return b, fmt.Errorf("make a bucket: %w", err)
 	}
 	return b, nil
