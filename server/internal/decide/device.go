@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"assent/approval"
 	"assent/client"
 	"assent/installation"
 	"assent/plan"
@@ -21,26 +20,24 @@ func (m *moment) deviceRow(d index.Device) client.DeviceRow {
 		row.OS, row.Arch, row.Agent = strings.TrimSpace(f.OS+" "+cmp.Or(f.OSVersion, f.Codename)), f.Arch, f.Agent
 		row.Restart = len(f.Restart) > 0
 	}
-	for _, l := range m.board.Lines(d.Number) {
-		switch {
-		case l.State == installation.Blocked:
-			row.Blocked++
-		case l.State == installation.Failed, l.State == installation.RemoveFailed:
-			row.Failed++
-		case l.Action == plan.Install:
-			row.Planned++
-		}
-	}
-	row.Pending = m.pending(d)
+	n := m.tell(d)
+	row.Blocked, row.Failed, row.Planned, row.Pending = n.blocked, n.failed, n.planned, m.board.Pending(d.Number)
 	row.Problem = Problem(d)
 	return row
 }
 
-// pending counts the releases that the device could take and that nobody decided on.
-func (m *moment) pending(d index.Device) (n int) {
-	for u := range m.Offered(d) {
-		if m.Status(u.Release, d.Group, m.now).Status == approval.Undefined {
-			n++
+// told are the numbers of a device in a list.
+type told struct{ blocked, failed, planned int }
+
+func (m *moment) tell(d index.Device) (n told) {
+	for _, l := range m.board.Lines(d.Number) {
+		switch {
+		case l.State == installation.Blocked:
+			n.blocked++
+		case l.State == installation.Failed, l.State == installation.RemoveFailed:
+			n.failed++
+		case l.Action == plan.Install:
+			n.planned++
 		}
 	}
 	return n

@@ -103,8 +103,8 @@ func (m *moment) found(d index.Device, words []string) bool {
 
 // deviceColumns are the columns that devices can be sorted by.
 func (m *moment) deviceColumns() map[string]func(index.Device) sortKey {
-	number := func(of func(client.DeviceRow) int) func(index.Device) sortKey {
-		return func(d index.Device) sortKey { return sortKey{N: int64(of(m.deviceRow(d)))} }
+	number := func(of func(index.Device) int) func(index.Device) sortKey {
+		return func(d index.Device) sortKey { return sortKey{N: int64(of(d))} }
 	}
 	text := func(of func(client.DeviceRow) string) func(index.Device) sortKey {
 		return func(d index.Device) sortKey { return sortKey{S: of(m.deviceRow(d))} }
@@ -121,11 +121,11 @@ func (m *moment) deviceColumns() map[string]func(index.Device) sortKey {
 		"arch":        text(func(r client.DeviceRow) string { return r.Arch }),
 		"agent":       text(func(r client.DeviceRow) string { return r.Agent }),
 		"problem":     text(func(r client.DeviceRow) string { return r.Problem }),
-		"pending":     number(func(r client.DeviceRow) int { return r.Pending }),
-		"planned":     number(func(r client.DeviceRow) int { return r.Planned }),
-		"blocked":     number(func(r client.DeviceRow) int { return r.Blocked }),
-		"failed":      number(func(r client.DeviceRow) int { return r.Failed }),
-		"restart":     number(func(r client.DeviceRow) int { return int(truth(r.Restart)) }),
+		"pending":     number(func(d index.Device) int { return m.board.Pending(d.Number) }),
+		"planned":     number(func(d index.Device) int { return m.tell(d).planned }),
+		"blocked":     number(func(d index.Device) int { return m.tell(d).blocked }),
+		"failed":      number(func(d index.Device) int { return m.tell(d).failed }),
+		"restart":     number(func(d index.Device) int { return int(truth(d.Facts != nil && len(d.Facts.Restart) > 0)) }),
 	}
 }
 

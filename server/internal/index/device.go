@@ -95,8 +95,10 @@ func (v *View) view(rec *device) Device {
 	if rec.facts != nil {
 		d.Facts = rec.facts.facts
 	}
-	for _, doc := range rec.documents() {
-		d.Problems = append(d.Problems, doc.problems...)
+	for _, doc := range [...]*document{rec.facts, rec.inventory, rec.available} {
+		if doc != nil && len(doc.problems) > 0 {
+			d.Problems = append(d.Problems, doc.problems...)
+		}
 	}
 	return d
 }

@@ -52,8 +52,9 @@ type board struct {
 
 // drawn is how a device stands on the board.
 type drawn struct {
-	from *answer // whose lines it shares; nil when it has its own
-	own  []Line
+	from    *answer // whose lines it shares; nil when it has its own
+	own     []Line
+	pending int // releases that it could take and that nobody decided on
 }
 
 func (d drawn) lines() []Line {
@@ -146,7 +147,7 @@ func (p *Planner) redraw(numbers []uint32, steps map[step]*roaring.Bitmap) (err 
 			b.ends(a.due())
 			was := b.devices[number] // only Refresh changes it
 			if v.Reported(number) {
-				b.put(number, p.lines(v, v.Numbered(number), a))
+				b.put(number, drawn{own: p.lines(v, v.Numbered(number), a), pending: a.pending})
 				continue
 			}
 			if was.from == a {
@@ -176,21 +177,21 @@ func (b *board) take(steps map[step]*roaring.Bitmap) {
 			b.tally(l.Update).add(l, devices)
 		}
 		for it := devices.Iterator(); it.HasNext(); {
-			b.devices[it.Next()] = drawn{from: s.to}
+			b.devices[it.Next()] = drawn{from: s.to, pending: s.to.pending}
 		}
 	}
 }
 
 // put gives a device lines of its own.
-func (b *board) put(number uint32, lines []Line) {
+func (b *board) put(number uint32, to drawn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	one := roaring.BitmapOf(number)
 	for _, l := range b.devices[number].lines() {
 		b.tallies[l.Update].drop(l, one)
 	}
-	b.devices[number] = drawn{own: lines}
-	for _, l := range lines {
+	b.devices[number] = to
+	for _, l := range to.own {
 		b.tally(l.Update).add(l, one)
 	}
 }
@@ -305,6 +306,14 @@ func (b Board) Lines(device uint32) []Line {
 		return nil
 	}
 	return b.b.devices[device].lines()
+}
+
+// Pending is how many releases a device could take that nobody decided on.
+func (b Board) Pending(device uint32) int {
+	if int(device) >= len(b.b.devices) {
+		return 0
+	}
+	return b.b.devices[device].pending
 }
 
 // Tally returns what the board knows of an update; the zero Tally when nothing asks for anything.

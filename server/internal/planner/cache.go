@@ -22,6 +22,7 @@ type answer struct {
 	digest  string
 	notable []plan.Verdict // install, hold, remove, and installed though declined; the last reason only
 	lines   []Line         // the same on the board, for devices that have reported nothing
+	pending int            // releases that the device could take and that nobody decided on
 }
 
 // earlier is the earlier of two times of which zero means never.
@@ -181,12 +182,22 @@ func (p *Planner) answer(v *index.View, number uint32) (*answer, error) {
 		return nil, fmt.Errorf("encode the plan of device %s: %w", d.ID, err)
 	}
 	s.answer = &answer{version: version, until: earlier(v.NextExpiry(d, now), result.Ends), turns: result.Turns, digest: digest, notable: notable(result.Verdicts)}
-	s.answer.lines = shared(v, d, s.answer.notable)
+	s.answer.lines, s.answer.pending = shared(v, d, s.answer.notable), undecided(v, d, now)
 	if d.State == fleet.Active {
 		p.cache.noteExample(digest, d.ID)
 		p.cache.keepBody(digest, data)
 	}
 	return s.answer, nil
+}
+
+// undecided counts the releases that a device could take and that nobody decided on.
+func undecided(v *index.View, d index.Device, now time.Time) (n int) {
+	for u := range v.Offered(d) {
+		if v.Status(u.Release, d.Group, now).Status == approval.Undefined {
+			n++
+		}
+	}
+	return n
 }
 
 // notable picks the verdicts that ask for something and drops what only "why" needs.

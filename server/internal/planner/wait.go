@@ -3,7 +3,9 @@ package planner
 import (
 	"bytes"
 	"context"
+	"maps"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -175,10 +177,14 @@ func (w *waiting) take() (batch []*waiter, more bool) {
 		w.running = false
 		return nil, false
 	}
-	for number, list := range w.waiters {
-		if w.all || w.changed.Contains(number) {
-			for one := range list {
-				batch = append(batch, one)
+	if !w.all && w.changed.GetCardinality() < uint64(len(w.waiters)) {
+		for it := w.changed.Iterator(); it.HasNext(); {
+			batch = slices.AppendSeq(batch, maps.Keys(w.waiters[it.Next()]))
+		}
+	} else {
+		for number, list := range w.waiters {
+			if w.all || w.changed.Contains(number) {
+				batch = slices.AppendSeq(batch, maps.Keys(list))
 			}
 		}
 	}
