@@ -105,7 +105,7 @@ func TestRehearsal_FindsBeforeTheWindowWhatWouldFailAndChangesNothing(t *testing
 			w.Pool[i].Needs = []string{"extra=1"}
 		})
 		before, cached := b.m.world().Installed, len(b.m.world().Cached)
-		b.pass(31 * time.Minute)
+		b.pass(45 * time.Minute)
 		r := b.rehearsal(t)
 		want := map[string]installation.Cause{"good": "", "big": installation.NoSpace, "gone": installation.ContentUnavailable, "needy": installation.UnapprovedDependency, "conf": ""}
 		if diff := cmp.Diff(want, causes(r, good, big, gone, needy, conf)); diff != "" {
@@ -144,7 +144,7 @@ func TestRehearsal_OfARingThatIsNotOpenFindsWhatTheVerdictDoesNotSay(t *testing.
 		}
 		b.s.set(p)
 		b.start(t)
-		b.pass(32 * time.Minute)
+		b.pass(45 * time.Minute)
 		r := b.rehearsal(t)
 		if diff := cmp.Diff(map[string]installation.Cause{"easy": "", "needy": installation.UnapprovedDependency}, causes(r, easy, needy)); diff != "" {
 			t.Error(diff)
@@ -154,7 +154,7 @@ func TestRehearsal_OfARingThatIsNotOpenFindsWhatTheVerdictDoesNotSay(t *testing.
 		}
 		p.Allow[0].Items[0].SHA256 = strings.Repeat("f", 64) // not what the archive has
 		b.s.set(p)
-		b.pass(32 * time.Minute)
+		b.pass(45 * time.Minute)
 		if diff := cmp.Diff(map[string]installation.Cause{"easy": installation.DigestMismatch, "needy": installation.UnapprovedDependency}, causes(b.rehearsal(t), easy, needy)); diff != "" {
 			t.Error(diff)
 		}
@@ -225,11 +225,11 @@ func TestRehearsal_GivesWayToATransactionAndIsMadeAfterIt(t *testing.T) {
 			return nil
 		}
 		b.start(t)
-		b.pass(32 * time.Minute)
+		b.pass(45 * time.Minute)
 		if cut != 1 || b.state(now.install()) != installation.Installed {
 			t.Fatalf("cut off %d times; the install that came meanwhile is %s", cut, b.state(now.install()))
 		}
-		b.pass(32 * time.Minute)
+		b.pass(45 * time.Minute)
 		if diff := cmp.Diff(map[string]installation.Cause{"app": ""}, causes(b.rehearsal(t), app, now)); diff != "" {
 			t.Error(diff)
 		}
