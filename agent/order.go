@@ -126,10 +126,10 @@ func ordersOf(h *held) []order {
 	}
 	for _, in := range h.plan.Install {
 		o := order{key: h.body.Plan, by: statement(h.body.Plan, h.body.Counter), closure: in.Closure, after: in.After, exclusive: in.Exclusive || slices.ContainsFunc(in.Items, own),
-			Part: journal.Part{Update: in.Update, Release: in.Release, Items: in.Items, Extras: in.Extras, Probe: in.Probe, Probes: in.Probes}}
+			Part: journal.Part{Update: in.Update, Release: in.Release, Items: in.Items, Extras: in.Extras, Probe: in.Probe}}
 		if o.lost = in.Terms < 0 || in.Terms > len(h.terms); in.Terms > 0 && !o.lost {
 			o.terms = &h.terms[in.Terms-1]
-			o.Probes, o.Retries = slices.Concat(o.Probes, o.terms.Probes), o.terms.Retries
+			o.Probes, o.Retries = o.terms.Probes, o.terms.Retries
 		}
 		out = append(out, o)
 	}

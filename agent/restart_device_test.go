@@ -169,8 +169,8 @@ func TestT5_OnARealDeviceServicesAndTheDeviceAreRestartedAndItIsProven(t *testin
 // staleService shows a service that runs the program from before an update: it is seen, and restarted when the plan says so.
 func (r *realDevice) staleService(daemon wire.PlanInstall) {
 	r.t.Helper()
-	daemon.Probes = []catalog.Probe{{Type: catalog.ProbeUnit, Unit: "acmed.service", Timeout: 5}, {Type: catalog.ProbeFile, Path: "/usr/lib/acme/acmed", SHA256: r.sum("/usr/lib/acme/acmed", "2.0"), Timeout: 5}}
-	r.s.set(wire.Plan{Install: []wire.PlanInstall{daemon}})
+	probes := wire.PlanTerms{Probes: []catalog.Probe{{Type: catalog.ProbeUnit, Unit: "acmed.service", Timeout: 5}, {Type: catalog.ProbeFile, Path: "/usr/lib/acme/acmed", SHA256: r.sum("/usr/lib/acme/acmed", "2.0"), Timeout: 5}}}
+	r.s.set(on(wire.Plan{Install: []wire.PlanInstall{daemon}}, probes))
 	r.s.wait(r.t, "acmed is installed", r.s.at(daemon, installation.Installed))
 	if p := r.s.last(daemon).Proof; p.Probe != passed {
 		r.t.Errorf("proof %+v", p)
@@ -186,7 +186,7 @@ func (r *realDevice) staleService(daemon wire.PlanInstall) {
 	if got := r.program("acmed"); got != "/usr/lib/acme/acmed (deleted)" {
 		r.t.Errorf("acmed runs %s before its restart", got)
 	}
-	r.s.set(wire.Plan{Install: []wire.PlanInstall{daemon}, Restart: &wire.PlanRestart{Services: true}})
+	r.s.set(on(wire.Plan{Install: []wire.PlanInstall{daemon}, Restart: &wire.PlanRestart{Services: true}}, probes))
 	r.s.wait(r.t, "acmed was restarted", r.told("service_restarted", "acmed.service"))
 	if got := r.program("acmed"); got != "/usr/lib/acme/acmed" {
 		r.t.Errorf("acmed runs %s after its restart", got)
@@ -274,8 +274,8 @@ func (r *realDevice) sum(name, version string) string {
 func (r *realDevice) probes() {
 	r.t.Helper()
 	p := r.offers()["acme-data 1.1"]
-	p.Probes = []catalog.Probe{{Type: catalog.ProbeProcess, Path: "/usr/lib/acme/acmed", Timeout: 5}, {Type: catalog.ProbeUnit, Unit: "basic.target", Timeout: 5}, {Type: catalog.ProbeUnit, Unit: "rescue.service", Timeout: 1}}
-	r.s.set(wire.Plan{Install: []wire.PlanInstall{p}})
+	probes := wire.PlanTerms{Probes: []catalog.Probe{{Type: catalog.ProbeProcess, Path: "/usr/lib/acme/acmed", Timeout: 5}, {Type: catalog.ProbeUnit, Unit: "basic.target", Timeout: 5}, {Type: catalog.ProbeUnit, Unit: "rescue.service", Timeout: 1}}}
+	r.s.set(on(wire.Plan{Install: []wire.PlanInstall{p}}, probes))
 	r.s.wait(r.t, "acme-data waits for a unit that does not run", r.s.at(p, installation.Failed))
 	if got := r.s.last(p); got.Cause != installation.ProbeFailed || !strings.Contains(got.Detail, "rescue.service is inactive") {
 		r.t.Errorf("%+v", got)

@@ -470,8 +470,8 @@ func TestV3_EachProbeOfATaskHasToPassBesideThePublishers(t *testing.T) {
 			return nil
 		}
 		in := app.install()
-		in.Probe, in.Probes = &catalog.Probe{Type: catalog.ProbeTCP, Port: 80}, []catalog.Probe{{Type: catalog.ProbeTCP, Port: 22}, {Type: catalog.ProbeTCP, Port: 443}}
-		b.s.set(wire.Plan{Install: []wire.PlanInstall{in}})
+		in.Probe = &catalog.Probe{Type: catalog.ProbeTCP, Port: 80}
+		b.s.set(on(wire.Plan{Install: []wire.PlanInstall{in}}, wire.PlanTerms{Probes: []catalog.Probe{{Type: catalog.ProbeTCP, Port: 22}, {Type: catalog.ProbeTCP, Port: 443}}}))
 		b.start(t)
 		b.pass(time.Minute)
 		if got := b.s.last(in); got.Cause != installation.ProbeFailed || !strings.Contains(got.Detail, "port 443") {

@@ -146,13 +146,14 @@ func ordered(p wire.Plan, id catalog.UpdateID) string {
 		}
 	}
 	for _, in := range p.Install {
+		var more []catalog.Probe
 		if in.Terms > 0 && in.Terms <= len(p.Terms) {
-			in.Probes = append(slices.Clone(in.Probes), p.Terms[in.Terms-1].Probes...)
+			more = p.Terms[in.Terms-1].Probes
 		}
-		if in.Update == id && in.Probe != nil && len(in.Probes) == 0 {
+		if in.Update == id && in.Probe != nil && len(more) == 0 {
 			return fmt.Sprintf("it is installed, and counts as such once its health probe (%s) passes", in.Probe.Type)
 		}
-		if in.Update == id && len(in.Probes) > 0 {
+		if in.Update == id && len(more) > 0 {
 			return "it is installed, and counts as such once all of its health probes pass"
 		}
 	}

@@ -66,9 +66,6 @@ type PlanInstall struct {
 	Exclusive bool `json:"exclusive,omitempty"`
 	// Probe is the publisher's health check: without it passing, the install did not succeed (V3).
 	Probe *catalog.Probe `json:"probe,omitempty"`
-	// Probes are further health checks that all have to pass likewise: those of the task. Agents before capability 3 do not
-	// know them.
-	Probes []catalog.Probe `json:"probes,omitempty"`
 }
 
 // PlanRollback puts back what was there before an update: by an explicit act (C3), or because an application of a feed was
