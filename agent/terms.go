@@ -361,26 +361,15 @@ func (a *Agent) windowed() bool {
 	return a.held != nil && slices.ContainsFunc(a.held.plan.Terms, func(t wire.PlanTerms) bool { return len(t.Schedules) > 0 })
 }
 
-// pause is how long to wait after so many failed attempts; ok is false when that was the last. What a plan says nothing of is as
-// in task.Retries.
+// pause is how long to wait after so many failed attempts; ok is false when that was the last.
 func (a *Agent) pause(r wire.PlanRetries, failed int) (d time.Duration, ok bool) {
-	if failed < 1 || failed > a.retries(r) {
+	switch {
+	case failed < 1 || failed > a.retries(r):
 		return 0, false
-	}
-	if r.Attempts == 0 {
+	case r.Attempts == 0:
 		return a.opt.Timing.Retry[failed-1], true
 	}
-	first, longest := time.Duration(r.First)*time.Second, time.Duration(r.Longest)*time.Second
-	if first <= 0 {
-		first = 5 * time.Minute
-	}
-	if longest <= 0 {
-		longest = max(24*time.Hour, first)
-	}
-	for d = first; failed > 1 && d < longest; failed-- {
-		d *= 2
-	}
-	return min(d, longest), true
+	return r.Delay(failed)
 }
 
 // retries is how often something is tried again after its first failure.

@@ -91,8 +91,8 @@ func (p *draft) termsOf(v *candidate) int {
 // struct of texts and numbers: it can always be written.
 func wireTerms(t task.Terms) wire.PlanTerms {
 	o := t.Options()
-	out := wire.PlanTerms{DownloadOnly: o.DownloadOnly, AtShutdown: o.AtShutdown, StopAfter: seconds(o.StopAfter),
-		Retries:   wire.PlanRetries{Attempts: o.Retries.Attempts, First: seconds(o.Retries.First), Longest: seconds(o.Retries.Longest)},
+	out := wire.PlanTerms{DownloadOnly: o.DownloadOnly, AtShutdown: o.AtShutdown, StopAfter: o.StopAfter.Seconds(),
+		Retries:   o.Retries.Plan(),
 		Removable: o.Removable, Probes: t.Probes(), Restore: t.OnFailure() == task.Restore}
 	for _, s := range t.Schedules() {
 		b, err := json.Marshal(s)
@@ -103,8 +103,6 @@ func wireTerms(t task.Terms) wire.PlanTerms {
 	}
 	return out
 }
-
-func seconds(s rollout.Span) int { return int(time.Duration(s) / time.Second) }
 
 // restart is the device's restart policy with its windows; nil: never (T5).
 func (c *computation) restart() *wire.PlanRestart {

@@ -12,6 +12,9 @@ type Span time.Duration
 
 const day = 24 * time.Hour
 
+// Seconds is the span in whole seconds, as devices are told of it.
+func (s Span) Seconds() int { return int(time.Duration(s) / time.Second) }
+
 // String is the one form that MarshalText writes.
 func (s Span) String() string {
 	d := time.Duration(s)

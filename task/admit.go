@@ -6,7 +6,6 @@ import (
 
 	"assent/approval"
 	"assent/criteria"
-	"assent/rollout"
 	"assent/wire"
 )
 
@@ -178,7 +177,6 @@ func (h *Here) Restart() (t Task, ok bool) {
 
 // Plan is the policy as a device gets it, without its windows.
 func (r Restart) Plan() wire.PlanRestart {
-	seconds := func(s rollout.Span) int { return int(s / 1e9) }
-	return wire.PlanRestart{When: r.When, Services: r.Services, Ask: wire.RestartAsk{Text: r.Ask.Text, Repeat: seconds(r.Ask.Repeat),
-		Deadline: seconds(r.Ask.Deadline), Deferrals: r.Ask.Deferrals}}
+	return wire.PlanRestart{When: r.When, Services: r.Services, Ask: wire.RestartAsk{Text: r.Ask.Text, Repeat: r.Ask.Repeat.Seconds(),
+		Deadline: r.Ask.Deadline.Seconds(), Deferrals: r.Ask.Deferrals}}
 }

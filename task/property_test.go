@@ -224,8 +224,8 @@ func TestT3_JoinedOptionsAreNeverLooserThanThoseOfAnyTask(t *testing.T) {
 			for _, name := range []string{"a", "b"} {
 				loose = loose || joined.MayRemove(name) && !o.MayRemove(name)
 			}
-			if mine, ok := o.Retries.Delay(1); ok {
-				all, _ := joined.Retries.Delay(1)
+			if mine, ok := o.Retries.Plan().Delay(1); ok {
+				all, _ := joined.Retries.Plan().Delay(1)
 				loose = loose || all < mine
 			}
 			if loose {

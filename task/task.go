@@ -37,8 +37,6 @@
 package task
 
 import (
-	"time"
-
 	"assent/approval"
 	"assent/catalog"
 	"assent/fleet"
@@ -140,37 +138,9 @@ type Retries struct {
 	Longest  rollout.Span `json:"longest,omitzero"`   // no pause is longer
 }
 
-// The pauses of a Retries that does not set them.
-const (
-	defaultFirst   = 5 * time.Minute
-	defaultLongest = 24 * time.Hour
-)
-
-// Delay is the pause before the retry with this number, 1 being the first. ok is false when there are no more. It must only be
-// asked where Attempts is set.
-func (r Retries) Delay(retry int) (pause time.Duration, ok bool) {
-	if retry < 1 || retry > r.Attempts {
-		return 0, false
-	}
-	pause, longest := r.pauses()
-	for range retry - 1 {
-		if pause >= longest {
-			break
-		}
-		pause *= 2
-	}
-	return min(pause, longest), true
-}
-
-func (r Retries) pauses() (first, longest time.Duration) {
-	first, longest = time.Duration(r.First), time.Duration(r.Longest)
-	if first <= 0 {
-		first = defaultFirst
-	}
-	if longest <= 0 {
-		longest = max(defaultLongest, first)
-	}
-	return first, longest
+// Plan is the retries as a device is told of them.
+func (r Retries) Plan() wire.PlanRetries {
+	return wire.PlanRetries{Attempts: r.Attempts, First: r.First.Seconds(), Longest: r.Longest.Seconds()}
 }
 
 // Restart is when the device restarts after what was installed (T5).

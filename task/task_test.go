@@ -277,7 +277,7 @@ func TestT3_NewMajorVersionsAreHeldBackByTheTaskThatSaysSo(t *testing.T) {
 func TestT3_RetriesBackOff(t *testing.T) {
 	minutes := func(r task.Retries) (out []float64) {
 		for i := 1; ; i++ {
-			pause, ok := r.Delay(i)
+			pause, ok := r.Plan().Delay(i)
 			if !ok {
 				return out
 			}
@@ -290,10 +290,10 @@ func TestT3_RetriesBackOff(t *testing.T) {
 	if diff := cmp.Diff([]float64{5, 10}, minutes(task.Retries{Attempts: 2})); diff != "" {
 		t.Error(diff)
 	}
-	if _, ok := (task.Retries{}).Delay(1); ok {
+	if _, ok := (task.Retries{}).Plan().Delay(1); ok {
 		t.Error("no attempts, and one is made")
 	}
-	if pause, ok := (task.Retries{Attempts: 1 << 40}).Delay(1 << 40); !ok || pause != 24*time.Hour {
+	if pause, ok := (task.Retries{Attempts: 1 << 40}).Plan().Delay(1 << 40); !ok || pause != 24*time.Hour {
 		t.Errorf("%v", pause)
 	}
 }

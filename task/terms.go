@@ -86,8 +86,8 @@ func (r Retries) join(p Retries) Retries {
 		r.First, r.Longest = max(r.First, p.First), max(r.Longest, p.Longest)
 		return r
 	}
-	rf, rl := r.pauses()
-	pf, pl := p.pauses()
+	rf, rl := r.Plan().Pauses()
+	pf, pl := p.Plan().Pauses()
 	return Retries{Attempts: min(r.Attempts, p.Attempts), First: rollout.Span(max(rf, pf)), Longest: rollout.Span(max(rl, pl))}
 }
 

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"time"
 
 	"assent/catalog"
 )
@@ -23,9 +24,41 @@ type PlanTerms struct {
 	Restore      bool              `json:"restore,omitempty"`   // an install whose probes fail is taken back, where the version before can be had
 }
 
-// PlanRetries says how often a failed install is tried again, and when. The zero value leaves it to the agent.
+// PlanRetries says how often a failed install is tried again, and when. The zero value leaves it to the agent; what of the
+// pauses is not said, with Attempts, is as Pauses says.
 type PlanRetries struct {
 	Attempts int `json:"attempts,omitempty"` // after the first failure
 	First    int `json:"first,omitempty"`    // seconds before the first retry; doubled each time
 	Longest  int `json:"longest,omitempty"`  // seconds; no pause is longer
+}
+
+// The pauses of retries that do not set them.
+const (
+	defaultFirst   = 5 * time.Minute
+	defaultLongest = 24 * time.Hour
+)
+
+// Pauses are the pause before the first retry, which doubles each time, and the longest one.
+func (r PlanRetries) Pauses() (first, longest time.Duration) {
+	first, longest = time.Duration(r.First)*time.Second, time.Duration(r.Longest)*time.Second
+	if first <= 0 {
+		first = defaultFirst
+	}
+	if longest <= 0 {
+		longest = max(defaultLongest, first)
+	}
+	return first, longest
+}
+
+// Delay is the pause before the retry with this number, 1 being the first. ok is false when there are no more. It must only be
+// asked where Attempts is set.
+func (r PlanRetries) Delay(retry int) (pause time.Duration, ok bool) {
+	if retry < 1 || retry > r.Attempts {
+		return 0, false
+	}
+	pause, longest := r.Pauses()
+	for ; retry > 1 && pause < longest; retry-- {
+		pause *= 2
+	}
+	return min(pause, longest), true
 }
