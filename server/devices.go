@@ -12,6 +12,7 @@ import (
 	"assent/ledger"
 	"assent/server/internal/gateway"
 	"assent/server/internal/index"
+	"assent/server/internal/peers"
 	"assent/server/internal/planner"
 	"assent/server/internal/store"
 	"assent/wire"
@@ -36,6 +37,7 @@ var (
 	_ gateway.Presence = (*index.Index)(nil)
 	_ gateway.Contacts = contacts{}
 	_ gateway.Planner  = (*planner.Planner)(nil)
+	_ gateway.Others   = (*peers.Peers)(nil)
 )
 
 // contacts keeps contacts in the database and reads them from memory, where the index has them since the start.
@@ -154,8 +156,9 @@ func (s standing) follow(ctx context.Context) error {
 		}
 		var now map[fleet.DeviceID]bool
 		now, act = s.out()
+		s.gw.Forget(missing(now, out), act)
 		s.gw.Interrupt(missing(now, out))
-		s.gw.Forget(missing(out, now))
+		s.gw.Forget(missing(out, now), act)
 		out = now
 	}
 }

@@ -26,6 +26,7 @@ type face struct {
 	auth     *auth.Service
 	registry *prometheus.Registry
 	ping     func(context.Context) error // is the database there?
+	fresh    func(context.Context) error // takes in what other servers wrote; nil: there are none
 	ready    func() bool                 // do both listeners accept?
 	local    bool                        // the listener is on loopback
 	pprof    bool
@@ -38,8 +39,8 @@ func (f face) handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", f.readyz)
 	mux.HandleFunc("GET /metrics", f.metrics)
-	mux.Handle("/api/", f.api)
-	mux.Handle("/", f.web)
+	mux.Handle("/api/", f.upToDate(f.api))
+	mux.Handle("/", f.upToDate(f.web))
 	if f.pprof && f.local {
 		mux.HandleFunc("GET /debug/pprof/", f.onlyLocal(pprof.Index))
 		mux.HandleFunc("GET /debug/pprof/profile", f.onlyLocal(pprof.Profile))
@@ -47,6 +48,28 @@ func (f face) handler() http.Handler {
 		mux.HandleFunc("GET /debug/pprof/symbol", f.onlyLocal(pprof.Symbol))
 	}
 	return mux
+}
+
+// staleHeader says that an answer may lack what other servers wrote last: the database could not be asked.
+const staleHeader = "Assent-Stale"
+
+// freshFor bounds how long a request waits to learn what other servers wrote.
+const freshFor = 3 * time.Second
+
+// upToDate has requests of people answered by no older truth than any server told anybody before: whoever acted at one server
+// and asks another one finds what they did. While the database does not answer, they are answered from memory, and told so.
+func (f face) upToDate(h http.Handler) http.Handler {
+	if f.fresh == nil {
+		return h
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), freshFor)
+		defer cancel()
+		if err := f.fresh(ctx); err != nil {
+			w.Header().Set(staleHeader, "true")
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 func answer(w http.ResponseWriter, status int, text string) {

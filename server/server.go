@@ -29,6 +29,7 @@ import (
 	"assent/server/internal/index"
 	"assent/server/internal/mirror"
 	"assent/server/internal/notify"
+	"assent/server/internal/peers"
 	"assent/server/internal/planner"
 	"assent/server/internal/signin"
 	"assent/server/internal/staging"
@@ -42,9 +43,8 @@ const loadingGC = 300
 
 // Periods of the server's own work.
 const (
-	stopGrace    = 20 * time.Second       // for requests at shutdown
-	catchUpEvery = 500 * time.Millisecond // for acts of other processes on the same database
-	pruneEvery   = time.Hour
+	stopGrace  = 20 * time.Second // for requests at shutdown
+	pruneEvery = time.Hour
 )
 
 // running is an opened server.
@@ -55,6 +55,7 @@ type running struct {
 	db        *store.DB
 	index     *index.Index
 	planner   *planner.Planner
+	peers     *peers.Peers
 	gateway   *gateway.Gateway
 	mirror    *mirror.Mirror
 	trend     *trend.Service
@@ -210,7 +211,9 @@ func (r *running) openIndex(ctx context.Context) (err error) {
 		return err
 	}
 	r.onClose(func() error { r.planner.Close(); return nil })
-	return nil
+	r.peers, err = peers.New(peers.Config{Memory: r.index, Bell: r.db, Log: r.Log,
+		Heard: func(ctx context.Context, contacts []store.Contact) { r.gateway.Heard(ctx, contacts) }})
+	return err
 }
 
 // openListeners binds both addresses before anything is served, so that a taken port is an error at the start.
@@ -251,7 +254,11 @@ func (r *running) openGateway(ctx context.Context, enrol enroller) error {
 		return err
 	}
 	d := devices{index: r.index, roster: enrol, now: time.Now}
-	r.gateway, err = gateway.New(ctx, gateway.Config{
+	var others gateway.Others
+	if r.db.Shared() {
+		others = r.peers
+	}
+	r.gateway, err = gateway.New(ctx, gateway.Config{Others: others,
 		Prove: r.prove, CA: r.keys.ca, Server: cert, PlanKeys: []ed25519.PublicKey{r.keys.plan.Public().(ed25519.PublicKey)},
 		Roster: d, Acts: d, Facts: r.index, Presence: r.index, Contacts: contacts{r.db, r.index}, Planner: r.planner, Feeds: r.mirror,
 		Log: r.Log, Metrics: r.registry, Limits: r.limits,
@@ -268,7 +275,7 @@ func (r *running) run(ctx context.Context) error {
 	group.Go(func() error { return r.trend.Run(ctx) })
 	group.Go(func() error { return staging.Run(ctx, r.index, r.Log) })
 	group.Go(func() error { return r.conductor.Run(ctx) })
-	group.Go(func() error { r.every(ctx, catchUpEvery, "read other servers' acts", r.index.CatchUp); return nil })
+	group.Go(func() error { return r.peers.Run(ctx) })
 	group.Go(func() error { return r.mirror.Run(ctx) })
 	group.Go(func() error { return r.notices.Run(ctx) })
 	group.Go(func() error { return r.signin.Run(ctx) })

@@ -91,6 +91,9 @@ func (r *running) openServices(ctx context.Context) error {
 	}
 	r.face = face{api: handler, web: console, auth: who, registry: r.registry, ping: r.db.Ping, ready: r.started.Load,
 		local: loopback(r.people.Addr().String()), pprof: r.Pprof, log: r.Log}
+	if r.db.Shared() {
+		r.face.fresh = r.peers.Fresh
+	}
 	return r.openGateway(ctx, people)
 }
 

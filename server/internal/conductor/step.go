@@ -15,6 +15,7 @@ import (
 	"assent/ledger"
 	"assent/rollout"
 	"assent/server/internal/index"
+	"assent/server/internal/store"
 	"assent/task"
 )
 
@@ -175,7 +176,12 @@ func (c *Conductor) keep(ctx context.Context, t *track, m moment, after rollout.
 		}
 		return c.record(ctx, t, m, step, after)
 	case !m.begun || rollout.WorthSaving(t.saved, after):
-		if err := c.index.SaveRollout(ctx, after); err != nil {
+		err := c.index.SaveRollout(ctx, after)
+		if errors.Is(err, store.ErrMoved) {
+			t.dirty = true // somebody was first; it is looked at again
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 		t.saved = after

@@ -27,7 +27,7 @@ func (g *Gateway) checkIn(c *call) error {
 	}
 	now := g.Now()
 	if c.device.State != fleet.Active {
-		c.session.reset(now)
+		c.session.reset(now, 0)
 		g.mark(c.session)
 		g.metrics.checkIns.quarantined.Inc()
 		return errQuarantined
@@ -141,8 +141,8 @@ func (g *Gateway) contact(c *call, digests map[wire.Kind]string) ([]wire.Kind, e
 	if err != nil {
 		return nil, fmt.Errorf("take the check-in of device %s: %w", c.device.ID, err)
 	}
-	if len(need) == 0 {
-		c.session.counts(digests)
+	if len(need) == 0 && c.session.counts(digests) && g.Others != nil {
+		g.hurry()
 	}
 	g.mark(c.session)
 	return need, nil
@@ -155,7 +155,7 @@ func (g *Gateway) answer(c *call, in *wire.CheckIn, now time.Time) error {
 	defer func() { closed() }()
 	var poll context.Context
 	for first := true; ; first = false {
-		stmt, plan, err := g.Planner.For(c.device.ID)
+		stmt, plan, err := g.statement(c, in.Counter)
 		if err != nil {
 			return fmt.Errorf("plan for a device: %w", err)
 		}
@@ -165,7 +165,7 @@ func (g *Gateway) answer(c *call, in *wire.CheckIn, now time.Time) error {
 				return err
 			}
 			g.metrics.checkIns.statement.Inc()
-			return g.reply(c, wire.CheckInReply{Now: now, Statement: &stmt, Proof: proof, Next: g.next(), Refresh: take(&c.session.refresh), Rehearse: take(&c.session.rehearse)})
+			return g.reply(c, wire.CheckInReply{Now: now, Statement: &stmt, Proof: proof, Next: g.next(), Refresh: c.session.takeRefresh(), Rehearse: c.session.takeRehearsal()})
 		}
 		left := until.Sub(now)
 		if left <= 0 {
@@ -175,7 +175,7 @@ func (g *Gateway) answer(c *call, in *wire.CheckIn, now time.Time) error {
 			var cancel context.CancelFunc
 			poll, cancel = g.park(c, left)
 			defer cancel()
-			closed = g.Presence.PollOpened(c.device.ID)
+			closed = g.present(c, until)
 		}
 		g.wait(poll, c, stmt, plan != in.Plan)
 		if d, err := g.current(c.peer); err != nil {
@@ -218,7 +218,7 @@ func (g *Gateway) park(c *call, left time.Duration) (context.Context, context.Ca
 func (g *Gateway) nothing(c *call, now time.Time) error {
 	g.metrics.checkIns.steady.Inc()
 	if c.session.asked() {
-		return g.reply(c, wire.CheckInReply{Now: now, Next: g.next(), Refresh: take(&c.session.refresh), Rehearse: take(&c.session.rehearse)})
+		return g.reply(c, wire.CheckInReply{Now: now, Next: g.next(), Refresh: c.session.takeRefresh(), Rehearse: c.session.takeRehearsal()})
 	}
 	c.w.Header()["Content-Type"] = g.json
 	return g.write(c, appendNothing(make([]byte, 0, 64), now, g.next()))
@@ -234,26 +234,37 @@ func (g *Gateway) next() int {
 
 // quarantine takes a cloned device out, loudly: an act in the ledger, an event, a warning and a count.
 func (g *Gateway) quarantine(c *call, why string) error {
-	reason := "Its identity is used by two agents: " + why + "."
 	g.metrics.checkIns.cloned.Inc()
-	g.Log.Warn("quarantined a device", "device", c.device.ID, "name", c.device.Name, "remote", c.r.RemoteAddr, "reason", reason)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.r.Context()), 30*time.Second) // it must stick even if the clone hangs up
-	defer cancel()
-	if err := g.Acts.Quarantine(ctx, c.device.ID, reason); err != nil {
-		return fmt.Errorf("quarantine device %s: %w", c.device.ID, err)
+	if err := g.expel(context.WithoutCancel(c.r.Context()), c.session, c.r.RemoteAddr, why); err != nil { // it must stick even if the clone hangs up
+		return err
 	}
-	c.session.reset(g.Now())
-	g.mark(c.session)
-	c.session.interrupt()
 	return errQuarantined.Because(errors.New(why))
 }
 
-// Forget gives devices a clean slate: what is known of their sequences and runs no longer counts. It is
-// for devices that an administrator released.
-func (g *Gateway) Forget(ids []fleet.DeviceID) {
+// expel takes a device out whose certificate two agents use.
+func (g *Gateway) expel(ctx context.Context, s *session, remote, why string) error {
+	reason := "Its identity is used by two agents: " + why + "."
+	d, _ := g.Roster.Device(s.id)
+	if d.State == fleet.Active {
+		g.Log.Warn("quarantined a device", "device", s.id, "name", d.Name, "remote", remote, "reason", reason)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := g.Acts.Quarantine(ctx, s.id, reason); err != nil {
+		return fmt.Errorf("quarantine device %s: %w", s.id, err)
+	}
+	s.reset(g.Now(), 0)
+	g.mark(s)
+	s.interrupt()
+	return nil
+}
+
+// Forget gives devices a clean slate as of an act: what is known of their sequences and runs from before no longer counts, here
+// and at the other servers. It is for devices that were taken out or let back in.
+func (g *Gateway) Forget(ids []fleet.DeviceID, act int64) {
 	for _, id := range ids {
 		s := g.session(id)
-		s.reset(time.Time{})
+		s.reset(time.Time{}, act)
 		g.mark(s)
 	}
 }
@@ -265,20 +276,31 @@ func (g *Gateway) Interrupt(ids []fleet.DeviceID) {
 	}
 }
 
-// Refresh has devices look for updates now: those that wait hear of it at once, the others with their
+// Refresh has devices look for updates now: those that wait hear of it at once, at whichever server, the others with their
 // next check-in.
 func (g *Gateway) Refresh(ids []fleet.DeviceID) {
+	at := g.Now().UTC().Truncate(time.Microsecond) // as the store keeps times
 	for _, id := range ids {
-		s := g.session(id)
-		s.ask(&s.refresh)
+		g.session(id).askRefresh(at)
 	}
+	g.tellOthers(func(ctx context.Context) error { return g.Contacts.AskRefresh(ctx, ids, at) })
 }
 
 // Rehearse has devices rehearse their plans now, as Refresh has them look.
 func (g *Gateway) Rehearse(ids []fleet.DeviceID) {
+	at := g.Now().UTC().Truncate(time.Microsecond)
 	for _, id := range ids {
-		s := g.session(id)
-		s.ask(&s.rehearse)
+		g.session(id).askRehearsal(at)
+	}
+	g.tellOthers(func(ctx context.Context) error { return g.Contacts.AskRehearsal(ctx, ids, at) })
+}
+
+// tellOthers tells the other servers what devices shall do.
+func (g *Gateway) tellOthers(tell func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := tell(ctx); err != nil {
+		g.Log.Error("other servers could not be told what devices shall do", "err", err)
 	}
 }
 

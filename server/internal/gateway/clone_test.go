@@ -131,7 +131,7 @@ func TestN31_CloneIsQuarantinedLoudlyAndGetsNothingUntilReleased(t *testing.T) {
 		}
 	}
 	b.w.setState(a.id, fleet.Active)
-	b.gw.Forget([]fleet.DeviceID{a.id})
+	b.gw.Forget([]fleet.DeviceID{a.id}, 7)
 	if reply, code, problem := a.once(); code != 200 || reply.Statement == nil {
 		t.Errorf("released, with a sequence far below the copy's: %d %s %+v; want its plan", code, problem, reply)
 	}

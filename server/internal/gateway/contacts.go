@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"assent/fleet"
 	"assent/server/internal/store"
 )
 
@@ -34,9 +35,10 @@ func (g *Gateway) writeBehind(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := g.flush(ctx); err != nil && ctx.Err() == nil {
-				g.Log.Error("contacts could not be written; they are kept in memory and tried again", "err", err)
-			}
+		case <-g.soon:
+		}
+		if err := g.flush(ctx); err != nil && ctx.Err() == nil {
+			g.Log.Error("contacts could not be written; they are kept in memory and tried again", "err", err)
 		}
 	}
 }
@@ -48,24 +50,93 @@ func (g *Gateway) flush(ctx context.Context) error {
 	g.dirty = nil
 	g.mu.Unlock()
 	for part := range slices.Chunk(todo, batch) {
-		contacts := make([]store.Contact, len(part))
-		for i, s := range part {
-			contacts[i] = s.take()
-		}
-		if err := g.Contacts.SaveContacts(ctx, contacts); err != nil {
+		if err := g.save(ctx, part); err != nil {
 			for _, s := range todo {
 				g.mark(s)
 			}
-			return fmt.Errorf("save %d contacts: %w", len(contacts), err)
+			return err
 		}
 	}
 	return nil
 }
 
-// take returns the contact and notes that it is being written.
-func (s *session) take() store.Contact {
+// save writes the contacts of some sessions, put together with what other servers wrote of the devices meanwhile.
+func (g *Gateway) save(ctx context.Context, part []*session) error {
+	contacts, taken := make([]store.Contact, len(part)), make(map[fleet.DeviceID]*lineage, len(part))
+	for i, s := range part {
+		var l lineage
+		contacts[i], l = s.take()
+		taken[s.id] = &l
+	}
+	clones := map[fleet.DeviceID]string{}
+	merged, err := g.Contacts.MergeContacts(ctx, contacts, func(stored, mine store.Contact) store.Contact {
+		l := *taken[mine.Device] // merge may be called again
+		if why := l.join(lineageOf(stored)); why != "" {
+			clones[mine.Device] = why
+		}
+		out := later(mine, stored)
+		out.BootID, out.Run, out.Sequence, out.Line = l.boot, l.run, l.high, l.line()
+		return out
+	})
+	if err != nil {
+		for _, s := range part {
+			s.putBack(taken[s.id])
+		}
+		return fmt.Errorf("save %d contacts: %w", len(contacts), err)
+	}
+	g.Heard(ctx, merged)
+	for id, why := range clones {
+		if err := g.expel(ctx, g.session(id), "", why); err != nil {
+			g.Log.Error("a cloned device could not be quarantined; it is tried again", "device", id, "err", err)
+		}
+	}
+	return nil
+}
+
+// hurry has contacts written soon: other servers wait for what is in them.
+func (g *Gateway) hurry() {
+	select {
+	case g.soon <- struct{}{}:
+	default:
+	}
+}
+
+// Heard takes in what other servers heard of devices.
+func (g *Gateway) Heard(ctx context.Context, contacts []store.Contact) {
+	for _, c := range contacts {
+		s := g.session(c.Device)
+		why := s.absorb(c)
+		if !c.Refresh.IsZero() {
+			s.askRefresh(c.Refresh)
+		}
+		if !c.Rehearse.IsZero() {
+			s.askRehearsal(c.Rehearse)
+		}
+		if d, ok := g.Roster.Device(c.Device); why == "" || !ok || d.State != fleet.Active {
+			continue
+		}
+		if err := g.expel(ctx, s, "", why); err != nil {
+			g.Log.Error("a cloned device could not be quarantined; it is tried again", "device", c.Device, "err", err)
+		}
+	}
+}
+
+// take returns the contact and the lineage, and notes that they are being written.
+func (s *session) take() (store.Contact, lineage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dirty = false
-	return s.contact
+	s.contact.Line = s.line.line()
+	l := s.line
+	s.line.own = 0
+	return s.contact, l
+}
+
+// putBack notes that what was taken was not written.
+func (s *session) putBack(l *lineage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l.epoch == s.line.epoch && s.line.high >= l.high {
+		s.line.own |= l.own << uint64(s.line.high-l.high)
+	}
 }

@@ -26,8 +26,8 @@ func (g *Gateway) document(c *call) error {
 		return errQuarantined
 	case !slices.Contains(wire.Kinds(), kind):
 		return errKind
-	case !isDigest(digest) || !c.session.announces(kind, digest):
-		return errAnnounced
+	case !isDigest(digest) || g.Others == nil && !c.session.announces(kind, digest):
+		return errAnnounced // where there are several servers, it may have been announced to another one
 	}
 	done, err := g.upload(c)
 	if err != nil {

@@ -3,12 +3,13 @@
 //
 // Guarantees: who a device is comes from its certificate alone and is checked against the roster at every
 // handshake (resumed ones too) and every request, so a retired device is out at once; a device sees its
-// own plan only; a certificate used by two agents is found out and quarantined, loudly; what a peer can
+// own plan only; a certificate used by two agents is found out and quarantined, loudly, whichever of several servers they use;
+// what a device knows of the ledger is never contradicted by a server that lags behind; what a peer can
 // make the server hold in memory is bounded before it has proved who it is and after; a check-in that
 // changes nothing touches no database.
 //
 // It decides nothing about updates: plans come from the planner, facts and reports go to the index. It
-// promises no delivery of plans to devices that do not ask.
+// promises no delivery of plans to devices that do not ask. Its limits are those of one server: several admit as much each.
 package gateway
 
 import (
@@ -73,17 +74,29 @@ type Presence interface {
 	PollOpened(id fleet.DeviceID) (closed func())
 }
 
-// Contacts keeps contacts across restarts; *store.DB is one. SaveContacts is called with batches, every
-// few seconds.
+// Contacts keeps contacts across restarts and tells other servers of them; *store.DB is one.
 type Contacts interface {
 	LoadContacts(ctx context.Context, each func(store.Contact) error) error
-	SaveContacts(ctx context.Context, batch []store.Contact) error
+	// MergeContacts writes a batch, every few seconds. Where another server may have written since, merge makes one of what is
+	// stored and what is to be written; what it made is returned.
+	MergeContacts(ctx context.Context, batch []store.Contact, merge func(stored, mine store.Contact) store.Contact) ([]store.Contact, error)
+	// AskRefresh has the other servers know that devices are to look for updates now.
+	AskRefresh(ctx context.Context, devices []fleet.DeviceID, at time.Time) error
+	// AskRehearsal has them know that devices are to rehearse their plans now.
+	AskRehearsal(ctx context.Context, devices []fleet.DeviceID, at time.Time) error
+}
+
+// Others are the other servers on the same database; *peers.Peers follows them.
+type Others interface {
+	// Reach has this server know what others wrote, at least up to an act, if there is such an act.
+	Reach(ctx context.Context, act int64) error
 }
 
 // Planner gives devices their plans. Its methods are safe for concurrent use.
 type Planner interface {
-	// For returns the device's current statement and the digest of its plan.
-	For(id fleet.DeviceID) (wire.Statement, string, error)
+	// AtLeast returns the device's current statement, the digest of its plan, and on how many acts of the ledger it rests: on
+	// so many at least, if this server knows them.
+	AtLeast(id fleet.DeviceID, acts int64) (stmt wire.Statement, plan string, rests int64, err error)
 	// PlanBytes returns a plan's body while it is current for some device.
 	PlanBytes(digest string) ([]byte, bool)
 	// Wait blocks until the device's statement may differ from held, or ctx ends.
@@ -104,7 +117,8 @@ type Config struct {
 	Contacts Contacts
 	Planner  Planner
 	// ---
-	Feeds   Feeds // nil: none are followed
+	Feeds   Feeds  // nil: none are followed
+	Others  Others // nil: this is the only server
 	Limits  Limits
 	Now     func() time.Time
 	Log     *slog.Logger
@@ -139,6 +153,7 @@ type Gateway struct {
 	mu       sync.Mutex
 	sessions map[fleet.DeviceID]*session
 	dirty    []*session
+	soon     chan struct{}   // holds a token when contacts are to be written at once
 	stopping context.Context // ends when the long polls must
 	ending   atomic.Bool     // it has ended
 }
@@ -155,6 +170,7 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 		writes:  newLine[string](c.Limits.Writes, c.Limits.Waiting, c.Limits.Patience),
 		uploads: newLine[string](c.Limits.Uploads, c.Limits.Waiting, c.Limits.Patience),
 		codec:   codec{unpacking: make(chan struct{}, 2*runtime.GOMAXPROCS(0))},
+		soon:    make(chan struct{}, 1),
 		refused: newQuiet(), json: []string{"application/json"}, sessions: map[fleet.DeviceID]*session{}, stopping: context.Background()}
 	m, err := newMetrics(c.Metrics, g)
 	if err != nil {

@@ -20,18 +20,26 @@ const (
 // ended, and never returns to a run or boot that it left. Two agents (a copied disk, a cloned machine, a
 // reverted snapshot) cannot keep that up: sooner or later a sequence is not above the last one, or a run
 // speaks again after another took over. The zero value knows nothing and accepts the first check-in.
+//
+// Of several servers each sees a part of the check-ins; what they saw they put together (join), in which order they were
+// seen being lost. One agent's runs are then still one after the other by their sequences, and each sequence was seen by one
+// server.
 type lineage struct {
+	epoch     int64 // act by which the device was let back in: what is of an earlier one counts no more
 	boot, run string
-	high      int64  // highest sequence seen
+	low, high int64  // first sequence of the run, highest sequence seen
 	seen      uint64 // bit i: sequence high-i was seen
+	own       uint64 // those of them that this server saw and the others do not know of yet
+	twice     uint64 // those that two servers saw
 	replays   int
 	ended     []endedRun
 	boots     []string // boots before this one
 }
 
 type endedRun struct {
-	run   string
-	stale int
+	run       string
+	low, high int64
+	stale     int
 }
 
 // word is the judgement on one check-in.
@@ -55,6 +63,7 @@ func (l *lineage) judge(boot, run string, seq int64) (word, string) {
 	if i := slices.IndexFunc(l.ended, func(e endedRun) bool { return e.run == run }); i >= 0 {
 		if seq < l.high && !l.had(seq) && l.ended[i].stale < maxStale {
 			l.ended[i].stale++
+			l.ended[i].low, l.ended[i].high = min(l.ended[i].low, seq), max(l.ended[i].high, seq)
 			l.note(seq)
 			return stale, ""
 		}
@@ -79,6 +88,7 @@ func (l *lineage) same(boot string, seq int64) (word, string) {
 		l.note(seq)
 		return fresh, ""
 	case !l.had(seq):
+		l.low = min(l.low, seq)
 		l.note(seq)
 		return stale, ""
 	case seq == l.high && l.replays < maxReplays:
@@ -91,25 +101,31 @@ func (l *lineage) same(boot string, seq int64) (word, string) {
 // begin starts a run.
 func (l *lineage) begin(boot, run string, seq int64) {
 	if l.run != "" {
-		l.ended = last(append(l.ended, endedRun{run: l.run}), maxEnded)
+		l.ended = last(append(l.ended, endedRun{run: l.run, low: l.low, high: l.high}), maxEnded)
 	}
 	if l.boot != "" && l.boot != boot {
 		l.boots = last(append(l.boots, l.boot), maxEnded)
 	}
-	l.boot, l.run, l.replays = boot, run, 0
+	l.boot, l.run, l.low, l.replays = boot, run, seq, 0
 	l.note(seq)
 }
 
 // note marks a sequence as seen.
 func (l *lineage) note(seq int64) {
-	switch ahead := seq - l.high; {
-	case ahead >= window:
-		l.high, l.seen = seq, 1
-	case ahead > 0:
-		l.high, l.seen = seq, l.seen<<ahead|1
-	case -ahead < window:
-		l.seen |= 1 << -ahead
+	l.reach(seq)
+	if behind := l.high - seq; behind < window {
+		l.seen |= 1 << behind
+		l.own |= 1 << behind
 	}
+}
+
+// reach moves the window ahead to a sequence.
+func (l *lineage) reach(seq int64) {
+	ahead := seq - l.high
+	if ahead <= 0 {
+		return
+	}
+	l.high, l.seen, l.own, l.twice = seq, l.seen<<uint64(ahead), l.own<<uint64(ahead), l.twice<<uint64(ahead)
 }
 
 // had reports whether a sequence was seen; what lies too far back counts as seen.

@@ -23,11 +23,11 @@ func (g *Gateway) plan(c *call) error {
 		return errPlanGone
 	}
 	if digest != c.session.given() {
-		_, current, err := g.Planner.For(c.device.ID)
+		current, err := g.isCurrent(c, digest)
 		if err != nil {
 			return fmt.Errorf("plan for a device: %w", err)
 		}
-		if digest != current {
+		if !current {
 			return errPlanGone
 		}
 	}

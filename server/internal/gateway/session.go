@@ -27,8 +27,9 @@ type session struct {
 	flight   atomic.Int32 // requests under way
 	uploads  atomic.Int32 // large bodies being received
 	pace     pace
-	refresh  atomic.Bool // the next reply asks the device to look for updates
-	rehearse atomic.Bool // the next reply asks it to rehearse its plan
+	refresh  wish      // the next reply asks the device to look for updates
+	rehearse wish      // the next reply asks it to rehearse its plan
+	looked   time.Time // when what other servers wrote was last read for this device; guarded by mu
 }
 
 // sent is the last statement that a device was given.
@@ -39,11 +40,7 @@ type sent struct {
 }
 
 func newSession(c store.Contact) *session {
-	s := &session{id: c.Device, contact: c}
-	if c.Run != "" {
-		s.line = lineage{boot: c.BootID, run: c.Run, high: c.Sequence, seen: ^uint64(0)}
-	}
-	return s
+	return &session{id: c.Device, contact: c, line: lineageOf(c)}
 }
 
 // session finds or starts the session of a device that the roster knows.
@@ -89,19 +86,63 @@ func (s *session) judge(in *wire.CheckIn, now time.Time) (word, string) {
 	}
 	s.announced = in.Digests
 	s.contact.BootID, s.contact.Run, s.contact.Sequence = in.BootID, in.Run, s.line.high
-	s.contact.LastSeen, s.contact.Progress, s.contact.Capability = now, in.Progress, in.Capability
+	s.contact.LastSeen, s.contact.Progress, s.contact.Capability, s.contact.Held = now, in.Progress, in.Capability, time.Time{}
 	return fresh, ""
 }
 
-// reset forgets who used the certificate: a released device starts with a clean slate.
-func (s *session) reset(now time.Time) {
+// reset forgets who used the certificate: a device that is let back in starts with a clean slate. What other servers know of
+// the time before the act epoch counts no more either; 0 is no act.
+func (s *session) reset(now time.Time, epoch int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.line, s.sent = lineage{}, sent{}
-	s.contact.BootID, s.contact.Run, s.contact.Sequence = "", "", 0
+	s.line, s.sent = lineage{epoch: max(epoch, s.line.epoch)}, sent{}
+	s.contact.BootID, s.contact.Run, s.contact.Sequence, s.contact.Line = "", "", 0, s.line.line()
 	if !now.IsZero() {
 		s.contact.LastSeen = now
 	}
+}
+
+// hold notes until when the device's long poll is held; zero: it is not.
+func (s *session) hold(until time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.contact.Held = until
+}
+
+// absorb takes in what other servers heard of the device, and says how that shows that two agents use its certificate; empty
+// if it does not.
+func (s *session) absorb(c store.Contact) (why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if why = s.line.join(lineageOf(c)); why != "" {
+		return why
+	}
+	s.contact = later(s.contact, c)
+	s.contact.Line = s.line.line()
+	if !c.Refreshed.Before(s.refresh.asked) {
+		s.refresh.open.Store(false) // another server told it
+	}
+	if !c.Rehearsed.Before(s.rehearse.asked) {
+		s.rehearse.open.Store(false)
+	}
+	return ""
+}
+
+// later is what counts of two contacts of a device.
+func later(a, b store.Contact) store.Contact {
+	if b.After(a) {
+		a, b = b, a
+	}
+	if b.Refreshed.After(a.Refreshed) {
+		a.Refreshed = b.Refreshed
+	}
+	if b.Rehearsed.After(a.Rehearsed) {
+		a.Rehearsed = b.Rehearsed
+	}
+	if b.LastSeen.After(a.LastSeen) {
+		a.LastSeen = b.LastSeen
+	}
+	return a
 }
 
 // announcing is the contact as of the last check-in, with the documents that it announced.
@@ -120,11 +161,13 @@ func (s *session) steady(digests map[wire.Kind]string) bool {
 	return maps.Equal(s.contact.Digests, digests)
 }
 
-// counts records the documents that count for the device from now on.
-func (s *session) counts(digests map[wire.Kind]string) {
+// counts records the documents that count for the device from now on, and reports whether they are others than before.
+func (s *session) counts(digests map[wire.Kind]string) (news bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	news = !maps.Equal(s.contact.Digests, digests)
 	s.contact.Digests = digests
+	return news
 }
 
 // before returns what the check-in before this one said, and the plan that the device should hold.
@@ -194,14 +237,59 @@ func (s *session) given() string {
 	return s.sent.plan
 }
 
-// ask has the next reply ask for something, at once if the device waits for one.
-func (s *session) ask(flag *atomic.Bool) {
-	flag.Store(true)
-	s.interrupt()
+// wish is something that the next reply asks the device for.
+type wish struct {
+	open  atomic.Bool
+	asked time.Time // when somebody asked for it last; guarded by the session's mu
+}
+
+// askRefresh has the next reply ask for a refresh, at once if the device waits for one. One that the device was told of already
+// is over.
+func (s *session) askRefresh(at time.Time) { s.ask(&s.refresh, at, &s.contact.Refreshed) }
+
+// askRehearsal has the next reply ask for a rehearsal, likewise.
+func (s *session) askRehearsal(at time.Time) { s.ask(&s.rehearse, at, &s.contact.Rehearsed) }
+
+func (s *session) ask(w *wish, at time.Time, told *time.Time) {
+	s.mu.Lock()
+	news := at.After(*told) && at.After(w.asked)
+	if news {
+		w.asked = at
+	}
+	s.mu.Unlock()
+	if news {
+		w.open.Store(true)
+		s.interrupt()
+	}
 }
 
 // asked reports whether the next reply asks for something.
-func (s *session) asked() bool { return s.refresh.Load() || s.rehearse.Load() }
+func (s *session) asked() bool { return s.refresh.open.Load() || s.rehearse.open.Load() }
 
-// take reports, once, whether something was asked for.
-func take(flag *atomic.Bool) bool { return flag.Load() && flag.Swap(false) }
+// takeRefresh reports, once, whether a refresh was asked for.
+func (s *session) takeRefresh() bool { return s.takeWish(&s.refresh, &s.contact.Refreshed) }
+
+// takeRehearsal reports, once, whether a rehearsal was asked for.
+func (s *session) takeRehearsal() bool { return s.takeWish(&s.rehearse, &s.contact.Rehearsed) }
+
+func (s *session) takeWish(w *wish, told *time.Time) bool {
+	if !w.open.Load() || !w.open.Swap(false) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*told = w.asked
+	return true
+}
+
+// mayLook reports whether what other servers wrote may be read for this device now: a device cannot make the server ask the
+// database at will.
+func (s *session) mayLook(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := now.Sub(s.looked); d >= 0 && d < time.Second {
+		return false
+	}
+	s.looked = now
+	return true
+}

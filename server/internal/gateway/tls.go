@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net/http"
+	"time"
 
 	"assent/fault"
 	"assent/fleet"
@@ -68,7 +69,7 @@ func (g *Gateway) identify(cert *x509.Certificate) (*peer, error) {
 
 // current returns the device of a peer if it may still talk to the server.
 func (g *Gateway) current(p *peer) (fleet.Device, error) {
-	d, ok := g.Roster.Device(p.Device)
+	d, ok := g.known(p.Device)
 	switch {
 	case !ok:
 		return d, errUnknownDevice
@@ -80,6 +81,20 @@ func (g *Gateway) current(p *peer) (fleet.Device, error) {
 		return d, errExpired
 	}
 	return d, nil
+}
+
+// known finds a device. One that enrolled at another server a moment ago is read first: its certificate is one of this CA.
+func (g *Gateway) known(id fleet.DeviceID) (fleet.Device, bool) {
+	d, ok := g.Roster.Device(id)
+	if ok || g.Others == nil {
+		return d, ok
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := g.Others.Reach(ctx, 0); err != nil {
+		g.Log.Warn("a device is not known and what other servers wrote could not be read", "device", id, "err", err)
+	}
+	return g.Roster.Device(id)
 }
 
 // device is the caller of a request: checked against the roster anew, because the connection may be older

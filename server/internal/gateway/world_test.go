@@ -202,17 +202,26 @@ func (w *world) LoadContacts(_ context.Context, each func(store.Contact) error) 
 	return nil
 }
 
-func (w *world) SaveContacts(_ context.Context, batch []store.Contact) error {
+func (w *world) AskRehearsal(context.Context, []fleet.DeviceID, time.Time) error { return nil }
+
+func (w *world) AskRefresh(context.Context, []fleet.DeviceID, time.Time) error { return nil }
+
+func (w *world) MergeContacts(_ context.Context, batch []store.Contact, _ func(stored, mine store.Contact) store.Contact) ([]store.Contact, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.saveErr != nil {
-		return w.saveErr
+		return nil, w.saveErr
 	}
 	w.saves++
 	for _, c := range batch {
 		w.saved[c.Device] = c
 	}
-	return nil
+	return nil, nil
+}
+
+func (w *world) AtLeast(id fleet.DeviceID, _ int64) (wire.Statement, string, int64, error) {
+	stmt, plan, err := w.For(id)
+	return stmt, plan, 1 << 62, err
 }
 
 func (w *world) For(id fleet.DeviceID) (wire.Statement, string, error) {

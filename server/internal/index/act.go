@@ -39,25 +39,50 @@ func (x *Index) ActBeside(ctx context.Context, by string, build func(v *View) (l
 	x.acts.Lock()
 	defer x.acts.Unlock()
 	for range maxTries {
-		entry, err := x.act(ctx, by, build, beside)
+		var body ledger.Body
+		var err error
+		x.View(func(v *View) { body, err = build(v) })
+		if err != nil || body == nil {
+			if x.behind(ctx) {
+				continue // it was refused, or left, because of what is not so any more
+			}
+			return ledger.Entry{}, err
+		}
+		entry, err := x.make(ctx, by, body, beside)
 		if !errors.Is(err, store.ErrMoved) {
 			return entry, err
 		}
-		if err := x.catchUp(ctx); err != nil {
+		if err := x.moved(ctx); err != nil {
 			return ledger.Entry{}, err
 		}
 	}
 	return ledger.Entry{}, ErrBusy
 }
 
-// act tries once. The caller holds x.acts, so the state cannot change in between.
-func (x *Index) act(ctx context.Context, by string, build func(v *View) (ledger.Body, error), beside []store.Beside) (ledger.Entry, error) {
-	var body ledger.Body
-	var err error
-	x.View(func(v *View) { body, err = build(v) })
-	if err != nil || body == nil {
-		return ledger.Entry{}, err
+// behind reads the acts of other servers and reports whether there were any. A database that does not answer knows of none.
+// The caller holds x.acts.
+func (x *Index) behind(ctx context.Context) bool {
+	if !x.shared {
+		return false
 	}
+	before := x.state.Seq
+	if err := x.catchUp(ctx); err != nil {
+		x.log.Warn("an act was judged by what this server knows, which may be old", "err", err)
+	}
+	return x.state.Seq > before
+}
+
+// moved reads what another server wrote first. The caller holds x.acts.
+func (x *Index) moved(ctx context.Context) error {
+	next := x.tasks.next
+	if err := x.catchUp(ctx); err != nil || next == nil {
+		return err
+	}
+	return x.rereadRollout(ctx, rolloutKey{next.Task, next.Update})
+}
+
+// make tries once to make an act. The caller holds x.acts, so the state cannot change in between.
+func (x *Index) make(ctx context.Context, by string, body ledger.Body, beside []store.Beside) (ledger.Entry, error) {
 	entry, err := ledger.Make(x.state.Seq+1, x.now(), by, body)
 	if err != nil {
 		return ledger.Entry{}, err
@@ -99,18 +124,21 @@ func (x *Index) CatchUp(ctx context.Context) error {
 	return x.catchUp(ctx)
 }
 
+// catchUp reads what follows the last entry. The caller holds x.acts.
 func (x *Index) catchUp(ctx context.Context) error {
 	const page = 1000
+	x.tasks.next = nil // of an act that was not made
 	for {
 		raw, err := x.store.Entries(ctx, x.state.Seq+1, page)
 		if err != nil {
 			return fmt.Errorf("read ledger entries from %d: %w", x.state.Seq+1, err)
 		}
-		for _, r := range raw {
-			entry, err := ledger.Decode(r.Data)
-			if err != nil {
-				return fmt.Errorf("read ledger entry %d: %w", r.Seq, err)
-			}
+		entries, err := x.decode(ctx, raw)
+		if err != nil {
+			return err
+		}
+		for i, entry := range entries {
+			r := raw[i]
 			after, err := successor(x.state, entry)
 			if err != nil {
 				return fmt.Errorf("apply ledger entry %d: %w", r.Seq, err)
@@ -123,6 +151,32 @@ func (x *Index) catchUp(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// decode reads entries of other servers. What they wrote beside a rollout's step is read now: it is at least as new, and is
+// visible when the step is.
+func (x *Index) decode(ctx context.Context, raw []store.RawEntry) ([]ledger.Entry, error) {
+	out, steps := make([]ledger.Entry, len(raw)), map[rolloutKey]bool{}
+	for i, r := range raw {
+		entry, err := ledger.Decode(r.Data)
+		if err != nil {
+			return nil, fmt.Errorf("read ledger entry %d: %w", r.Seq, err)
+		}
+		body, err := entry.Decode()
+		if err != nil {
+			return nil, fmt.Errorf("read ledger entry %d: %w", r.Seq, err)
+		}
+		if s, ok := body.(ledger.RolloutStep); ok {
+			steps[rolloutKey{s.Task, s.Update}] = true
+		}
+		out[i] = entry
+	}
+	for k := range steps {
+		if err := x.rereadRollout(ctx, k); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // successor applies an entry to a copy of the state, so that readers keep the old one until the new one

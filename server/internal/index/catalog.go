@@ -19,6 +19,7 @@ import (
 type entry struct {
 	*catalog.Update // replaced when it grows, never changed
 	number          uint32
+	version         int64           // how often its row was written
 	search          string          // lower case: everything a search looks at
 	needs           *roaring.Bitmap // devices that are offered it for something they have
 	brought         *roaring.Bitmap // devices on which it could only come in with another update
@@ -93,8 +94,8 @@ func (t *softwareTable) installed(k packageKey) *installedPackage {
 	return p
 }
 
-// putUpdate publishes a new or grown update. The caller holds x.mu.
-func (x *Index) putUpdate(u catalog.Update) *entry {
+// putUpdate publishes a new or grown update, whose row was written so often. The caller holds x.mu.
+func (x *Index) putUpdate(u catalog.Update, version int64) *entry {
 	e := x.updates.byID[u.ID]
 	if e == nil {
 		e = &entry{number: uint32(len(x.updates.entries)), needs: roaring.New(), brought: roaring.New(), has: roaring.New(), half: roaring.New()}
@@ -102,7 +103,7 @@ func (x *Index) putUpdate(u catalog.Update) *entry {
 		x.updates.byID[u.ID] = e
 		x.updates.byName[u.Name] = append(x.updates.byName[u.Name], e)
 	}
-	e.Update, e.search = &u, searchText(u)
+	e.Update, e.version, e.search = &u, version, searchText(u)
 	x.linkItems(e)
 	key := nameKey{u.Ecosystem, u.Name}
 	releases := slices.DeleteFunc(slices.Clone(x.software.byName[key]), func(o catalog.Update) bool { return o.ID == u.ID })

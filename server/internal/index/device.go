@@ -69,7 +69,7 @@ type Device struct {
 	Number    uint32 // its place in the bitmaps; not stable across restarts
 	Contact   store.Contact
 	Facts     *wire.Facts // nil: not known yet
-	Connected bool        // a long poll is open now, or was a moment ago
+	Connected bool        // a long poll is open now, here or at another server, or was a moment ago
 	Problems  []string    // what was wrong with its documents
 	Refused   time.Time   // when it last refused a plan; zero: never
 	Illegal   time.Time   // when it last reported a step that V1 does not allow; zero: never
@@ -85,7 +85,7 @@ func (v *View) view(rec *device) Device {
 	if c := rec.contact.Load(); c != nil {
 		d.Contact = *c
 	}
-	d.Connected = rec.polls.Load() > 0 || !d.Contact.LastSeen.IsZero() && v.x.now().Sub(d.Contact.LastSeen) < connectedGrace
+	d.Connected = rec.polls.Load() > 0 || v.x.now().Before(d.Contact.Held) || !d.Contact.LastSeen.IsZero() && v.x.now().Sub(d.Contact.LastSeen) < connectedGrace
 	if at := rec.refused.Load(); at != 0 {
 		d.Refused = time.Unix(at, 0).UTC()
 	}

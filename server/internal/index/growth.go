@@ -7,6 +7,7 @@ import (
 
 	"assent/catalog"
 	"assent/ledger"
+	"assent/server/internal/store"
 	"assent/wire"
 )
 
@@ -22,19 +23,20 @@ type growth struct {
 // grown is an update with what was added to it.
 type grown struct {
 	catalog.Update
-	rev   int // revision of what is new
-	dirty bool
+	rev     int   // revision of what is new
+	version int64 // how often the row was written that it grew from
+	dirty   bool
 }
 
 // changed lists what has to be written, in a stable order.
-func (g *growth) changed() []catalog.Update {
-	var out []catalog.Update
+func (g *growth) changed() []store.CatalogRow {
+	var out []store.CatalogRow
 	for _, u := range g.updates {
 		if u.dirty {
-			out = append(out, u.Update)
+			out = append(out, store.CatalogRow{Update: u.Update, Version: u.version})
 		}
 	}
-	slices.SortFunc(out, func(a, b catalog.Update) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(out, func(a, b store.CatalogRow) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
 
@@ -77,7 +79,7 @@ func (g *growth) open(release catalog.Release) *grown {
 		u.Class = catalog.Managed // until its feed says what it is, it holds
 	}
 	if e, ok := g.index.updates.byID[release.ID()]; ok {
-		u = &grown{Update: *e.Update}
+		u = &grown{Update: *e.Update, version: e.version}
 		u.Items, u.Origins = slices.Clone(u.Items), slices.Clone(u.Origins)
 	}
 	g.updates[purl] = u

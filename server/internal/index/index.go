@@ -7,7 +7,9 @@
 //
 // Guarantees: nothing is visible before it is durable in the store; a View is one consistent moment;
 // everything a person decides goes through Act, one act after another; a hostile document can neither
-// crash the server nor put anything into the catalog but validated names, versions and digests.
+// crash the server nor put anything into the catalog but validated names, versions and digests. Several servers may
+// have an index on one database: what one writes, the others take in (Follow), and nobody writes over what it
+// has not seen.
 //
 // It decides nothing: what should happen on a device is plan.Compute's answer (package planner).
 package index
@@ -24,6 +26,7 @@ import (
 	"assent/catalog"
 	"assent/fleet"
 	"assent/ledger"
+	"assent/server/internal/store"
 	"assent/wire"
 )
 
@@ -39,6 +42,10 @@ type Index struct {
 	store Store
 	now   func() time.Time
 	log   *slog.Logger
+
+	following sync.Mutex // held while what others wrote is taken in; guards mark
+	mark      store.Mark // up to which it was
+	shared    bool       // other servers may be at work on the store
 
 	acts sync.Mutex // held while one act is made
 	grow sync.Mutex // held while facts change: documents, catalog

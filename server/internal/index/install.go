@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -21,10 +22,10 @@ import (
 
 // The events that the server itself records of devices.
 const (
-	EventIllegal      = "illegal_transition" // a report that V1's table does not allow
-	EventUnknown      = "unknown_update"     // a report about an update that the catalog does not have
-	EventRefused      = "plan_refused"       // a device's own: it did not accept a plan
-	EventRollbackDone = "rollback_done"
+	EventIllegal      = store.EventIllegal
+	EventUnknown      = "unknown_update" // a report about an update that the catalog does not have
+	EventRefused      = store.EventRefused
+	EventRollbackDone = store.EventRollbackDone
 )
 
 const (
@@ -41,23 +42,76 @@ func (x *Index) ApplyReports(ctx context.Context, id fleet.DeviceID, reports []w
 	if rec == nil {
 		return nil, fmt.Errorf("apply reports of %s: no such device", id)
 	}
+	if err := x.acquaint(ctx, reports); err != nil {
+		return nil, err
+	}
 	rec.rows.Lock()
 	defer rec.rows.Unlock()
-	batch := &reportBatch{x: x, rec: rec, rows: map[catalog.UpdateID]*store.InstallRow{}}
+	for try := range maxTries {
+		batch := x.batch(rec, reports)
+		if x.shared && try == 0 && batch.refused > 0 { // perhaps the device told another server what comes before
+			if err := x.rereadInstalls(ctx, rec); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		fresh, err := x.store.ApplyReports(ctx, id, batch.out)
+		switch {
+		case err == nil:
+			return batch.ids, x.publishReports(ctx, rec, batch.out, fresh)
+		case !errors.Is(err, store.ErrMoved):
+			return nil, fmt.Errorf("apply %d reports of %s: %w", len(batch.out), id, err)
+		}
+		// The device told another server something that this one has not heard of yet.
+		if err := x.rereadInstalls(ctx, rec); err != nil {
+			return nil, err
+		}
+	}
+	return nil, ErrBusy
+}
+
+// maxStrange bounds how many updates are looked for that a message of reports names and nobody told this server of.
+const maxStrange = 100
+
+// acquaint reads updates that only another server knows yet.
+func (x *Index) acquaint(ctx context.Context, reports []wire.Report) error {
+	if !x.shared {
+		return nil
+	}
+	var strange []catalog.UpdateID
+	x.mu.RLock()
+	for _, r := range reports[:min(len(reports), maxReports)] {
+		if _, known := x.updates.byID[r.Update]; r.Update != "" && !known && len(strange) < maxStrange && !slices.Contains(strange, r.Update) {
+			strange = append(strange, r.Update)
+		}
+	}
+	x.mu.RUnlock()
+	if len(strange) == 0 {
+		return nil
+	}
+	x.grow.Lock()
+	defer x.grow.Unlock()
+	rows, err := x.store.CatalogRows(ctx, strange)
+	if err != nil {
+		return fmt.Errorf("look for updates that were reported: %w", err)
+	}
+	x.followCatalog(rows)
+	return nil
+}
+
+// batch judges reports by what is known of the device. The caller holds rec.rows.
+func (x *Index) batch(rec *device, reports []wire.Report) *reportBatch {
+	b := &reportBatch{x: x, rec: rec, rows: map[catalog.UpdateID]*store.InstallRow{}}
 	for _, r := range reports[:min(len(reports), maxReports)] {
 		if r.ID == "" || len(r.ID) > maxID || r.ID != text(r.ID) {
 			continue // cannot be acknowledged: it names nothing
 		}
-		applied = append(applied, r.ID)
+		b.ids = append(b.ids, r.ID)
 		if !slices.Contains(rec.recent, r.ID) {
-			batch.add(r)
+			b.add(r)
 		}
 	}
-	fresh, err := x.store.ApplyReports(ctx, id, batch.out)
-	if err != nil {
-		return nil, fmt.Errorf("apply %d reports of %s: %w", len(batch.out), id, err)
-	}
-	return applied, x.publishReports(ctx, rec, batch.out, fresh)
+	return b
 }
 
 // record returns the record of a device.
@@ -79,11 +133,11 @@ func (x *Index) publishReports(ctx context.Context, rec *device, reports []store
 			rows = append(rows, *r.Row)
 		}
 		if r.Report.Event == EventIllegal && slices.Contains(fresh, r.Report.ID) {
-			rec.illegal.Store(x.now().Unix())
+			raise(&rec.illegal, x.when(r.Report))
 			x.log.Warn("a device reported a step that V1 does not allow", "device", rec.id, "update", r.Report.Update, "detail", r.Report.Detail)
 		}
 		if r.Report.Event == EventRefused && slices.Contains(fresh, r.Report.ID) {
-			rec.refused.Store(x.now().Unix())
+			raise(&rec.refused, x.when(r.Report))
 			x.log.Warn("a device refused its plan", "device", rec.id, "detail", r.Report.Detail)
 		}
 		rec.recent = append(rec.recent, r.Report.ID)
@@ -105,7 +159,10 @@ type reportBatch struct {
 	x    *Index
 	rec  *device
 	rows map[catalog.UpdateID]*store.InstallRow // as of the last report
+	ids  []string                               // of all reports that can be acknowledged
 	out  []store.AppliedReport
+
+	refused int // reports that cannot be
 }
 
 func (b *reportBatch) add(r wire.Report) {
@@ -132,6 +189,7 @@ func (b *reportBatch) add(r wire.Report) {
 }
 
 func (b *reportBatch) refuse(r wire.Report, event, detail string) {
+	b.refused++
 	r.Event, r.Detail, r.State, r.Proof = event, text(detail), "", nil
 	b.out = append(b.out, store.AppliedReport{Report: r})
 }
@@ -213,10 +271,25 @@ func logText(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// setRows publishes rows of a device. The caller holds x.mu and rec.rows.
+// setRows publishes rows of a device that are written, or will be with the next attempt. The caller holds x.mu and rec.rows.
 func (x *Index) setRows(rec *device, rows []store.InstallRow) {
 	for _, row := range rows {
+		row.Version++
 		rec.putInstall(&row)
+	}
+}
+
+// when is the time of a report as it is kept: the device's, but never after it came.
+func (x *Index) when(r wire.Report) time.Time {
+	if now := x.now(); r.At.After(now) {
+		return now
+	}
+	return r.At
+}
+
+// raise notes the last time of something.
+func raise(last *atomic.Int64, at time.Time) {
+	for was := last.Load(); at.Unix() > was && !last.CompareAndSwap(was, at.Unix()); was = last.Load() {
 	}
 }
 
@@ -308,7 +381,13 @@ func (x *Index) saveRows(ctx context.Context, rec *device, rows []store.InstallR
 	if len(rows) == 0 {
 		return nil
 	}
-	if err := x.store.SaveInstalls(ctx, rows); err != nil {
+	err := x.store.SaveInstalls(ctx, rows)
+	for try := 1; errors.Is(err, store.ErrMoved) && try < maxTries; try++ {
+		if rows, err = x.overtaken(ctx, rec); err == nil {
+			err = x.store.SaveInstalls(ctx, rows)
+		}
+	}
+	if err != nil {
 		rec.unsaved = rows
 		rec.owes.Store(true)
 		return fmt.Errorf("keep %d installation states: %w", len(rows), err)
@@ -316,6 +395,19 @@ func (x *Index) saveRows(ctx context.Context, rec *device, rows []store.InstallR
 	rec.unsaved = nil
 	rec.owes.Store(false)
 	return nil
+}
+
+// overtaken reads what other servers wrote of a device and finds out anew which of it the scan has overtaken. The caller holds
+// rec.rows.
+func (x *Index) overtaken(ctx context.Context, rec *device) ([]store.InstallRow, error) {
+	if err := x.rereadInstalls(ctx, rec); err != nil {
+		return nil, err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	rows := x.factRows(rec)
+	x.setRows(rec, rows)
+	return rows, nil
 }
 
 // settleRollbacks marks the ordered rollbacks that are done: the update is removed, or not there any

@@ -9,12 +9,17 @@ import (
 	"sync/atomic"
 
 	"assent/approval"
-	"assent/catalog"
 	"assent/server/internal/store"
 )
 
 // load rebuilds the index from the store.
 func (x *Index) load(ctx context.Context) error {
+	// The moment comes first: what others write meanwhile is taken in again.
+	now, err := x.store.Changes(ctx, store.Mark{})
+	if err != nil {
+		return fmt.Errorf("find the moment to follow others from: %w", err)
+	}
+	x.mark, x.shared = now.Mark, now.Mark != store.Mark{}
 	state, err := x.store.LoadState(ctx)
 	if err != nil {
 		return fmt.Errorf("load the state of decisions: %w", err)
@@ -28,7 +33,7 @@ func (x *Index) load(ctx context.Context) error {
 	if err := x.loadRollouts(ctx); err != nil {
 		return err
 	}
-	if err := x.store.LoadCatalog(ctx, func(u catalog.Update) error { x.putUpdate(u); return nil }); err != nil {
+	if err := x.store.LoadCatalog(ctx, func(u store.CatalogRow) error { x.putUpdate(u.Update, u.Version); return nil }); err != nil {
 		return fmt.Errorf("load the catalog: %w", err)
 	}
 	if err := x.store.LoadInstalls(ctx, x.loadInstall); err != nil {

@@ -86,6 +86,11 @@ func (d *device) holds(digests map[wire.Kind]string) bool {
 func (x *Index) renewDocuments(ctx context.Context, rec *device, c store.Contact) (need []wire.Kind, err error) {
 	x.grow.Lock()
 	defer x.grow.Unlock()
+	return x.renew(ctx, rec, c)
+}
+
+// renew makes the documents that a contact announces count for its device, if the server has them all. The caller holds x.grow.
+func (x *Index) renew(ctx context.Context, rec *device, c store.Contact) (need []wire.Kind, err error) {
 	var docs []*document
 	for _, kind := range wire.Kinds() {
 		digest := c.Digests[kind]
@@ -207,19 +212,11 @@ func (x *Index) computeGrowth(add func(*growth)) *growth {
 
 // rereadCatalog takes what other servers added to the catalog.
 func (x *Index) rereadCatalog(ctx context.Context) error {
-	var all []catalog.Update
-	if err := x.store.LoadCatalog(ctx, func(u catalog.Update) error { all = append(all, u); return nil }); err != nil {
+	var all []store.CatalogRow
+	if err := x.store.LoadCatalog(ctx, func(u store.CatalogRow) error { all = append(all, u); return nil }); err != nil {
 		return fmt.Errorf("read the catalog again: %w", err)
 	}
-	x.mu.Lock()
-	x.software.tick++
-	for _, u := range all {
-		if e, ok := x.updates.byID[u.ID]; !ok || len(e.Items) < len(u.Items) {
-			x.putUpdate(u)
-		}
-	}
-	x.mu.Unlock()
-	x.changes.publish(Change{All: true})
+	x.followCatalog(all)
 	return nil
 }
 
@@ -227,13 +224,18 @@ func (x *Index) rereadCatalog(ctx context.Context) error {
 func (x *Index) publishGrowth(g *growth) Change {
 	change := Change{Devices: roaring.New()}
 	for _, u := range g.changed() {
-		x.putUpdate(u)
-		x.concerned(change.Devices, u.Software)
-		if len(x.decisions.bySoftware[u.Software]) > 0 {
-			change.All = true // a wall may have grown for everybody
-		}
+		x.enlarge(u.Update, u.Version+1, &change)
 	}
 	return change
+}
+
+// enlarge puts an update into the catalog and notes whom that concerns. The caller holds x.mu.
+func (x *Index) enlarge(u catalog.Update, version int64, change *Change) {
+	x.putUpdate(u, version)
+	x.concerned(change.Devices, u.Software)
+	if len(x.decisions.bySoftware[u.Software]) > 0 {
+		change.All = true // a wall may have grown for everybody
+	}
 }
 
 // Rollbacks lists the rollbacks ordered for a device and not yet done, oldest first.

@@ -14,14 +14,17 @@ import (
 
 // loadSlots reads who has a turn in tasks that let only so many devices install at the same time.
 func (x *Index) loadSlots(ctx context.Context) error {
-	x.tasks.slots = map[string]slot.State{}
+	all := map[string]slot.State{}
 	err := x.store.LoadSlots(ctx, func(s slot.State) error {
-		x.tasks.slots[s.Task] = s
+		all[s.Task] = s
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("load slots: %w", err)
 	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.tasks.slots = all
 	return nil
 }
 
@@ -71,8 +74,26 @@ func (x *Index) SaveSlots(ctx context.Context, s slot.State) error {
 			return fmt.Errorf("save who has a turn in the task %s: %w", s.Task, err)
 		}
 	}
+	x.putSlots(s)
+	return nil
+}
+
+// followSlots takes whose turn it is where another server gives turns.
+func (x *Index) followSlots(all []slot.State) {
+	x.acts.Lock()
+	defer x.acts.Unlock()
+	for _, s := range all {
+		if x.hasTask(s.Task) && s.Clock.After(x.tasks.slots[s.Task].Clock) {
+			x.putSlots(s)
+		}
+	}
+}
+
+// putSlots lets plans see who has a turn in a task. The caller holds x.acts.
+func (x *Index) putSlots(s slot.State) {
 	changed := roaring.New()
 	x.mu.Lock()
+	before := x.tasks.slots[s.Task]
 	x.tasks.slots[s.Task] = s
 	for _, held := range []map[fleet.DeviceID]slot.Slot{before.Held, s.Held} {
 		for id := range held {
@@ -85,5 +106,4 @@ func (x *Index) SaveSlots(ctx context.Context, s slot.State) error {
 	if !changed.IsEmpty() {
 		x.changes.publish(Change{Devices: changed})
 	}
-	return nil
 }

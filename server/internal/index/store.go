@@ -6,7 +6,6 @@ import (
 	"assent/catalog"
 	"assent/fleet"
 	"assent/ledger"
-	"assent/rollout"
 	"assent/server/internal/store"
 	"assent/slot"
 	"assent/wire"
@@ -22,6 +21,14 @@ type Store interface {
 	Reports
 	Rollouts
 	Rehearsals
+	Others
+}
+
+// Others tells what other servers on the same database wrote.
+type Others interface {
+	// Changes returns what became visible since a mark, what this server wrote among it; with the zero Mark only what
+	// moment it is now.
+	Changes(ctx context.Context, from store.Mark) (store.Changes, error)
 }
 
 // Ledger keeps decisions: one act, one entry, one transaction.
@@ -44,15 +51,20 @@ type Documents interface {
 
 // Catalog keeps all known updates.
 type Catalog interface {
-	SaveCatalog(ctx context.Context, updates []catalog.Update) error
-	LoadCatalog(ctx context.Context, each func(catalog.Update) error) error
+	// SaveCatalog writes rows that follow those that were read; else it returns store.ErrMoved.
+	SaveCatalog(ctx context.Context, updates []store.CatalogRow) error
+	LoadCatalog(ctx context.Context, each func(store.CatalogRow) error) error
+	// CatalogRows returns those of some updates that there are.
+	CatalogRows(ctx context.Context, updates []catalog.UpdateID) ([]store.CatalogRow, error)
 }
 
 // Devices keeps what is known of devices apart from decisions.
 type Devices interface {
 	LoadContacts(ctx context.Context, each func(store.Contact) error) error
 	LoadInstalls(ctx context.Context, each func(store.InstallRow) error) error
+	// SaveInstalls writes rows that follow those that were read; else it returns store.ErrMoved.
 	SaveInstalls(ctx context.Context, rows []store.InstallRow) error
+	DeviceInstalls(ctx context.Context, device fleet.DeviceID) ([]store.InstallRow, error)
 }
 
 // Rehearsals keeps what each device found when it last rehearsed its plan.
@@ -63,15 +75,18 @@ type Rehearsals interface {
 
 // Rollouts keeps how far updates are through the rings of tasks.
 type Rollouts interface {
-	LoadRollouts(ctx context.Context, each func(rollout.State) error) error
-	SaveRollouts(ctx context.Context, states []rollout.State) error
+	LoadRollouts(ctx context.Context, each func(store.RolloutRow) error) error
+	// SaveRollouts writes states that follow those that were read; else it returns store.ErrMoved.
+	SaveRollouts(ctx context.Context, states []store.RolloutRow) error
+	Rollout(ctx context.Context, task string, update catalog.UpdateID) (store.RolloutRow, bool, error)
 	LoadSlots(ctx context.Context, each func(slot.State) error) error
 	SaveSlots(ctx context.Context, s slot.State) error
 }
 
 // Reports applies what devices journaled, exactly once by device and report id.
 type Reports interface {
-	// ApplyReports returns the ids that were applied now for the first time.
+	// ApplyReports returns the ids that were applied now for the first time. It returns store.ErrMoved when another server
+	// wrote a row that one of theirs follows.
 	ApplyReports(ctx context.Context, device fleet.DeviceID, reports []store.AppliedReport) (fresh []string, err error)
 	Events(ctx context.Context, q store.EventQuery) ([]store.Event, error)
 }

@@ -3,6 +3,7 @@ package index
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,10 +23,10 @@ import (
 type taskTable struct {
 	set      task.Set
 	selects  bool // a task looks at more of a device than its group: devices do not share plans
-	rollouts map[rolloutKey]rollout.State
+	rollouts map[rolloutKey]store.RolloutRow
 	capped   []string              // ids of the tasks with a cap
 	slots    map[string]slot.State // who has a turn in them
-	next     *rollout.State        // what the act that is being made brings; only while acts is held
+	next     *store.RolloutRow     // what the act that is being made brings; only while acts is held
 }
 
 type rolloutKey struct {
@@ -51,15 +52,29 @@ func (x *Index) compileTasks() {
 
 // loadRollouts reads how far updates are through the rings of tasks.
 func (x *Index) loadRollouts(ctx context.Context) error {
-	x.tasks.rollouts = map[rolloutKey]rollout.State{}
-	err := x.store.LoadRollouts(ctx, func(s rollout.State) error {
-		x.tasks.rollouts[rolloutKey{s.Task, s.Update}] = s
+	all := map[rolloutKey]store.RolloutRow{}
+	err := x.store.LoadRollouts(ctx, func(s store.RolloutRow) error {
+		all[rolloutKey{s.Task, s.Update}] = s
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("load rollouts: %w", err)
 	}
+	x.mu.Lock()
+	x.tasks.rollouts = all
+	x.mu.Unlock()
 	return x.loadSlots(ctx)
+}
+
+// RereadRollouts takes the rollouts as the store has them: what another server did with them, and not what this one only
+// remembered.
+func (x *Index) RereadRollouts(ctx context.Context) error {
+	x.acts.Lock()
+	defer x.acts.Unlock()
+	if err := x.catchUp(ctx); err != nil {
+		return err
+	}
+	return x.loadRollouts(ctx)
 }
 
 // Tasks are the installation tasks in their order.
@@ -82,14 +97,14 @@ func (v *View) Task(ref string) (task.Task, bool) {
 // Rollout is how far an update is through the rings of a task.
 func (v *View) Rollout(id string, update catalog.UpdateID) (rollout.State, bool) {
 	s, ok := v.x.tasks.rollouts[rolloutKey{id, update}]
-	return s, ok
+	return s.State, ok
 }
 
 // Rollouts lists all of them, by task and update.
 func (v *View) Rollouts() []rollout.State {
 	out := make([]rollout.State, 0, len(v.x.tasks.rollouts))
 	for _, s := range v.x.tasks.rollouts {
-		out = append(out, s)
+		out = append(out, s.State)
 	}
 	slices.SortFunc(out, func(a, b rollout.State) int {
 		return cmp.Or(cmp.Compare(a.Task, b.Task), cmp.Compare(a.Update, b.Update))
@@ -100,22 +115,23 @@ func (v *View) Rollouts() []rollout.State {
 // Rollout is known's answer to plan.Compute.
 func (k known) Rollout(id string, update catalog.UpdateID) (rollout.State, bool) {
 	s, ok := k.x.tasks.rollouts[rolloutKey{id, update}]
-	return s, ok
+	return s.State, ok
 }
 
 // StepRollout makes an act that takes a rollout further: build says what happened and what the state is then. When it returns a
-// nil step nothing happens. Entry and state are one transaction.
+// nil step nothing happens. Entry and state are one transaction. When another server took the rollout further meanwhile, build
+// is called again with what became of it.
 func (x *Index) StepRollout(ctx context.Context, by string, build func(v *View) (*ledger.RolloutStep, rollout.State, error)) (ledger.Entry, error) {
-	var next rollout.State
+	var next store.RolloutRow
 	return x.ActBeside(ctx, by, func(v *View) (ledger.Body, error) {
 		step, state, err := build(v)
 		if err != nil || step == nil {
 			return nil, err
 		}
-		next = state
+		next = store.RolloutRow{State: state, Version: x.tasks.rollouts[rolloutKey{state.Task, state.Update}].Version}
 		x.tasks.next = &next
 		return *step, nil
-	}, store.BesideRollout(func() rollout.State { return next }))
+	}, store.BesideRollout(func() store.RolloutRow { return next }))
 }
 
 // SaveRollout keeps a state that went on without a step: marks and times (rollout.WorthSaving). Where the task is gone it does
@@ -126,12 +142,36 @@ func (x *Index) SaveRollout(ctx context.Context, s rollout.State) error {
 	if !x.hasTask(s.Task) {
 		return nil
 	}
-	if err := x.store.SaveRollouts(ctx, []rollout.State{s}); err != nil {
+	x.mu.RLock()
+	row := store.RolloutRow{State: s, Version: x.tasks.rollouts[rolloutKey{s.Task, s.Update}].Version}
+	x.mu.RUnlock()
+	err := x.store.SaveRollouts(ctx, []store.RolloutRow{row})
+	if errors.Is(err, store.ErrMoved) {
+		err = errors.Join(err, x.rereadRollout(ctx, rolloutKey{s.Task, s.Update}))
+	}
+	if err != nil {
 		return fmt.Errorf("save the rollout of %s by %s: %w", s.Update, s.Task, err)
+	}
+	row.Version++
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.tasks.rollouts[rolloutKey{s.Task, s.Update}] = row
+	return nil
+}
+
+// rereadRollout takes a state as the store has it.
+func (x *Index) rereadRollout(ctx context.Context, k rolloutKey) error {
+	row, there, err := x.store.Rollout(ctx, k.task, k.update)
+	if err != nil {
+		return fmt.Errorf("read the rollout of %s by %s again: %w", k.update, k.task, err)
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.tasks.rollouts[rolloutKey{s.Task, s.Update}] = s
+	if there {
+		x.tasks.rollouts[k] = row
+	} else {
+		delete(x.tasks.rollouts, k)
+	}
 	return nil
 }
 
@@ -139,8 +179,8 @@ func (x *Index) SaveRollout(ctx context.Context, s rollout.State) error {
 func (x *Index) RememberRollout(s rollout.State) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.hasTask(s.Task) {
-		x.tasks.rollouts[rolloutKey{s.Task, s.Update}] = s
+	if k := (rolloutKey{s.Task, s.Update}); x.hasTask(s.Task) {
+		x.tasks.rollouts[k] = store.RolloutRow{State: s, Version: x.tasks.rollouts[k].Version}
 	}
 }
 
@@ -150,10 +190,11 @@ func (x *Index) hasTask(id string) bool {
 	return changed || id == task.DefaultID
 }
 
-// stepped makes the state of a rollout visible after its act. The caller holds x.mu.
+// stepped makes the state of a rollout visible after its act. That of another server's act is read from the store (catchUp).
+// The caller holds x.mu.
 func (x *Index) stepped(b ledger.RolloutStep) {
 	if n := x.tasks.next; n != nil && n.Task == b.Task && n.Update == b.Update {
-		x.tasks.rollouts[rolloutKey{n.Task, n.Update}] = *n
+		x.tasks.rollouts[rolloutKey{n.Task, n.Update}] = store.RolloutRow{State: n.State, Version: n.Version + 1}
 	}
 	x.tasks.next = nil
 }

@@ -103,9 +103,11 @@ func (s *Service) next(ctx context.Context, channel string) (wait time.Duration,
 	case m.Next.After(now):
 		return m.Next.Sub(now), nil
 	}
-	if ok, err := s.Outbox.Lease(ctx, "lane/"+channel, s.Holder, now, now.Add(leaseFor)); err != nil || !ok {
+	lease, ok, err := s.Outbox.Lease(ctx, "lane/"+channel, s.Holder, leaseFor)
+	if err != nil || !ok {
 		return lookEvery, err
 	}
+	ctx = store.Fenced(ctx, lease)
 	// Somebody else may have sent it before the lease was ours.
 	if m, ok, err = s.Outbox.NextOutgoing(ctx, channel); err != nil || !ok || m.Next.After(now) {
 		return 0, err

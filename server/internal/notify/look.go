@@ -33,9 +33,11 @@ type sight struct {
 // look finds out what channels are to be told and queues it. Of several servers only one does.
 func (s *Service) look(ctx context.Context) error {
 	now := s.Now()
-	if ok, err := s.Outbox.Lease(ctx, "notify", s.Holder, now, now.Add(leaseFor)); err != nil || !ok {
+	lease, ok, err := s.Outbox.Lease(ctx, "notify", s.Holder, leaseFor)
+	if err != nil || !ok {
 		return err
 	}
+	ctx = store.Fenced(ctx, lease)
 	v := s.sees(now)
 	if err := s.lookLedger(ctx, v); err != nil {
 		return err

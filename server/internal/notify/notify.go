@@ -15,8 +15,8 @@
 // devices and feeds are harmless in each medium. Requests follow no redirect to another host, are bounded in time and
 // in what is read, and never go to link-local addresses.
 //
-// It decides nothing about updates. Several servers on one database take turns by leases; a lease that is taken while
-// its holder only stalled can send a message twice, with the same id.
+// It decides nothing about updates. Several servers on one database take turns by leases, which their writes carry; a lease
+// that is taken while its holder only stalled can send a message twice, with the same id.
 package notify
 
 import (
@@ -43,8 +43,8 @@ type Outbox interface {
 	Memory
 	// ChannelSecret returns what PutChannelSecret wrote beside an act.
 	ChannelSecret(ctx context.Context, channel string) (sealed []byte, ok bool, err error)
-	// Lease makes holder the one who does something until a time, unless somebody else is.
-	Lease(ctx context.Context, name, holder string, now, until time.Time) (bool, error)
+	// Lease makes holder the one who does something for a while, unless somebody else is; what it writes carries the lease.
+	Lease(ctx context.Context, name, holder string, life time.Duration) (store.Lease, bool, error)
 }
 
 // Messages are what waits to be sent, and what was.

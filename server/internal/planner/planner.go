@@ -58,6 +58,7 @@ type issued struct {
 	plan    string
 	at      time.Time
 	expires time.Time
+	rests   int64 // on so many acts
 
 	number uint32
 	tick   uint64    // the change up to which it is known to be current
@@ -96,33 +97,45 @@ func (p *Planner) Close() { p.waiting.stop() }
 // For returns the device's current statement and the digest of its plan. The statement stays the same,
 // byte for byte, until the plan changes or half of its life is over.
 func (p *Planner) For(id fleet.DeviceID) (wire.Statement, string, error) {
+	s, err := p.atLeast(id, 0)
+	return s.stmt, s.plan, err
+}
+
+// AtLeast is For, with a statement that rests on at least so many acts of the ledger, if the index has so many: a device that
+// another server told of them takes no other one. It says on how many acts the statement rests.
+func (p *Planner) AtLeast(id fleet.DeviceID, acts int64) (stmt wire.Statement, plan string, rests int64, err error) {
+	s, err := p.atLeast(id, acts)
+	return s.stmt, s.plan, s.rests, err
+}
+
+func (p *Planner) atLeast(id fleet.DeviceID, acts int64) (issued, error) {
 	now := p.index.Now().UTC()
 	p.mu.Lock()
 	was := p.issued[id]
 	tick, fresh := p.ticks.now, p.fresh(was, now)
 	p.mu.Unlock()
-	if fresh {
-		return was.stmt, was.plan, nil
+	if fresh && was.rests >= acts {
+		return was, nil
 	}
 	m, err := p.current(id)
 	if err != nil {
-		return wire.Statement{}, "", err
+		return issued{}, err
 	}
 	a := m.answer
-	if was.plan == a.digest && !p.stale(was, a, now) {
+	if was.plan == a.digest && !p.stale(was, a, now) && was.rests >= min(acts, m.seq) {
 		p.confirm(id, was, m, tick)
-		return was.stmt, was.plan, nil
+		return was, nil
 	}
-	next := issued{plan: a.digest, at: now, expires: p.expires(a, now), number: m.number, tick: tick, until: a.due()}
+	next := issued{plan: a.digest, rests: m.seq, at: now, expires: p.expires(a, now), number: m.number, tick: tick, until: a.due()}
 	body := wire.StatementBody{Device: id, Counter: m.seq, Issued: now, Expires: next.expires, Plan: a.digest}
 	if p.root != nil {
 		if body.Root, err = p.root(m.seq); err != nil {
-			return wire.Statement{}, "", fmt.Errorf("root of the ledger at %d entries: %w", m.seq, err)
+			return issued{}, fmt.Errorf("root of the ledger at %d entries: %w", m.seq, err)
 		}
 	}
 	next.stmt, err = wire.Sign(p.signer, body)
 	if err != nil {
-		return wire.Statement{}, "", fmt.Errorf("sign the plan of device %s: %w", id, err)
+		return issued{}, fmt.Errorf("sign the plan of device %s: %w", id, err)
 	}
 	return p.keep(id, was, next)
 }
@@ -138,14 +151,14 @@ func (p *Planner) confirm(id fleet.DeviceID, was issued, m moment, tick uint64) 
 }
 
 // keep publishes a statement unless another call was first with one that is as good.
-func (p *Planner) keep(id fleet.DeviceID, was, next issued) (wire.Statement, string, error) {
+func (p *Planner) keep(id fleet.DeviceID, was, next issued) (issued, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now := p.issued[id]; now.plan == next.plan && now.at.After(was.at) {
-		return now.stmt, now.plan, nil
+	if now := p.issued[id]; now.plan == next.plan && now.at.After(was.at) && now.rests >= next.rests {
+		return now, nil
 	}
 	p.issued[id] = next
-	return next.stmt, next.plan, nil
+	return next, nil
 }
 
 // expires is when a statement on an answer that is made now ends.

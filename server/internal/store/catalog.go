@@ -2,72 +2,58 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"encoding/json"
-	"errors"
-	"fmt"
 
 	"assent/catalog"
 )
 
-// SaveCatalog writes whole updates, new or grown. Item sets only grow: if the database has an item that one
-// of the given updates lacks (another server saw it first), nothing is written and ErrMoved returned.
-func (d *DB) SaveCatalog(ctx context.Context, updates []catalog.Update) error {
-	updates = latest(updates, func(u catalog.Update) string { return string(u.ID) })
+// CatalogRow is an update with how often it was written when it was read; 0: never.
+type CatalogRow struct {
+	catalog.Update
+	Version int64
+}
+
+// SaveCatalog writes whole updates, new or grown. If another server wrote one of them since it was read, nothing is
+// written and ErrMoved returned: it knows of files, or of a recall, that these lack.
+func (d *DB) SaveCatalog(ctx context.Context, updates []CatalogRow) error {
+	updates = latest(updates, func(u CatalogRow) string { return string(u.ID) })
 	rows := make([][]any, len(updates))
 	for i, u := range updates {
-		b, err := body(u)
+		b, err := body(u.Update)
 		if err != nil {
 			return err
 		}
-		rows[i] = []any{key(string(u.ID)), b}
+		rows[i] = []any{key(string(u.ID)), u.Version + 1, b}
 	}
-	return d.write(ctx, "save catalog", func(t tx) error {
-		// On PostgreSQL this row's lock lets one server at a time compare and write.
+	return d.publish(ctx, "save catalog", func(t tx) error {
+		// A server of the release before compares and writes under this row's lock.
 		if _, err := t.exec(ctx, `UPDATE catalog_version SET version = version + 1`); err != nil {
 			return err
 		}
-		for _, u := range updates {
-			if err := t.grows(ctx, u); err != nil {
+		return t.follow(ctx, `INSERT INTO updates (id, version, body) VALUES :rows
+			ON CONFLICT (id) DO UPDATE SET body = excluded.body, version = excluded.version WHERE updates.version = excluded.version - 1`, rows)
+	})
+}
+
+const catalogColumns = `SELECT body, version FROM updates `
+
+// LoadCatalog calls fn with every known update. fn must not call the store.
+func (d *DB) LoadCatalog(ctx context.Context, fn func(CatalogRow) error) error {
+	return d.load(ctx, "load catalog", func(t tx) error { return t.catalog(ctx, catalogColumns, nil, fn) })
+}
+
+// CatalogRows returns those of some updates that are known.
+func (d *DB) CatalogRows(ctx context.Context, updates []catalog.UpdateID) (out []CatalogRow, err error) {
+	err = d.read(ctx, "read updates", func(t tx) error {
+		for _, id := range updates {
+			if err := t.catalog(ctx, catalogColumns+`WHERE id = ?`, []any{key(string(id))}, func(u CatalogRow) error { out = append(out, u); return nil }); err != nil {
 				return err
 			}
 		}
-		_, err := t.many(ctx, `INSERT INTO updates (id, body) VALUES :rows ON CONFLICT (id) DO UPDATE SET body = excluded.body`, rows)
-		return err
-	})
-}
-
-// grows checks that an update has all items that the database knows of it.
-func (t tx) grows(ctx context.Context, u catalog.Update) error {
-	var known catalog.Update
-	var data []byte
-	err := t.QueryRowContext(ctx, t.bind(`SELECT body FROM updates WHERE id = ?`), key(string(u.ID))).Scan(&data)
-	if errors.Is(err, sql.ErrNoRows) {
 		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(data, &known); err != nil {
-		return fmt.Errorf("decode update %s: %w", u.ID, err)
-	}
-	has := make(map[catalog.Bound]bool, len(u.Items))
-	for _, it := range u.Items {
-		it.Origin = "" // where it was seen is not what it is
-		has[it] = true
-	}
-	for _, it := range known.Items {
-		it.Origin = ""
-		if !has[it] {
-			return ErrMoved
-		}
-	}
-	return nil
+	})
+	return out, err
 }
 
-// LoadCatalog calls fn with every known update. fn must not call the store.
-func (d *DB) LoadCatalog(ctx context.Context, fn func(catalog.Update) error) error {
-	return d.load(ctx, "load catalog", func(t tx) error {
-		return bodies(ctx, t, `SELECT body FROM updates`, fn)
-	})
+func (t tx) catalog(ctx context.Context, query string, args []any, fn func(CatalogRow) error) error {
+	return eachVersion(ctx, t, query, args, func(u catalog.Update, version int64) error { return fn(CatalogRow{u, version}) })
 }

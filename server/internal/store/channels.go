@@ -223,16 +223,3 @@ func (d *DB) PruneOutgoing(ctx context.Context, before time.Time) (n int64, err 
 		return t.exec(ctx, `DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox WHERE state <> 'waiting' AND at < ? LIMIT ?)`, before.UnixMicro(), pruneBatch)
 	})
 }
-
-// Lease makes holder the one who does something until a time, unless somebody else is at now. Whoever holds it may
-// take it again. It counts by the clocks of the servers, which need not be exact: what leases guard does no harm when
-// it is done twice.
-func (d *DB) Lease(ctx context.Context, name, holder string, now, until time.Time) (ok bool, err error) {
-	err = d.write(ctx, "take a lease", func(t tx) error {
-		n, err := t.exec(ctx, `INSERT INTO leases (name, holder, until) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
-			WHERE leases.holder = excluded.holder OR leases.until <= ?`, key(name), key(holder), until.UnixMicro(), now.UnixMicro())
-		ok = n > 0
-		return err
-	})
-	return ok, err
-}

@@ -21,11 +21,14 @@ type InstallRow struct {
 	Since    time.Time          `json:"since"`
 	Deadline time.Time          `json:"deadline"` // zero for terminal states
 	Proof    *wire.Proof        `json:"proof,omitempty"`
+
+	Version int64 `json:"-"` // how often it was written when it was read; 0: never
 }
 
-// SaveInstalls writes rows; of two for one device and update the last counts.
+// SaveInstalls writes rows; of two for one device and update the last counts. If another server wrote one of them since
+// it was read, nothing is written and ErrMoved returned.
 func (d *DB) SaveInstalls(ctx context.Context, rows []InstallRow) error {
-	return d.write(ctx, "save installs", func(t tx) error { return t.putInstalls(ctx, rows) })
+	return d.publish(ctx, "save installs", func(t tx) error { return t.putInstalls(ctx, rows) })
 }
 
 func (t tx) putInstalls(ctx context.Context, installs []InstallRow) error {
@@ -36,16 +39,42 @@ func (t tx) putInstalls(ctx context.Context, installs []InstallRow) error {
 		if err != nil {
 			return err
 		}
-		rows[i] = []any{key(string(r.Device)), key(string(r.Update)), b}
+		rows[i] = []any{key(string(r.Device)), key(string(r.Update)), r.Version + 1, b}
 	}
-	_, err := t.many(ctx, `INSERT INTO installs (device, update_id, body) VALUES :rows
-		ON CONFLICT (device, update_id) DO UPDATE SET body = excluded.body`, rows)
+	return t.follow(ctx, `INSERT INTO installs (device, update_id, version, body) VALUES :rows
+		ON CONFLICT (device, update_id) DO UPDATE SET body = excluded.body, version = excluded.version WHERE installs.version = excluded.version - 1`, rows)
+}
+
+// follow writes rows that follow the ones that were read: if one of them is another by now, it returns ErrMoved.
+func (t tx) follow(ctx context.Context, query string, rows [][]any) error {
+	n, err := t.many(ctx, query, rows)
+	if err == nil && n < int64(len(rows)) {
+		return ErrMoved
+	}
 	return err
 }
 
+const installColumns = `SELECT body, version FROM installs `
+
 // LoadInstalls calls fn with every row. fn must not call the store.
 func (d *DB) LoadInstalls(ctx context.Context, fn func(InstallRow) error) error {
-	return d.load(ctx, "load installs", func(t tx) error {
-		return bodies(ctx, t, `SELECT body FROM installs`, fn)
+	return d.load(ctx, "load installs", func(t tx) error { return t.installs(ctx, installColumns, nil, fn) })
+}
+
+// DeviceInstalls returns the rows of one device.
+func (d *DB) DeviceInstalls(ctx context.Context, device fleet.DeviceID) (out []InstallRow, err error) {
+	err = d.read(ctx, "read the installs of a device", func(t tx) error {
+		return t.installs(ctx, installColumns+`WHERE device = ?`, []any{key(string(device))}, func(r InstallRow) error {
+			out = append(out, r)
+			return nil
+		})
+	})
+	return out, err
+}
+
+func (t tx) installs(ctx context.Context, query string, args []any, fn func(InstallRow) error) error {
+	return eachVersion(ctx, t, query, args, func(r InstallRow, version int64) error {
+		r.Version = version
+		return fn(r)
 	})
 }

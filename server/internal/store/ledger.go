@@ -47,7 +47,7 @@ func (d *DB) AppendBeside(ctx context.Context, e ledger.Entry, after *ledger.Sta
 	if err != nil {
 		return fmt.Errorf("append: %w", err)
 	}
-	return d.write(ctx, fmt.Sprintf("append entry %d", e.Seq), func(t tx) error {
+	return d.publish(ctx, fmt.Sprintf("append entry %d", e.Seq), func(t tx) error {
 		if err := t.advance(ctx, e.Seq); err != nil {
 			return err
 		}
@@ -89,7 +89,7 @@ func (d *DB) AppendEnrolments(ctx context.Context, entries []ledger.Entry, after
 		}
 		raw[i], ids[i], token = RawEntry{e.Seq, data}, enrol.Device.ID, enrol.Token
 	}
-	return d.write(ctx, fmt.Sprintf("append %d enrolments", len(entries)), func(t tx) error {
+	return d.publish(ctx, fmt.Sprintf("append %d enrolments", len(entries)), func(t tx) error {
 		if err := t.advanceFrom(ctx, entries[0].Seq-1, after.Seq); err != nil {
 			return err
 		}

@@ -19,7 +19,7 @@ func (d *DB) SaveRehearsal(ctx context.Context, r Rehearsal) error {
 	if err != nil {
 		return err
 	}
-	return d.write(ctx, "save a rehearsal", func(t tx) error {
+	return d.publish(ctx, "save a rehearsal", func(t tx) error {
 		_, err := t.many(ctx, `INSERT INTO rehearsals (device, body) VALUES :rows
 			ON CONFLICT (device) DO UPDATE SET body = excluded.body`, [][]any{{key(string(r.Device)), b}})
 		return err

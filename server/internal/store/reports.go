@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -55,13 +54,19 @@ type applying struct {
 
 // ApplyReports writes reports of a device with the rows they lead to, each exactly once: a report whose id
 // the device has used before changes nothing. It returns the ids that were new, in the order given. Calls that come at
-// the same time share a transaction.
+// the same time share a transaction. If another server wrote a row meanwhile that one of these follows,
+// nothing is written and ErrMoved returned.
 func (d *DB) ApplyReports(ctx context.Context, device fleet.DeviceID, reports []AppliedReport) (fresh []string, err error) {
 	a := &applying{reports: first(reports)}
 	if a.rows, err = d.reportRows(device, a.reports); err != nil {
 		return nil, fmt.Errorf("apply reports: %w", err)
 	}
-	if err := d.applying.do(ctx, a); err != nil {
+	if _, fenced := leaseOf(ctx); fenced { // what carries a lease shares no transaction
+		err = d.apply(ctx, []*applying{a})
+	} else {
+		err = d.applying.do(ctx, a)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return a.fresh, nil
@@ -77,7 +82,7 @@ func (d *DB) apply(ctx context.Context, calls []*applying) error {
 	slices.SortStableFunc(rows, func(a, b []any) int {
 		return cmp.Or(cmp.Compare(a[0].(string), b[0].(string)), cmp.Compare(a[1].(string), b[1].(string)))
 	})
-	return d.write(ctx, "apply reports", func(t tx) error {
+	return d.publish(ctx, "apply reports", func(t tx) error {
 		applied := map[[2]string]bool{}
 		if err := t.returning(ctx, `INSERT INTO reports (device, report, at, update_id, event, body) VALUES :rows
 			ON CONFLICT (device, report) DO NOTHING RETURNING device, report`, rows, func(device, id string) { applied[[2]string{device, id}] = true }); err != nil {
@@ -141,18 +146,10 @@ func (d *DB) Events(ctx context.Context, q EventQuery) (out []Event, err error) 
 	query, args := q.sql()
 	err = d.read(ctx, "read events", func(t tx) error {
 		return t.each(ctx, query, args, func(scan func(...any) error) error {
-			var e Event
-			var at int64
-			var data []byte
-			if err := scan(&e.ID, &at, &data); err != nil {
+			e, err := scanEvent(scan)
+			if err != nil {
 				return err
 			}
-			var s stored
-			if err := json.Unmarshal(data, &s); err != nil {
-				return fmt.Errorf("decode event %d: %w", e.ID, err)
-			}
-			e.At, e.Device, e.Event = time.UnixMicro(at).UTC(), s.Device, s.Report.Event
-			e.Update, e.Detail = s.Report.Update, s.Report.Detail
 			out = append(out, e)
 			return nil
 		})

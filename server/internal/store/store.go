@@ -8,8 +8,8 @@
 //
 // Guarantees: one method is one act and one transaction; when a method returns nil, what it wrote
 // survives a crash and a power cut; an act is in the ledger and in the tables, or in neither; two servers
-// on one database cannot both write an act that follows the same one (ErrMoved). All methods may be
-// called concurrently. A database that cannot work now (full disk, broken disk, no connection) is a
+// on one database cannot both write an act that follows the same one, nor a row that follows the same one (ErrMoved); what
+// one writes the others find (Changes). All methods may be called concurrently. A database that cannot work now (full disk, broken disk, no connection) is a
 // fault.Unavailable whose code starts with "storage_" and whose message says whether anything was changed;
 // once it can work again, so does the store. Any string can be stored: NUL is kept, bytes that are not UTF-8 come back as U+FFFD.
 //
@@ -19,6 +19,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -61,6 +62,8 @@ type DB struct {
 	// diagnose is the engine's explanation of an error that is the database's own.
 	diagnose func(error) (f *fault.Error, open bool)
 	stale    func(error) bool // is it only that the pool's connection was cut?
+	listen   func(ctx context.Context, heard func()) error
+	bell     *bell // nil: nobody else hears
 	now      func() time.Time
 	patience time.Duration
 	observe  func(write bool, took time.Duration)
@@ -91,6 +94,9 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		return nil, err
 	}
 	if err := errors.Join(d.prepare(), d.migrate(ctx, cfg)); err != nil {
+		return nil, errors.Join(explain(err, d.diagnose), d.Close())
+	}
+	if err := d.restamp(ctx); err != nil {
 		return nil, errors.Join(explain(err, d.diagnose), d.Close())
 	}
 	return d, nil
@@ -124,6 +130,9 @@ func connect(ctx context.Context, cfg Config) (*DB, error) {
 		}
 		d.engine, d.writer, d.readers, d.bind = Postgres, pool, pool, postgres.Bind
 		d.diagnose, d.stale = postgres.Refusal, postgres.Stale
+		self := rand.Text()
+		d.bell = newBell(func(ctx context.Context) error { return postgres.Notify(ctx, pool, self) })
+		d.listen = func(ctx context.Context, heard func()) error { return postgres.Listen(ctx, cfg.DSN, self, heard) }
 	default:
 		return nil, fmt.Errorf("open the database: there is no engine %q; use %q or %q", cfg.Engine, SQLite, Postgres)
 	}
@@ -184,6 +193,9 @@ func (d *DB) migrate(ctx context.Context, cfg Config) (err error) {
 	return nil
 }
 
+// Shared reports whether several servers may be at work on the database.
+func (d *DB) Shared() bool { return d.engine == Postgres }
+
 // Engine names the engine: SQLite or Postgres.
 func (d *DB) Engine() string { return d.engine }
 
@@ -197,6 +209,7 @@ func (d *DB) Ping(ctx context.Context) error {
 
 // Close closes the database. Whatever a method has acknowledged is durable without it.
 func (d *DB) Close() error {
+	d.bell.close()
 	if d.unpack != nil {
 		d.unpack.Close()
 	}

@@ -19,19 +19,35 @@ import (
 // tx is a transaction with the engine's placeholders.
 type tx struct {
 	*sql.Tx
-	bind func(string) string
+	bind   func(string) string
+	shared bool // several servers may be at work on the database
 }
 
-// write runs act in a transaction that is durable once write returns nil.
+// write runs act in a transaction that is durable once write returns nil. In a context of Fenced it is refused with
+// ErrFenced once somebody else holds the lease.
 func (d *DB) write(ctx context.Context, what string, act func(tx) error) error {
 	bounded, cancel := context.WithTimeout(ctx, d.patience)
 	defer cancel()
-	at, err := d.within(bounded, d.writer, nil, act)
+	at, err := d.within(bounded, d.writer, nil, func(t tx) error {
+		if err := t.fence(bounded); err != nil {
+			return err
+		}
+		return act(t)
+	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, d.refuse(ctx, bounded, err, max(at, writing)))
 	}
 	d.health.worked(d)
 	return nil
+}
+
+// publish is write for what other servers hold in memory too: they are told that there is something new.
+func (d *DB) publish(ctx context.Context, what string, act func(tx) error) error {
+	err := d.write(ctx, what, act)
+	if err == nil {
+		d.bell.ring()
+	}
+	return err
 }
 
 // read runs act on one consistent moment of the database.
@@ -65,7 +81,7 @@ func (d *DB) within(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, act 
 		return reading, fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = t.Rollback() }() // does nothing after Commit
-	if err := act(tx{Tx: t, bind: d.bind}); err != nil {
+	if err := act(tx{Tx: t, bind: d.bind, shared: d.Shared()}); err != nil {
 		return writing, err
 	}
 	if err := t.Commit(); err != nil {
@@ -251,5 +267,21 @@ func each[T any](ctx context.Context, t tx, query string, args []any, fn func(T)
 			return fmt.Errorf("decode row: %w", err)
 		}
 		return fn(v)
+	})
+}
+
+// eachVersion is each for rows with their version.
+func eachVersion[T any](ctx context.Context, t tx, query string, args []any, fn func(T, int64) error) error {
+	return t.each(ctx, query, args, func(scan func(...any) error) error {
+		var data []byte
+		var version int64
+		if err := scan(&data, &version); err != nil {
+			return err
+		}
+		var v T
+		if err := json.Unmarshal(data, &v); err != nil {
+			return fmt.Errorf("decode row: %w", err)
+		}
+		return fn(v, version)
 	})
 }

@@ -10,7 +10,6 @@ import (
 	"assent/fault"
 	"assent/fleet"
 	"assent/ledger"
-	"assent/rollout"
 	"assent/server/internal/store"
 	"assent/slot"
 	"assent/wire"
@@ -24,7 +23,7 @@ type Big struct {
 	contacts  []store.Contact
 	documents map[string][]byte
 	kinds     map[string]wire.Kind // of documents, by digest
-	updates   []catalog.Update
+	updates   []store.CatalogRow
 }
 
 // Size says how large a fleet is.
@@ -133,7 +132,7 @@ func (b *Big) LoadDocuments(_ context.Context, each func(store.Packed) error) er
 }
 
 // SaveCatalog keeps updates.
-func (b *Big) SaveCatalog(_ context.Context, updates []catalog.Update) error {
+func (b *Big) SaveCatalog(_ context.Context, updates []store.CatalogRow) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.updates = append(b.updates, updates...)
@@ -141,13 +140,18 @@ func (b *Big) SaveCatalog(_ context.Context, updates []catalog.Update) error {
 }
 
 // LoadCatalog returns the updates as they were saved, later ones last.
-func (b *Big) LoadCatalog(_ context.Context, each func(catalog.Update) error) error {
+func (b *Big) LoadCatalog(_ context.Context, each func(store.CatalogRow) error) error {
 	for _, u := range b.updates {
 		if err := each(u); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// CatalogRows has none but those that the index knows.
+func (b *Big) CatalogRows(context.Context, []catalog.UpdateID) ([]store.CatalogRow, error) {
+	return nil, nil
 }
 
 // LoadContacts returns all devices' contacts.
@@ -163,6 +167,21 @@ func (b *Big) LoadContacts(_ context.Context, each func(store.Contact) error) er
 // LoadInstalls has none.
 func (b *Big) LoadInstalls(context.Context, func(store.InstallRow) error) error { return nil }
 
+// DeviceInstalls has none.
+func (b *Big) DeviceInstalls(context.Context, fleet.DeviceID) ([]store.InstallRow, error) {
+	return nil, nil
+}
+
+// Rollout has none.
+func (b *Big) Rollout(context.Context, string, catalog.UpdateID) (store.RolloutRow, bool, error) {
+	return store.RolloutRow{}, false, nil
+}
+
+// Changes has none: nobody else is there.
+func (b *Big) Changes(context.Context, store.Mark) (store.Changes, error) {
+	return store.Changes{}, nil
+}
+
 // SaveInstalls keeps nothing.
 func (b *Big) SaveInstalls(context.Context, []store.InstallRow) error { return nil }
 
@@ -173,7 +192,7 @@ func (b *Big) LoadRehearsals(context.Context, func(store.Rehearsal) error) error
 func (b *Big) SaveRehearsal(context.Context, store.Rehearsal) error { return nil }
 
 // LoadRollouts has none.
-func (b *Big) LoadRollouts(context.Context, func(rollout.State) error) error { return nil }
+func (b *Big) LoadRollouts(context.Context, func(store.RolloutRow) error) error { return nil }
 
 // LoadSlots has none.
 func (b *Big) LoadSlots(context.Context, func(slot.State) error) error { return nil }
@@ -182,7 +201,7 @@ func (b *Big) LoadSlots(context.Context, func(slot.State) error) error { return 
 func (b *Big) SaveSlots(context.Context, slot.State) error { return nil }
 
 // SaveRollouts forgets them.
-func (b *Big) SaveRollouts(context.Context, []rollout.State) error { return nil }
+func (b *Big) SaveRollouts(context.Context, []store.RolloutRow) error { return nil }
 
 // ApplyReports takes every report as new.
 func (b *Big) ApplyReports(_ context.Context, _ fleet.DeviceID, reports []store.AppliedReport) (fresh []string, err error) {

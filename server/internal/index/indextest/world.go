@@ -31,7 +31,8 @@ type World struct {
 	Store *store.DB
 	Index *index.Index
 
-	path    string
+	config  store.Config
+	servers []server // of several; empty: there is one
 	mu      sync.Mutex
 	now     time.Time
 	devices map[fleet.DeviceID]*machine
@@ -49,17 +50,24 @@ var start = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 // New makes a world with the root group and nothing else.
 func New(t testing.TB) *World {
-	w := &World{T: t, path: filepath.Join(t.TempDir(), "assent.db"), now: start, devices: map[fleet.DeviceID]*machine{}}
+	w := &World{T: t, config: store.Config{DSN: filepath.Join(t.TempDir(), "assent.db")}, now: start, devices: map[fleet.DeviceID]*machine{}}
 	w.open()
 	t.Cleanup(func() { w.Store.Close() })
+	w.begin()
+	return w
+}
+
+// begin starts the ledger.
+func (w *World) begin() {
+	w.T.Helper()
 	w.Act("server", ledger.ServerInit{Org: "test"})
 	w.Act("server", ledger.TokenCreate{ID: "test", Group: fleet.Root, Uses: 1 << 30, Expires: start.Add(100 * 365 * 24 * time.Hour)})
-	return w
 }
 
 func (w *World) open() {
 	var err error
-	w.Store, err = store.Open(w.T.Context(), store.Config{DSN: w.path, Now: w.Now})
+	w.config.Now = w.Now
+	w.Store, err = store.Open(w.T.Context(), w.config)
 	w.must(err)
 	w.Index, err = index.Open(w.T.Context(), w.Store, index.Config{Now: w.Now, Version: Version})
 	w.must(err)

@@ -130,21 +130,3 @@ func toldOf(t *testing.T, fresh func(testing.TB) store.Config) {
 		t.Fatal(seq, ok, err)
 	}
 }
-
-func leases(t *testing.T, fresh func(testing.TB) store.Config) {
-	cfg := fresh(t)
-	one, two := open(t, cfg), open(t, cfg)
-	for i, c := range []struct {
-		db          *store.DB
-		name, who   string
-		from, until int
-		want        bool
-	}{{one, "x", "one", 0, 10, true}, {two, "x", "two", 5, 15, false}, {two, "y", "two", 5, 15, true}, {one, "x", "one", 6, 20, true}, {two, "x", "two", 19, 30, false},
-		{two, "x", "two", 20, 30, true}, {one, "x", "one", 21, 40, false}} {
-		got, err := c.db.Lease(t.Context(), c.name, c.who, at(c.from), at(c.until))
-		must(t, err)
-		if got != c.want {
-			t.Errorf("%d: %s got %s: %v", i, c.who, c.name, got)
-		}
-	}
-}

@@ -93,7 +93,16 @@ func update(name string, items int) catalog.Update {
 func loadCatalog(t testing.TB, db *store.DB) map[string]catalog.Update {
 	t.Helper()
 	out := map[string]catalog.Update{}
-	must(t, db.LoadCatalog(t.Context(), func(u catalog.Update) error { out[u.Name] = u; return nil }))
+	must(t, db.LoadCatalog(t.Context(), func(u store.CatalogRow) error { out[u.Name] = u.Update; return nil }))
+	return out
+}
+
+// seen are updates whose rows were written so often when they were read.
+func seen(version int64, updates ...catalog.Update) []store.CatalogRow {
+	out := make([]store.CatalogRow, len(updates))
+	for i, u := range updates {
+		out[i] = store.CatalogRow{Update: u, Version: version}
+	}
 	return out
 }
 
@@ -107,31 +116,28 @@ func catalogGrows(t *testing.T, fresh func(testing.TB) store.Config) {
 		want[u.Name] = u
 	}
 	must(t, db.SaveCatalog(t.Context(), nil))
-	must(t, db.SaveCatalog(t.Context(), all))
+	must(t, db.SaveCatalog(t.Context(), seen(0, all...)))
 	same(t, "catalog", loadCatalog(t, db), want)
 
 	want["pkg3"], want["new"] = update("pkg3", 9), update("new", 1)
-	must(t, db.SaveCatalog(t.Context(), []catalog.Update{update("pkg3", 4), want["new"], want["pkg3"]}))
+	must(t, db.SaveCatalog(t.Context(), append(seen(1, update("pkg3", 4), want["pkg3"]), seen(0, want["new"])...)))
 	same(t, "catalog after growth", loadCatalog(t, db), want)
 
-	err := db.SaveCatalog(t.Context(), []catalog.Update{update("newer", 1), update("pkg3", 8)})
+	err := db.SaveCatalog(t.Context(), append(seen(0, update("newer", 1)), seen(1, update("pkg3", 10))...))
 	if !errors.Is(err, store.ErrMoved) {
-		t.Errorf("an update with fewer items: %v, want ErrMoved", err)
+		t.Errorf("an update that grew from an earlier one: %v, want ErrMoved", err)
 	}
-	// As many items, but another one: two servers saw the update grow at the same time.
-	other := update("pkg3", 9)
-	other.Items[8].Name = "seen by the other server only"
-	if err := db.SaveCatalog(t.Context(), []catalog.Update{update("newer", 1), other}); !errors.Is(err, store.ErrMoved) {
-		t.Errorf("an update with another item: %v, want ErrMoved", err)
+	if err := db.SaveCatalog(t.Context(), seen(0, update("newer", 1), update("pkg3", 9))); !errors.Is(err, store.ErrMoved) {
+		t.Errorf("an update that another server saw first: %v, want ErrMoved", err)
 	}
 	same(t, "catalog after refused writes", loadCatalog(t, db), want)
 	moved := update("pkg3", 9)
 	moved.Severity, moved.Items[0].Origin = catalog.High, "Debian:bookworm-security"
-	must(t, db.SaveCatalog(t.Context(), []catalog.Update{moved}))
+	must(t, db.SaveCatalog(t.Context(), seen(2, moved)))
 	want["pkg3"] = moved
 	same(t, "catalog after a change of what is not identity", loadCatalog(t, db), want)
 	stop := errors.New("stop")
-	if err := db.LoadCatalog(t.Context(), func(catalog.Update) error { return stop }); !errors.Is(err, stop) {
+	if err := db.LoadCatalog(t.Context(), func(store.CatalogRow) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("an error of the callback: %v, want it back", err)
 	}
 }
@@ -160,13 +166,13 @@ func catalogRace(t *testing.T, fresh func(testing.TB) store.Config) {
 
 func addItem(ctx context.Context, db *store.DB, name string) error {
 	for {
-		u := update("pkg", 0)
-		err := db.LoadCatalog(ctx, func(known catalog.Update) error { u = known; return nil })
+		u := store.CatalogRow{Update: update("pkg", 0)}
+		err := db.LoadCatalog(ctx, func(known store.CatalogRow) error { u = known; return nil })
 		if err != nil {
 			return err
 		}
 		u.Items = append(u.Items, catalog.Bound{Item: catalog.Item{Name: name}, Rev: u.Rev() + 1})
-		if err := db.SaveCatalog(ctx, []catalog.Update{u}); !errors.Is(err, store.ErrMoved) {
+		if err := db.SaveCatalog(ctx, []store.CatalogRow{u}); !errors.Is(err, store.ErrMoved) {
 			return err
 		}
 	}
@@ -204,7 +210,7 @@ func reopen(t *testing.T, fresh func(testing.TB) store.Config) {
 	must(t, err)
 	s := begin(t, db)
 	must(t, db.PutDocument(t.Context(), wire.KindFacts, "digest", []byte("body")))
-	must(t, db.SaveCatalog(t.Context(), []catalog.Update{update("pkg", 1)}))
+	must(t, db.SaveCatalog(t.Context(), seen(0, update("pkg", 1))))
 	must(t, db.SaveContacts(t.Context(), []store.Contact{{Device: "d"}}))
 	row := installed("r", "d", "u", installation.Installed)
 	_, err = db.ApplyReports(t.Context(), "d", []store.AppliedReport{row, event("e", "x", 0)})
@@ -216,7 +222,7 @@ func reopen(t *testing.T, fresh func(testing.TB) store.Config) {
 	same(t, "engine", db.Engine(), cfg.Engine)
 	same(t, "state", Consistent(t, db), s)
 	same(t, "catalog", loadCatalog(t, db), map[string]catalog.Update{"pkg": update("pkg", 1)})
-	same(t, "installs", rows(t, db), map[string]store.InstallRow{"d u": *row.Row})
+	same(t, "installs", rows(t, db), map[string]store.InstallRow{"d u": written(*row.Row, 1)})
 	if _, err := db.Document(t.Context(), wire.KindFacts, "digest"); err != nil {
 		t.Error(err)
 	}

@@ -1,7 +1,9 @@
 package storetest
 
 import (
+	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,6 +33,12 @@ func event(id, name string, minutes int) store.AppliedReport {
 	return store.AppliedReport{Report: wire.Report{ID: id, At: at(minutes), Event: name, Update: "u1", Detail: "detail of " + id}}
 }
 
+// written is a row as it is read after it was written so often.
+func written(r store.InstallRow, times int64) store.InstallRow {
+	r.Version = times
+	return r
+}
+
 // rows loads all install rows by device and update.
 func rows(t testing.TB, db *store.DB) map[string]store.InstallRow {
 	t.Helper()
@@ -53,14 +61,20 @@ func reportsOnce(t *testing.T, fresh func(testing.TB) store.Config) {
 	first, second := installed("r1", "d1", "u1", installation.Installing), installed("r2", "d1", "u1", installation.Installed)
 	again := installed("r1", "d1", "u1", installation.Failed)
 	apply("d1", []string{"r1", "r2"}, first, again, second, second)
-	same(t, "rows", rows(t, db), map[string]store.InstallRow{"d1 u1": *second.Row})
+	same(t, "rows", rows(t, db), map[string]store.InstallRow{"d1 u1": written(*second.Row, 1)})
 	apply("d1", nil, first, again)
-	same(t, "rows after a repeat", rows(t, db), map[string]store.InstallRow{"d1 u1": *second.Row})
+	same(t, "rows after a repeat", rows(t, db), map[string]store.InstallRow{"d1 u1": written(*second.Row, 1)})
 	apply("d1", []string{"r3"}, first, event("r3", "guard_refused", 0), second)
 	other := installed("r1", "d2", "u1", installation.Failed) // ids are unique per device only
 	apply("d2", []string{"r1"}, other)
 	apply("d2", nil)
-	same(t, "rows of both", rows(t, db), map[string]store.InstallRow{"d1 u1": *second.Row, "d2 u1": *other.Row})
+	same(t, "rows of both", rows(t, db), map[string]store.InstallRow{"d1 u1": written(*second.Row, 1), "d2 u1": written(*other.Row, 1)})
+	late := installed("r4", "d1", "u1", installation.Failed) // by a server that has not seen the row
+	if _, err := db.ApplyReports(t.Context(), "d1", []store.AppliedReport{late}); !errors.Is(err, store.ErrMoved) {
+		t.Errorf("a row that follows an earlier one: %v, want ErrMoved", err)
+	}
+	late.Row.Version = 1
+	apply("d1", []string{"r4"}, late)
 }
 
 func reportsRace(t *testing.T, fresh func(testing.TB) store.Config) {
@@ -82,7 +96,7 @@ func reportsRace(t *testing.T, fresh func(testing.TB) store.Config) {
 				if w%2 == 1 {
 					slices.Reverse(some)
 				}
-				got, err := servers[w/3].ApplyReports(t.Context(), "d", some)
+				got, err := applyAtLast(t.Context(), servers[w/3], "d", some)
 				if err != nil {
 					t.Error(err)
 					return
@@ -99,6 +113,27 @@ func reportsRace(t *testing.T, fresh func(testing.TB) store.Config) {
 	for i := range reports {
 		if n := applied[fmt.Sprint("r", i)]; n != 1 {
 			t.Errorf("report r%d was applied %d times", i, n)
+		}
+	}
+}
+
+// applyAtLast applies reports whatever other servers write meanwhile.
+func applyAtLast(ctx context.Context, db *store.DB, device fleet.DeviceID, reports []store.AppliedReport) ([]string, error) {
+	for {
+		got, err := db.ApplyReports(ctx, device, reports)
+		if !errors.Is(err, store.ErrMoved) {
+			return got, err
+		}
+		rows, err := db.DeviceInstalls(ctx, device)
+		if err != nil {
+			return nil, err
+		}
+		for i, r := range reports {
+			for _, row := range rows {
+				if row.Update == r.Row.Update {
+					reports[i].Row = new(written(*r.Row, row.Version))
+				}
+			}
 		}
 	}
 }
@@ -210,7 +245,13 @@ func installs(t *testing.T, fresh func(testing.TB) store.Config) {
 	c.Proof, c.Needs, c.Deadline = nil, nil, time.Time{}
 	must(t, db.SaveInstalls(t.Context(), nil))
 	must(t, db.SaveInstalls(t.Context(), []store.InstallRow{c, b, a}))
-	same(t, "rows", rows(t, db), map[string]store.InstallRow{"d1 u1": a, "d1 u2": c})
-	must(t, db.SaveInstalls(t.Context(), []store.InstallRow{b}))
-	same(t, "rows", rows(t, db), map[string]store.InstallRow{"d1 u1": b, "d1 u2": c})
+	same(t, "rows", rows(t, db), map[string]store.InstallRow{"d1 u1": written(a, 1), "d1 u2": written(c, 1)})
+	if err := db.SaveInstalls(t.Context(), []store.InstallRow{b, written(c, 1)}); !errors.Is(err, store.ErrMoved) {
+		t.Errorf("a row that another server wrote first: %v, want ErrMoved", err)
+	}
+	must(t, db.SaveInstalls(t.Context(), []store.InstallRow{written(b, 1)}))
+	same(t, "rows", rows(t, db), map[string]store.InstallRow{"d1 u1": written(b, 2), "d1 u2": written(c, 1)})
+	got, err := db.DeviceInstalls(t.Context(), "d2")
+	must(t, err)
+	same(t, "rows of another device", got, []store.InstallRow(nil))
 }

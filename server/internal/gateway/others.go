@@ -1,0 +1,55 @@
+package gateway
+
+import (
+	"time"
+
+	"assent/wire"
+)
+
+// statement is the device's current statement. It rests on no less of the ledger than the device has seen: if another server
+// told it of acts that this one does not know yet, they are read first.
+func (g *Gateway) statement(c *call, seen int64) (wire.Statement, string, error) {
+	stmt, plan, rests, err := g.Planner.AtLeast(c.device.ID, seen)
+	if err != nil || rests >= seen || !g.look(c, seen) {
+		return stmt, plan, err
+	}
+	stmt, plan, _, err = g.Planner.AtLeast(c.device.ID, seen)
+	return stmt, plan, err
+}
+
+// isCurrent reports whether a plan is the device's own, perhaps one that another server told it of a moment ago.
+func (g *Gateway) isCurrent(c *call, digest string) (bool, error) {
+	_, plan, err := g.statement(c, 0)
+	if err != nil || plan == digest || !g.look(c, 0) {
+		return plan == digest, err
+	}
+	_, plan, err = g.statement(c, 0)
+	return plan == digest, err
+}
+
+// look reads what other servers wrote, at least up to an act, and reports whether it did.
+func (g *Gateway) look(c *call, act int64) bool {
+	if g.Others == nil || !c.session.mayLook(g.Now()) {
+		return false
+	}
+	if err := g.Others.Reach(c.r.Context(), act); err != nil {
+		g.Log.Warn("a device knows of acts of another server that could not be read", "device", c.device.ID, "act", act, "err", err)
+	}
+	return true
+}
+
+// present says, here and to the other servers, that the device's long poll is held, until the function it returns is called.
+func (g *Gateway) present(c *call, until time.Time) (closed func()) {
+	away := g.Presence.PollOpened(c.device.ID)
+	if g.Others == nil {
+		return away
+	}
+	s := c.session
+	s.hold(until)
+	g.mark(s)
+	return func() {
+		away()
+		s.hold(time.Time{})
+		g.mark(s)
+	}
+}
