@@ -30,15 +30,46 @@ func (r *running) root() func(int64) (string, error) {
 	}
 }
 
-// prove makes the proof that the ledger's first newer entries extend its first older ones.
+// prove makes the proof that the ledger's first newer entries extend its first older ones. After an act every connected
+// device asks for nearly the same one, so they are kept until the next.
 func (r *running) prove(ctx context.Context, older, newer int64) ([]string, error) {
-	proof, err := ledger.ProveConsistency(older, newer, r.db.HashReader(ctx))
+	return r.proofs.get(older, newer, func() ([]string, error) {
+		proof, err := ledger.ProveConsistency(older, newer, r.db.HashReader(ctx))
+		if err != nil {
+			return nil, err
+		}
+		out := make([]string, len(proof))
+		for i, h := range proof {
+			out[i] = h.String()
+		}
+		return out, nil
+	})
+}
+
+// maxProofs bounds how many are kept.
+const maxProofs = 1024
+
+// proofs keeps the proofs to one size of the ledger: what is written never changes, so neither do they.
+type proofs struct {
+	mu    sync.Mutex
+	newer int64
+	known map[int64][]string
+}
+
+// get returns a proof that was made before, or makes it. Those who ask meanwhile wait for it.
+func (p *proofs) get(older, newer int64, make func() ([]string, error)) ([]string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if out, ok := p.known[older]; ok && p.newer == newer {
+		return out, nil
+	}
+	out, err := make()
 	if err != nil {
 		return nil, err
 	}
-	out := make([]string, len(proof))
-	for i, h := range proof {
-		out[i] = h.String()
+	if p.newer != newer || len(p.known) >= maxProofs {
+		p.newer, p.known = newer, map[int64][]string{}
 	}
+	p.known[older] = out
 	return out, nil
 }

@@ -72,6 +72,7 @@ type running struct {
 	people    net.Listener
 	tls       *tls.Config // of the listener for people; nil: plain HTTP on loopback
 	started   atomic.Bool
+	proofs    proofs
 	closers   []func() error
 }
 

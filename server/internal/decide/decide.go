@@ -30,7 +30,7 @@ func (s *Service) Decide(ctx context.Context, who auth.Actor, d client.Decide) (
 	if err := checkDecide(d, s.index.Now()); err != nil {
 		return client.Outcome{}, err
 	}
-	if d.Matching != nil {
+	if d.Matching != nil && len(d.Matching.State) > 0 { // nothing else of a filter looks at the board
 		if err := s.planner.Refresh(); err != nil {
 			return client.Outcome{}, err
 		}
