@@ -83,7 +83,7 @@ var table = map[State]step{
 	Applicable:      {0, "", []State{Assigned, Blocked, Removing}},
 	Assigned:        {24 * time.Hour, "the device downloads it", []State{Downloading, Downloaded, Installing, Blocked, Failed}},
 	Downloading:     {6 * time.Hour, "the device verifies the files", []State{Assigned, Downloaded, Blocked, Failed}},
-	Downloaded:      {24 * time.Hour, "the device installs it", []State{Assigned, Downloading, Installing, Blocked, Failed}},
+	Downloaded:      {24 * time.Hour, "the device installs it; where its tasks only download, a person lets it (Rests)", []State{Assigned, Downloading, Installing, Blocked, Failed}},
 	Installing:      {2 * time.Hour, "the device verifies the result", []State{RestartRequired, Failed, ResultUnknown, Blocked}},
 	Installed:       {0, "", []State{RestartRequired, Removing, Blocked, Assigned}},
 	RestartRequired: {30 * 24 * time.Hour, "the device restarts", []State{Failed, Removing, Blocked}},
@@ -112,6 +112,9 @@ func (s State) Terminal() bool { return table[s].deadline == 0 }
 
 // Deadline is how long the state may last before it is overdue; 0 for terminal states.
 func (s State) Deadline() time.Duration { return table[s].deadline }
+
+// Rests reports whether a state lasts until a person goes on: what the tasks only download stays downloaded, and is not overdue.
+func (s State) Rests(downloadOnly bool) bool { return downloadOnly && s == Downloaded }
 
 // Next says what is due next in a non-terminal state.
 func (s State) Next() string { return table[s].next }

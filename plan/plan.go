@@ -101,6 +101,8 @@ type Verdict struct {
 	Installed  bool               `json:"installed,omitempty"`     // the device has this very release
 	Superseded catalog.UpdateID   `json:"superseded_by,omitempty"` // the newer release that is chosen or known instead
 	Download   int64              `json:"download,omitempty"`      // bytes
+	// DownloadOnly says that one of its tasks only downloads: the device never installs it by this plan (T3).
+	DownloadOnly bool `json:"download_only,omitempty"`
 }
 
 // Result is all verdicts of a device.

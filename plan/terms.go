@@ -21,7 +21,7 @@ func (c *computation) turns(at time.Time) {
 
 // under notes which tasks admit v, the one that leads by its name.
 func (v *candidate) under(lead string, terms task.Terms) {
-	v.Task, v.terms, v.Tasks = lead, terms, nil
+	v.Task, v.terms, v.Tasks, v.DownloadOnly = lead, terms, nil, terms.Options().DownloadOnly
 	for _, t := range terms.Tasks() {
 		v.Tasks = append(v.Tasks, t.ID)
 	}

@@ -11,7 +11,7 @@ import (
 func (c *computation) takeTurns() {
 	waits := false
 	for _, v := range c.candidates {
-		if v.Action != Install {
+		if v.Action != Install || v.DownloadOnly {
 			continue
 		}
 		for _, t := range v.terms.Capped() {

@@ -29,6 +29,7 @@ var mutations = []mutation{
 	{"the closure check", "plan/closure.go", "if v.Action == Install && !c.admitClosure(v) {", "if v == nil {", "./plan", "TestV2"},
 	{"declined dependencies", "plan/closure.go", "if res := c.status(release); res.Status == approval.Declined {", "if res := c.status(release); res.Status == approval.Declined+\"x\" {", "./plan", "TestV2_ADeclined|TestT3|TestPromise2"},
 	{"removals", "plan/closure.go", "case wire.OpRemove:", "case wire.OpRemove:\n\t\treturn true", "./plan", "TestV2_Removal"},
+	{"that what is only downloaded is not overdue (V1)", "installation/installation.go", "return downloadOnly && s == Downloaded", "return downloadOnly && s == Downloaded && false", "./server/internal/conductor", "TestV1_WhatATaskOnlyDownloads"},
 	{"the cap of devices at the same time (I6)", "slot/slot.go", "if !d.Busy && taken >= limit {", "if !d.Busy && taken >= limit && false {", "./slot", "TestI6_Never"},
 	{"counting what is at it without a turn (I6)", "slot/slot.go", "if d.Busy {\n\t\t\ttaken++", "if d.Busy {\n\t\t\ttaken += 0", "./slot", "TestI6_WhatIsAtIt"},
 	{"the last moment of a silent device's turn (I6)", "slot/slot.go", "return s, now.Before(s.Until.Add(Grace))", "return s, now.Before(s.Until)", "./slot", "TestI6_Never|TestI6_Silence"},

@@ -88,7 +88,7 @@ func (t turns) of(d index.Device, id string, verdicts []plan.Verdict, here *task
 	pending := false
 	for _, v := range verdicts {
 		waits := v.Action == plan.Hold && v.Cause == installation.TooManyAtOnce
-		if !waits && v.Action != plan.Install || !slices.Contains(v.Tasks, id) {
+		if !waits && v.Action != plan.Install || v.DownloadOnly || !slices.Contains(v.Tasks, id) {
 			continue
 		}
 		pending = true

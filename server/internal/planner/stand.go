@@ -53,6 +53,9 @@ func standing(row store.InstallRow, reported bool, d index.Device, u index.Updat
 		if !reported || !counts(row.State) {
 			return assigned(s, d, u, v)
 		}
+		if s.State.Rests(v.DownloadOnly) {
+			s.Deadline = time.Time{}
+		}
 		return s
 	case v.Action == plan.Remove && reported && (row.State == installation.RemoveFailed || row.State == installation.Blocked):
 		return s
