@@ -55,7 +55,13 @@ func (a *Agent) stage(r *rehearsal) (stage, bool) {
 	return s, true
 }
 
-// ringed are the updates that are approved here and wait for a ring, as the plan would order them if it were open: the files that
+// gated reports whether a cause only says that it is not the device's turn yet: of its ring, or among those that install at the
+// same time.
+func gated(c installation.Cause) bool {
+	return c == installation.RingNotOpen || c == installation.TooManyAtOnce
+}
+
+// ringed are the updates that are approved here and wait for a ring or their turn, as the plan would order them then: the files that
 // the device would take are bound by the approval, what else that binds may come along.
 func ringed(p wire.Plan, offers wire.Available) []order {
 	bound := map[catalog.UpdateID][]catalog.Item{}
@@ -64,7 +70,7 @@ func ringed(p wire.Plan, offers wire.Available) []order {
 	}
 	var out []order
 	for _, v := range p.Verdicts {
-		if v.Verdict != "hold" || installation.Cause(v.Cause) != installation.RingNotOpen || len(bound[v.Update]) == 0 {
+		if v.Verdict != "hold" || !gated(installation.Cause(v.Cause)) || len(bound[v.Update]) == 0 {
 			continue
 		}
 		i := slices.IndexFunc(offers.Updates, func(o wire.Offer) bool { return !o.New && o.In(offers.Ecosystem) == v.Release })

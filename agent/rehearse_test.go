@@ -212,20 +212,25 @@ func TestRehearsal_GivesWayToATransactionAndIsMadeAfterIt(t *testing.T) {
 		app, now := file("app", "2"), file("now", "2")
 		b, f := rehearsing(t, []simFile{app, now}, "app", "now")
 		b.s.set(on(installs(app), wire.PlanTerms{Task: "nights"}, schedule(t, nightly(time.Hour))))
-		cut := 0
+		cut, waited := 0, time.Duration(0)
 		f.meantime = func(ctx context.Context) error {
 			if cut == 0 {
 				cut++
 				p := on(installs(app), wire.PlanTerms{Task: "nights"}, schedule(t, nightly(time.Hour)))
 				p.Install = append(p.Install, now.install())
 				b.s.set(p)
+				since := time.Now()
 				<-ctx.Done() // it never ends by itself
+				waited = time.Since(since)
 				return ctx.Err()
 			}
 			return nil
 		}
 		b.start(t)
 		b.pass(45 * time.Minute)
+		if waited > time.Minute {
+			t.Errorf("the transaction had begun, and the rehearsal went on for %s", waited)
+		}
 		if cut != 1 || b.state(now.install()) != installation.Installed {
 			t.Fatalf("cut off %d times; the install that came meanwhile is %s", cut, b.state(now.install()))
 		}

@@ -41,6 +41,14 @@ facts, decisions and tasks of now. A moment without an offset is on the device's
 	return c
 }
 
+// planWhy is what there is to say about a step, first that it would fail.
+func planWhy(s client.PlanStep) string {
+	if s.WouldFail != "" {
+		return "would fail: " + s.WouldFail
+	}
+	return s.Why
+}
+
 func (a *app) showPlanAt(p *printer, r client.PlanAt, all bool) {
 	p.raw(p.paint(strong, clean(r.Sentence)) + "\n")
 	for _, part := range []struct {
@@ -53,7 +61,7 @@ func (a *app) showPlanAt(p *printer, r client.PlanAt, all bool) {
 		p.title(part.title)
 		t := newTable(flex("UPDATE", 12), flex("TASK", 12), col("OPENS"), flex("WHY", 20))
 		for _, s := range part.steps {
-			t.add(toned(s.Name+" "+s.Version, strong), text(s.Task), text(a.when(s.Opens)), text(s.Why))
+			t.add(toned(s.Name+" "+s.Version, strong), text(s.Task), text(a.when(s.Opens)), text(planWhy(s)))
 		}
 		p.table(t)
 	}

@@ -23,12 +23,13 @@ const (
 	NoticeQuarantine NoticeEvent = "quarantine" // a device was quarantined
 	NoticeFeed       NoticeEvent = "feed"       // something is wrong with a feed
 	NoticeRestart    NoticeEvent = "restart"    // a device has needed a restart for long
+	NoticeForeseen   NoticeEvent = "foreseen"   // a device found beforehand that installs would fail
 	NoticeChannel    NoticeEvent = "channel"    // another channel does not get through
 )
 
 // NoticeEvents lists what channels tell of.
 func NoticeEvents() []NoticeEvent {
-	return []NoticeEvent{NoticeDigest, NoticeDecline, NoticeHalt, NoticeFailed, NoticeRevoked, NoticeSilent, NoticeQuarantine, NoticeFeed, NoticeRestart, NoticeChannel}
+	return []NoticeEvent{NoticeDigest, NoticeDecline, NoticeHalt, NoticeFailed, NoticeRevoked, NoticeSilent, NoticeQuarantine, NoticeFeed, NoticeRestart, NoticeForeseen, NoticeChannel}
 }
 
 // ChannelRequest makes a channel or changes it: the whole new value, but for a secret that is left out, which stays.

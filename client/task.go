@@ -72,6 +72,7 @@ type TaskPreview struct {
 	Computed int            `json:"computed"` // of these, whose plan was computed; fewer where there are too many different ones
 	Install  TaskInstalls   `json:"install"`  // in the next window
 	Ringed   TaskInstalls   `json:"ringed"`   // once their ring opens
+	Foreseen int            `json:"foreseen"` // of both, installs (updates times devices) that would fail, as far as devices found beforehand
 	Held     []TaskHeld     `json:"held"`     // that it admits and something else holds back
 	Gained   int            `json:"gained"`   // installs (updates times devices) that come with it
 	Lost     int            `json:"lost"`     // and that go
@@ -141,6 +142,8 @@ type PlanStep struct {
 	Task  string    `json:"task,omitempty"`
 	Why   string    `json:"why"`            // of its window, or of the order
 	Opens time.Time `json:"opens,omitzero"` // when it may begin; zero: now, or not known
+	// WouldFail is why it would not install, as the device found beforehand; empty: it would, or nobody knows.
+	WouldFail string `json:"would_fail,omitempty"`
 }
 
 // ReadTask reads a task as people write it: task.Decode, and new dependency packages may come in unless it says that they may

@@ -43,19 +43,21 @@ func register(x *index.Index, plans *planner.Planner, version string) (*promethe
 type inventory struct {
 	index                            *index.Index
 	ledger, updates, devices, queued *prometheus.Desc
+	foreseen                         *prometheus.Desc
 }
 
 func newInventory(x *index.Index) inventory {
 	return inventory{index: x,
-		ledger:  prometheus.NewDesc("assent_ledger_entries", "Entries of the ledger.", nil, nil),
-		updates: prometheus.NewDesc("assent_updates", "Known updates.", nil, nil),
-		devices: prometheus.NewDesc("assent_devices", "Devices, by standing; those that listen now are counted as connected too.", []string{"state"}, nil),
-		queued:  prometheus.NewDesc("assent_queue_length", "Updates on devices that are under way, by installation state.", []string{"state"}, nil)}
+		ledger:   prometheus.NewDesc("assent_ledger_entries", "Entries of the ledger.", nil, nil),
+		updates:  prometheus.NewDesc("assent_updates", "Known updates.", nil, nil),
+		devices:  prometheus.NewDesc("assent_devices", "Devices, by standing; those that listen now are counted as connected too.", []string{"state"}, nil),
+		queued:   prometheus.NewDesc("assent_queue_length", "Updates on devices that are under way, by installation state.", []string{"state"}, nil),
+		foreseen: prometheus.NewDesc("assent_rehearsal_failures", "Updates on devices that would fail in their next window, as the devices found beforehand.", nil, nil)}
 }
 
 // Describe names the figures.
 func (i inventory) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{i.ledger, i.updates, i.devices, i.queued} {
+	for _, d := range []*prometheus.Desc{i.ledger, i.updates, i.devices, i.queued, i.foreseen} {
 		ch <- d
 	}
 }
@@ -63,7 +65,7 @@ func (i inventory) Describe(ch chan<- *prometheus.Desc) {
 // Collect reads one consistent moment.
 func (i inventory) Collect(ch chan<- prometheus.Metric) {
 	devices := map[string]int{string(fleet.Active): 0, string(fleet.Quarantined): 0, string(fleet.Retired): 0, "connected": 0}
-	queued := map[string]int{}
+	queued, foreseen := map[string]int{}, 0
 	var entries int64
 	var updates int
 	i.index.View(func(v *index.View) {
@@ -78,6 +80,7 @@ func (i inventory) Collect(ch chan<- prometheus.Metric) {
 					queued[string(row.State)]++
 				}
 			}
+			foreseen += len(d.WouldFail())
 		}
 	})
 	gauge := func(d *prometheus.Desc, n int, labels ...string) {
@@ -91,4 +94,5 @@ func (i inventory) Collect(ch chan<- prometheus.Metric) {
 	for state, n := range queued {
 		gauge(i.queued, n, state)
 	}
+	gauge(i.foreseen, foreseen)
 }

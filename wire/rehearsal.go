@@ -37,7 +37,7 @@ type Rehearsed struct {
 	Needs  []string           `json:"needs,omitempty"`  // package URLs: the smallest set to approve (V2)
 	// Opens is when its window opens next; zero: it is open now, or nobody knows.
 	Opens time.Time `json:"opens,omitzero"`
-	// Ring says that a ring of its task has to open first.
+	// Ring says that a ring of its task has to open first, or that it waits for its turn among those that install at the same time.
 	Ring bool `json:"ring,omitempty"`
 	// Kept are configuration files that were changed on the device and that the update brings too: the device's stay, and the
 	// new ones lie beside them.

@@ -121,6 +121,12 @@ var mutations = []mutation{
 	{"a slow database beside check-ins", "server/internal/gateway/http.go", "g.leave(c)\n\twho :=", "who :=", "./server/internal/gateway", "TestOverload_ASlow"},
 	{"uploads that do not move", "server/internal/gateway/body.go", "next := time.Now().Add(m.within)", "next := m.until", "./server/internal/gateway", "TestN09_AnUpload"},
 	{"the memory of large messages", "server/internal/gateway/body.go", "g.bodies.Add(int64(size)) > g.Limits.Bodies", "g.bodies.Add(int64(size)) < 0", "./server/internal/gateway", "TestOverload_Large"},
+	{"rehearsals that find something", "agent/rehearse_run.go", "if u.Cause == \"\" {\n\t\tu.Cause, u.Detail, u.Needs = explain(f.plan, o, r)", "if u.Cause == \"x\" {\n\t\tu.Cause, u.Detail, u.Needs = explain(f.plan, o, r)", "./agent", "TestRehearsal_Finds"},
+	{"room that a rehearsal looks for", "agent/rehearse_run.go", "if err := a.opt.Foresee.Room(tx); err != nil {\n\t\troomy", "if err := a.opt.Foresee.Room(tx); err != nil && false {\n\t\troomy", "./agent", "TestRehearsal_Finds"},
+	{"rings that are rehearsed", "agent/rehearse_run.go", "return c == installation.RingNotOpen ||", "return", "./agent", "TestRehearsal_OfARing"},
+	{"rehearsals giving way", "agent/rehearse.go", "a.endRehearsal(errCarrying)", "_ = errCarrying", "./agent", "TestRehearsal_GivesWay"},
+	{"files that a rehearsal misses", "agent/internal/pkgmgr/apt/ask.go", "case code == http.StatusNotFound || code == http.StatusGone:", "case code == http.StatusGone:", "./agent/internal/pkgmgr/apt", "TestForesee_Tells"},
+	{"rehearsals that are stale", "server/internal/decide/rehearsals.go", "digest != r.Plan ||", "digest != r.Plan && digest == \"x\" ||", "./server/servertest", "TestRehearsals_BecomeStale"},
 }
 
 func TestEveryGuardHasATestThatMissesIt(t *testing.T) {

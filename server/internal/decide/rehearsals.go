@@ -118,7 +118,7 @@ func (m *moment) rehearsedOn(devices *roaring.Bitmap) iter.Seq[rehearsed] {
 	}
 }
 
-// toCome is the set of updates that a device is to install, now or once a ring opens.
+// toCome is the set of updates that a device is to install, now, once a ring opens or once it is its turn.
 func (m *moment) toCome(d index.Device) *roaring.Bitmap {
 	out := roaring.New()
 	for _, l := range m.board.Lines(d.Number) {
@@ -134,7 +134,7 @@ func awaited(l planner.Line) bool {
 	case installation.Installed, installation.RestartRequired:
 		return false
 	}
-	return l.Action == plan.Install || l.Action == plan.Hold && l.Cause == installation.RingNotOpen
+	return l.Action == plan.Install || l.Action == plan.Hold && (l.Cause == installation.RingNotOpen || l.Cause == installation.TooManyAtOnce)
 }
 
 // stale reports whether a device's plan or inventory is another than the one that was rehearsed.

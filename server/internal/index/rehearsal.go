@@ -8,6 +8,7 @@ import (
 
 	"assent/fault"
 	"assent/fleet"
+	"assent/installation"
 	"assent/server/internal/store"
 	"assent/wire"
 )
@@ -39,6 +40,22 @@ func (x *Index) Rehearsed(ctx context.Context, id fleet.DeviceID, r wire.Rehears
 
 // Rehearsal is what the device found when it last rehearsed its plan; nil: it never did. It must not be changed.
 func (d Device) Rehearsal() *wire.Rehearsal { return d.record.rehearsal.Load() }
+
+// WouldFail lists what would fail by the device's last rehearsal, without what was installed since; nothing where its inventory is
+// another now. Whether its plan still orders it is the planner's to say.
+func (d Device) WouldFail() []wire.Rehearsed {
+	r := d.Rehearsal()
+	if r == nil || d.State != fleet.Active || d.Contact.Digests[wire.KindInventory] != r.Inventory {
+		return nil
+	}
+	var out []wire.Rehearsed
+	for _, u := range r.Updates {
+		if row, ok := d.Install(u.Update); u.Fails() && !(ok && row.State == installation.Installed) {
+			out = append(out, u)
+		}
+	}
+	return out
+}
 
 // loadRehearsals reads what devices found last.
 func (x *Index) loadRehearsals(ctx context.Context) error {

@@ -128,6 +128,8 @@ func many(event client.NoticeEvent) string {
 		return "%d things are wrong with feeds"
 	case client.NoticeRestart:
 		return "%d devices have needed a restart for long"
+	case client.NoticeForeseen:
+		return "Installs would fail on %d devices in their next window"
 	}
 	return "%d channels do not get through"
 }
@@ -147,6 +149,8 @@ func pages(event client.NoticeEvent) string {
 		return "/feeds"
 	case client.NoticeRestart:
 		return "/devices?only=restart"
+	case client.NoticeForeseen:
+		return "/rehearsals"
 	case client.NoticeChannel:
 		return "/channels"
 	}

@@ -85,7 +85,7 @@ type ofDevice struct {
 // conditions lists what is so now in the group of a channel and what it tells of.
 func (s *Service) conditions(v *index.View, c ledger.Channel, now time.Time) []Condition {
 	var out []Condition
-	byDevice := slices.DeleteFunc([]ofDevice{{client.NoticeFailed, failed}, {client.NoticeSilent, s.silent}, {client.NoticeQuarantine, quarantined}, {client.NoticeRestart, s.restart}},
+	byDevice := slices.DeleteFunc([]ofDevice{{client.NoticeFailed, failed}, {client.NoticeSilent, s.silent}, {client.NoticeQuarantine, quarantined}, {client.NoticeRestart, s.restart}, {client.NoticeForeseen, foreseen}},
 		func(k ofDevice) bool { return !wants(c, k.event) })
 	if len(byDevice) > 0 {
 		for d := range v.Devices(c.Group) {
@@ -160,6 +160,27 @@ func (s *Service) restart(_ *index.View, d index.Device, _ time.Time) (Condition
 	}
 	return Condition{After: s.Restart, Text: fmt.Sprintf("%s has needed a restart for more than %s%s.", name(d.Name), plural(int(s.Restart.Hours()/24), "day", "days"),
 		because(strings.Join(d.Facts.Restart, ", ")))}, true
+}
+
+// foreseen is what a device found beforehand that would fail: one condition however many.
+func foreseen(v *index.View, d index.Device, _ time.Time) (Condition, bool) {
+	var c Condition
+	var names, marks []string
+	found := d.WouldFail()
+	for _, u := range found {
+		title := name(string(u.Update))
+		if known, ok := v.Update(u.Update); ok {
+			title = name(known.Release.Name + " " + known.Release.Version)
+		}
+		names, c.Updates = append(names, title+" ("+strings.ReplaceAll(name(string(u.Cause)), "_", " ")+")"), append(c.Updates, string(u.Update))
+		marks = append(marks, string(u.Update)+" "+string(u.Cause))
+	}
+	if len(found) == 0 {
+		return c, false
+	}
+	c.Mark = strings.Join(marks, ",")
+	c.Text = fmt.Sprintf("On %s would fail in their next window: %s%s.", name(d.Name), some(names), because(found[0].Detail))
+	return c, true
 }
 
 // revoked are the updates that their publishers recalled, that devices of the group have and that nobody declined (A8).

@@ -73,12 +73,16 @@ func planAt(v *index.View, d index.Device, out *client.PlanAt) {
 	}
 	result := plan.Compute(v.PlanInput(d, out.At))
 	out.Verdicts = append(out.Verdicts, result.Verdicts...)
+	foreseen := d.WouldFail()
 	zone, _ := window.LoadZone(out.Zone) // one that is not known holds
 	for _, in := range result.Plan.Install {
 		step := client.PlanStep{UpdateRef: client.UpdateOf(in.Release), Task: taskOf(result.Verdicts, in.Update)}
 		open, a := true, answer{text: "any time"}
 		if n := in.Terms; n > 0 && n <= len(result.Plan.Terms) {
 			open, a = may(result.Plan.Terms[n-1], out.At, zone, d.ID)
+		}
+		if i := slices.IndexFunc(foreseen, func(u wire.Rehearsed) bool { return u.Update == in.Update }); i >= 0 {
+			step.WouldFail = strings.ReplaceAll(string(foreseen[i].Cause), "_", " ") + ": " + foreseen[i].Detail
 		}
 		if step.Why, step.Opens = a.text, a.opens; open {
 			step.Opens = time.Time{}
@@ -164,6 +168,15 @@ func planned(d index.Device, p client.PlanAt) string {
 		if part.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.what))
 		}
+	}
+	fail := 0
+	for _, step := range slices.Concat(p.Installs, p.Waits) {
+		if step.WouldFail != "" {
+			fail++
+		}
+	}
+	if fail > 0 {
+		parts = append(parts, fmt.Sprintf("%d would fail as the device found beforehand", fail))
 	}
 	return strings.Join(parts, ", ") + ", as facts, decisions and tasks stand now."
 }

@@ -271,6 +271,7 @@ func addTo[K comparable](to map[K]*roaring.Bitmap, id K, devices *roaring.Bitmap
 func (p *previewer) finish(v *index.View) {
 	p.out.Devices = int(p.devices.GetCardinality())
 	p.out.Install, p.out.Ringed = sum(p.install, p.download), sum(p.ringed, p.later)
+	p.out.Foreseen = p.foreseen(v)
 	d := &desk{View: v, now: p.now}
 	p.out.Windows = windowsOf(p.windows, p.now, func() map[string]int { return d.zones(p.devices) })
 	p.out.Held, p.out.Updates, p.out.Removes = []client.TaskHeld{}, []client.TaskUpdate{}, []client.TaskRemoved{}
@@ -291,6 +292,21 @@ func (p *previewer) finish(v *index.View) {
 	})
 	p.out.Updates = p.out.Updates[:min(len(p.out.Updates), previewNames)]
 	p.out.Sentence = p.sentence()
+}
+
+// foreseen counts the installs that devices found beforehand would fail.
+func (p *previewer) foreseen(v *index.View) (n int) {
+	for it := p.devices.Iterator(); it.HasNext(); {
+		d := v.Numbered(it.Next())
+		for _, u := range d.WouldFail() {
+			for _, devices := range []*roaring.Bitmap{p.install[u.Update], p.ringed[u.Update]} {
+				if devices != nil && devices.Contains(d.Number) {
+					n++
+				}
+			}
+		}
+	}
+	return n
 }
 
 func sum(installs map[catalog.UpdateID]*roaring.Bitmap, download int64) client.TaskInstalls {
@@ -320,6 +336,9 @@ func (p *previewer) sentence() string {
 	out := fmt.Sprintf("%s; %d would install on %s", what, p.out.Install.Updates, many(p.out.Install.Devices, "device"))
 	if p.out.Ringed.Updates > 0 {
 		out += fmt.Sprintf("; %d wait on %s for their ring", p.out.Ringed.Updates, many(p.out.Ringed.Devices, "device"))
+	}
+	if p.out.Foreseen > 0 {
+		out += fmt.Sprintf("; %d of these installs would fail, as devices found beforehand", p.out.Foreseen)
 	}
 	out += "; " + p.opens() + "."
 	if p.out.Computed < p.out.Devices {

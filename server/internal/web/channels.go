@@ -63,7 +63,7 @@ func channelKind(k ledger.ChannelKind) string {
 func noticeEvents() []Option {
 	return []Option{{string(client.NoticeDigest), "What needs a decision, once a day"}, {string(client.NoticeDecline), "Somebody declined an update"}, {string(client.NoticeHalt), "A rollout was halted"},
 		{string(client.NoticeFailed), "An install failed"}, {string(client.NoticeRevoked), "A publisher recalled an update that devices have"}, {string(client.NoticeSilent), "A device says nothing any more"},
-		{string(client.NoticeQuarantine), "A device was quarantined"}, {string(client.NoticeFeed), "Something is wrong with a feed"}, {string(client.NoticeRestart), "A device has needed a restart for long"},
+		{string(client.NoticeQuarantine), "A device was quarantined"}, {string(client.NoticeFeed), "Something is wrong with a feed"}, {string(client.NoticeRestart), "A device has needed a restart for long"}, {string(client.NoticeForeseen), "Installs would fail in their next window"},
 		{string(client.NoticeChannel), "Another channel does not get through"}}
 }
 

@@ -27,6 +27,10 @@ func (a *Apt) Foresee(ctx context.Context, tx pkgmgr.Transaction) (pkgmgr.Foresi
 	if err != nil {
 		return out, err
 	}
+	if s.Pending {
+		out.Gone = []pkgmgr.Refusal{*refuse(installation.ManagerBroken, tx.Changes, "dpkg was interrupted, and has to be repaired before anything is installed; the agent tries that first.")}
+		return out, nil
+	}
 	if out.Gone, err = a.gone(ctx, tx); err != nil {
 		return out, err
 	}

@@ -46,6 +46,11 @@ func foresees(t *testing.T, d *Device) {
 	if diff := cmp.Diff(map[string]installation.Cause{"acme-suite-a": installation.ContentUnavailable, "acme-suite-b": installation.DigestMismatch}, got); diff != "" {
 		t.Error(diff)
 	}
+	d.Sh("touch /var/lib/dpkg/updates/0001")
+	if f := d.foresee(tx); len(f.Gone) != 1 || f.Gone[0].Cause != installation.ManagerBroken || len(f.Gone[0].Changes) != len(tx.Changes) {
+		t.Errorf("dpkg was interrupted, and foreseen is %+v", f)
+	}
+	d.Sh("rm /var/lib/dpkg/updates/0001")
 	if after := d.untouched(); before != after {
 		t.Errorf("looking ahead changed the device:\n%s\nwas\n%s", after, before)
 	}
