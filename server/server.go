@@ -39,7 +39,7 @@ import (
 )
 
 // loadingGC is how much the memory may grow while it is loaded, in percent, before garbage is looked for.
-const loadingGC = 300
+const loadingGC = 200
 
 // Periods of the server's own work.
 const (
@@ -207,6 +207,7 @@ func (r *running) openIndex(ctx context.Context) (err error) {
 	if r.index, err = index.Open(ctx, r.db, index.Config{Log: r.Log, Version: r.Version}); err != nil {
 		return fmt.Errorf("load the server's memory: %w", err)
 	}
+	go debug.FreeOSMemory() // what loading made and threw away is not needed again
 	r.planner, err = planner.New(planner.Config{Index: r.index, Signer: r.keys.plan, TTL: time.Duration(r.PlanDays) * 24 * time.Hour, Root: r.root()})
 	if err != nil {
 		return err

@@ -127,6 +127,11 @@ var mutations = []mutation{
 	{"rehearsals giving way", "agent/rehearse.go", "a.endRehearsal(errCarrying)", "_ = errCarrying", "./agent", "TestRehearsal_GivesWay"},
 	{"files that a rehearsal misses", "agent/internal/pkgmgr/apt/ask.go", "case code == http.StatusNotFound || code == http.StatusGone:", "case code == http.StatusGone:", "./agent/internal/pkgmgr/apt", "TestForesee_Tells"},
 	{"rehearsals that are stale", "server/internal/decide/rehearsals.go", "digest != r.Plan ||", "digest != r.Plan && digest == \"x\" ||", "./server/servertest", "TestRehearsals_BecomeStale"},
+	{"one call's failure among others", "server/internal/store/gather.go", "t.done <- g.write(ctx, []T{t.item})", "t.done <- err", "./server/internal/store", "TestGather_OneThat"},
+	{"a caller who hangs up among others", "server/internal/store/gather.go", "g.together(context.WithoutCancel(ctx), batch)", "g.together(ctx, batch)", "./server/internal/store", "TestGather_ACaller"},
+	{"the ledger that a kept proof is for", "server/extend.go", "ok && p.newer == newer {", "ok {", "./server", "TestProofs"},
+	{"a renewed key", "server/internal/index/act.go", "case ledger.DeviceRenew:\n\t\treturn x.placed([]fleet.DeviceID{b.ID})\n", "", "./server/internal/index", "TestARenewed"},
+	{"the swarm's addresses", "bench/swarm/swarm.go", "!ip.IsLoopback() {", "false {", "./bench/swarm", "TestSwarm_Speaks"},
 }
 
 func TestEveryGuardHasATestThatMissesIt(t *testing.T) {

@@ -257,6 +257,8 @@ func (x *Index) derive(e ledger.Entry, body ledger.Body, before *ledger.State) C
 		return Change{All: true}
 	case ledger.DeviceEnrol:
 		return x.placed([]fleet.DeviceID{b.Device.ID})
+	case ledger.DeviceRenew:
+		return x.placed([]fleet.DeviceID{b.ID})
 	case ledger.DeviceMove:
 		return x.placed(b.IDs)
 	case ledger.DeviceState:

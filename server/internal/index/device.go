@@ -24,6 +24,7 @@ type groupID = fleet.GroupID
 type device struct {
 	id      fleet.DeviceID
 	number  uint32
+	decided fleet.Device // as in the ledger's state; replaced by place
 	contact atomic.Pointer[store.Contact]
 	polls   atomic.Int32 // open long polls
 	refused atomic.Int64 // when it last refused a plan, Unix seconds; 0: never
@@ -81,7 +82,7 @@ const connectedGrace = 10 * time.Second
 
 // view builds the Device of a record.
 func (v *View) view(rec *device) Device {
-	d := Device{Device: v.x.state.Devices[rec.id], Number: rec.number, record: rec}
+	d := Device{Device: rec.decided, Number: rec.number, record: rec}
 	if c := rec.contact.Load(); c != nil {
 		d.Contact = *c
 	}
@@ -223,7 +224,7 @@ func (v *View) FindDevice(ref string, scope fleet.GroupID) (Device, error) {
 func (v *View) match(ref string, inside map[groupID]bool) []*device {
 	var named, retired, begun []*device
 	for _, rec := range v.x.devices {
-		d := v.x.state.Devices[rec.id]
+		d := &rec.decided
 		switch {
 		case !inside[d.Group]:
 		case strings.EqualFold(d.Name, ref) && d.State == fleet.Retired:
@@ -250,7 +251,7 @@ func (v *View) candidates(found []*device) string {
 			out = append(out, "…")
 			break
 		}
-		d := v.x.state.Devices[rec.id]
+		d := &rec.decided
 		group := v.x.state.Groups[d.Group]
 		out = append(out, fmt.Sprintf("%s (%s in %s, %s)", d.ID, d.Name, group.Name, d.State))
 	}
@@ -281,9 +282,10 @@ func (x *Index) enlist(id fleet.DeviceID) *device {
 	return rec
 }
 
-// place puts a device into the bitmap of its group and out of all others. The caller holds x.mu.
+// place takes over what the state says of a device, and puts it into the bitmap of its group and out of all others. The caller holds x.mu.
 func (x *Index) place(id fleet.DeviceID) {
 	rec, d := x.enlist(id), x.state.Devices[id]
+	rec.decided = d
 	if b := x.groups[rec.group]; b != nil {
 		b.Remove(rec.number)
 	}

@@ -31,7 +31,7 @@ type PlanKey struct {
 // every device after every change.
 func (v *View) PlanKey(number uint32) (key PlanKey, version int64) {
 	rec := v.x.devices[number]
-	d := v.x.state.Devices[rec.id]
+	d := &rec.decided
 	key = PlanKey{Group: d.Group, Tree: v.x.grown, State: d.State, Rollbacks: v.pending(number), Deploys: v.named(rec.id), Unfit: rec.unfitKey(), Slots: v.slotsKey(rec.id)}
 	if v.x.tasks.selects {
 		key.Selected = string(rec.id)

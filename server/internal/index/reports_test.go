@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"assent/fleet"
 	"assent/installation"
+	"assent/ledger"
 	"assent/server/internal/index"
 	"assent/server/internal/index/indextest"
 	"assent/server/internal/store"
@@ -181,4 +183,15 @@ func TestN49_WhatAScanEstablishedIsSavedLaterWhenTheDiskWasFull(t *testing.T) {
 	if err := w.Store.LoadInstalls(t.Context(), func(r store.InstallRow) error { saved = r; return nil }); err != nil || saved.State != installation.Installed {
 		t.Errorf("saved: %s, %v", saved.State, err)
 	}
+}
+
+func TestARenewedKeyIsSeenAtOnce(t *testing.T) {
+	w := indextest.New(t)
+	w.Device("d1", fleet.Root)
+	w.Act("device:d1", ledger.DeviceRenew{ID: "d1", Key: "another"})
+	w.Index.View(func(v *index.View) {
+		if d, _ := v.Device("d1"); d.Key != "another" || d.Device != v.State().Devices["d1"] {
+			t.Errorf("the view has %+v, the state %+v", d.Device, v.State().Devices["d1"])
+		}
+	})
 }

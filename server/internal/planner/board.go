@@ -1,10 +1,13 @@
 package planner
 
 import (
+	"runtime"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"golang.org/x/sync/errgroup"
 
 	"assent/catalog"
 	"assent/installation"
@@ -95,6 +98,10 @@ func (p *Planner) Refresh() error {
 	b.reading.Lock()
 	defer b.reading.Unlock()
 	todo := b.todo(p.devices(), p.index.Now())
+	if err := p.warm(todo); err != nil {
+		b.stain(index.Change{Devices: todo})
+		return err
+	}
 	steps := map[step]*roaring.Bitmap{}
 	numbers := make([]uint32, chunk)
 	for it := todo.ManyIterator(); ; {
@@ -109,6 +116,41 @@ func (p *Planner) Refresh() error {
 	}
 	b.take(steps)
 	return nil
+}
+
+// warm finds the answers of many devices on all processors, so that drawing them one after the other is quick.
+func (p *Planner) warm(todo *roaring.Bitmap) error {
+	if todo.GetCardinality() <= chunk {
+		return nil
+	}
+	group, parts := new(errgroup.Group), make(chan []uint32)
+	for range runtime.GOMAXPROCS(0) {
+		group.Go(func() (err error) {
+			for numbers := range parts { // to the end, whatever fails: somebody waits to hand over the next part
+				if err == nil {
+					err = p.answers(numbers)
+				}
+			}
+			return err
+		})
+	}
+	for numbers := range slices.Chunk(todo.ToArray(), chunk) {
+		parts <- numbers
+	}
+	close(parts)
+	return group.Wait()
+}
+
+// answers finds the answers of some devices.
+func (p *Planner) answers(numbers []uint32) (err error) {
+	p.index.View(func(v *index.View) {
+		for _, n := range numbers {
+			if _, err = p.answer(v, n); err != nil {
+				return
+			}
+		}
+	})
+	return err
 }
 
 func (p *Planner) devices() (n uint64) {
