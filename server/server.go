@@ -38,8 +38,12 @@ import (
 	"assent/wire"
 )
 
-// loadingGC is how much the memory may grow while it is loaded, in percent, before garbage is looked for.
-const loadingGC = 200
+// How much the memory may grow, in percent, before garbage is looked for: while it is loaded, and afterwards. What a fleet
+// takes stays for long and is looked at rarely, so half is enough room.
+const (
+	loadingGC = 200
+	servingGC = 50
+)
 
 // Periods of the server's own work.
 const (
@@ -202,8 +206,11 @@ func (c Config) apiURL(addr string) string {
 }
 
 func (r *running) openIndex(ctx context.Context) (err error) {
-	// Nearly all that loading makes stays: looking for garbage as often as later would only take time.
-	defer debug.SetGCPercent(debug.SetGCPercent(loadingGC))
+	if os.Getenv("GOGC") == "" { // else somebody knows better
+		// Nearly all that loading makes stays: looking for garbage as often as later would only take time.
+		debug.SetGCPercent(loadingGC)
+		defer debug.SetGCPercent(servingGC)
+	}
 	if r.index, err = index.Open(ctx, r.db, index.Config{Log: r.Log, Version: r.Version}); err != nil {
 		return fmt.Errorf("load the server's memory: %w", err)
 	}
