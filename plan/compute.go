@@ -8,7 +8,6 @@ import (
 
 	"assent/approval"
 	"assent/catalog"
-	"assent/criteria"
 	"assent/fleet"
 	"assent/installation"
 	"assent/pkgver"
@@ -18,7 +17,7 @@ import (
 
 // Compute decides every update of a device. See the package comment for what it guarantees.
 func Compute(in Input) Result {
-	c := &computation{in: in, here: in.Tasks.On(in.Path, criteria.Device{Device: in.Device, Groups: in.Groups, Test: in.Test, Facts: in.Facts, Seen: in.Seen, Now: in.Now}),
+	c := &computation{in: in, here: in.On(in.Tasks),
 		statuses: map[catalog.Release]approval.Result{}, byRelease: map[catalog.Release]*candidate{}}
 	c.judgeOffers()
 	c.chooseNewest()
@@ -199,9 +198,7 @@ func classRule(u catalog.Update) string {
 
 // admission asks the tasks about v.
 func (c *computation) admission(v *candidate) task.Admission {
-	u := v.update
-	u.Release, u.ID = v.Release, v.Update // the server may not know it yet
-	asked := criteria.Update{Update: u, Installed: c.installed(v.Release.Software), Unplaced: c.in.Inventory == nil, Now: c.in.Now}
+	asked := c.in.Asked(v.update, v.Release)
 	c.turns(c.here.Turns(asked))
 	return c.here.Admit(asked, v.Status)
 }

@@ -96,7 +96,7 @@ func title(a catalog.Agreement) string {
 
 // applies checks the versions that the release may be installed over.
 func (c *computation) applies(v *candidate) bool {
-	have := c.installed(v.Release.Software)
+	have := c.in.Installed(v.Release.Software)
 	if have == "" && v.update.Published.Kind == catalog.Patch {
 		v.Action = None
 		v.say("T3", "it is a patch: it needs a full version to be there already")
@@ -115,19 +115,6 @@ func (c *computation) applies(v *candidate) bool {
 		v.say("T3", "it can only be installed over %v, and the device has %s", v.update.Published.AppliesTo, have)
 	}
 	return ok
-}
-
-// installed is the version of a piece of software on the device; empty if it is not there.
-func (c *computation) installed(s catalog.Software) string {
-	if c.in.Inventory == nil {
-		return ""
-	}
-	for _, p := range c.in.Inventory.Packages {
-		if p.Source == s.Name && p.In(c.in.Inventory.Ecosystem) == s.Ecosystem {
-			return p.SourceVersion
-		}
-	}
-	return ""
 }
 
 // content decides on data files (C6): no approval is asked for. A set that is not verified goes to test devices only.
@@ -224,7 +211,7 @@ func (c *computation) met(v *candidate, req catalog.Requirement) *candidate {
 	}
 	for _, ecosystem := range []string{v.Release.Ecosystem, catalog.Generic, "deb", "rpm"} {
 		r := catalog.Release{Software: catalog.Software{Ecosystem: ecosystem, Namespace: v.Release.Namespace, Name: req.Application}}
-		if r.Version = c.installed(r.Software); r.Version != "" && c.meets(r, v, req) {
+		if r.Version = c.in.Installed(r.Software); r.Version != "" && c.meets(r, v, req) {
 			return &candidate{Verdict: Verdict{Release: r}}
 		}
 	}

@@ -141,16 +141,11 @@ func (p *previewer) selected(d *desk) *roaring.Bitmap {
 	for it := set.Iterator(); it.HasNext(); {
 		dev := d.Numbered(it.Next())
 		in := d.PlanInput(dev, p.now)
-		if here := p.alone.On(in.Path, asDevice(in)); len(here.Tasks()) > 0 {
+		if here := in.On(p.alone); len(here.Tasks()) > 0 {
 			out.Add(dev.Number)
 		}
 	}
 	return out
-}
-
-// asDevice is a device as selections see it, as plan.Compute shows it to them.
-func asDevice(in plan.Input) criteria.Device {
-	return criteria.Device{Device: in.Device, Groups: in.Groups, Test: in.Test, Facts: in.Facts, Seen: in.Seen, Now: in.Now}
 }
 
 // classify puts devices together that plan.Compute cannot tell apart, the largest first.
@@ -190,7 +185,7 @@ func (p *previewer) class(v *index.View, devices *roaring.Bitmap) {
 		}
 	}
 	in.Tasks = p.after
-	here := p.alone.On(in.Path, asDevice(in))
+	here := in.On(p.alone)
 	n := int(devices.GetCardinality())
 	p.out.Computed += n
 	for _, verdict := range plan.Compute(in).Verdicts {
@@ -214,23 +209,8 @@ func (p *previewer) admits(v *index.View, in plan.Input, here task.Here, verdict
 	if !ok {
 		return false
 	}
-	u := *known.Update
-	u.Release, u.ID = verdict.Release, verdict.Update
-	asked := criteria.Update{Update: u, Installed: installed(in, verdict.Release.Software), Unplaced: in.Inventory == nil, Now: p.now}
+	asked := in.Asked(*known.Update, verdict.Release)
 	return here.Admit(asked, verdict.Status).Admitted
-}
-
-// installed is the version of a piece of software that a device has, as plan.Compute tells it to tasks.
-func installed(in plan.Input, s catalog.Software) string {
-	if in.Inventory == nil {
-		return ""
-	}
-	for _, pkg := range in.Inventory.Packages {
-		if pkg.Source == s.Name && pkg.In(in.Inventory.Ecosystem) == s.Ecosystem {
-			return pkg.SourceVersion
-		}
-	}
-	return ""
 }
 
 // judged adds one verdict on devices with one plan.
