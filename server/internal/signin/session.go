@@ -44,7 +44,7 @@ func keyOf(cookie string) string {
 func (s *Service) Start(ctx context.Context, p Proof, from From) (cookie string, err error) {
 	cookie, now := random(), s.Now().UTC()
 	made := Session{Key: keyOf(cookie), ID: strings.ToLower(rand.Text()[:12]), Operator: p.Name, Access: p.Access, Own: p.Own, Means: string(p.Means),
-		Remote: from.Remote, Agent: printable(from.Agent, maxAgent), Created: now, Seen: now, Confirmed: now, Until: now.Add(absoluteLife)}
+		Remote: from.Remote, Agent: Printable(from.Agent, maxAgent), Created: now, Seen: now, Confirmed: now, Until: now.Add(absoluteLife)}
 	if err := s.Vault.AddSession(ctx, made, maxSessions); err != nil {
 		return "", err
 	}
@@ -211,8 +211,8 @@ func (s *Service) Flush(ctx context.Context) error {
 	return nil
 }
 
-// printable is a text from outside that may stand in a list: without control characters, and not long.
-func printable(text string, most int) string {
+// Printable is a text from outside that may stand in a list: without control characters, and not long.
+func Printable(text string, most int) string {
 	clean := strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return -1

@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"assent/server/internal/signin"
 )
 
 // maxReport bounds a report of a browser, in bytes; logEvery bounds how often one is logged: anybody can send them.
@@ -70,7 +72,7 @@ func (s *server) violation(w http.ResponseWriter, v *Visit) error {
 	s.Violation()
 	if s.reports.allow(time.Now()) {
 		r := readReport(body)
-		s.Log.Warn("a browser blocked something on a page of the console", "directive", printable(r.Directive, 100),
+		s.Log.Warn("a browser blocked something on a page of the console", "directive", signin.Printable(r.Directive, 100),
 			"blocked", pathOf(r.Blocked), "page", pathOf(r.Page), "remote", v.Request.RemoteAddr)
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -83,5 +85,5 @@ func pathOf(text string) string {
 		return "unreadable"
 	}
 	u.RawQuery, u.Fragment, u.User = "", "", nil
-	return printable(u.String(), 200)
+	return signin.Printable(u.String(), 200)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -222,18 +221,4 @@ func (s *server) unsafe(ctx context.Context, one *session) bool {
 	}
 	ways, err := s.SignIn.Ways(ctx, one.Operator)
 	return err == nil && ways.None()
-}
-
-// printable is a text from outside that may stand in a list: without control characters, and not long.
-func printable(text string, most int) string {
-	clean := strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(text, ""))
-	if runes := []rune(clean); len(runes) > most {
-		return string(runes[:most]) + "…"
-	}
-	return clean
 }
