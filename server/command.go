@@ -55,7 +55,7 @@ address is a secret and stands in the file that database.url_file names, or in A
 		},
 	}
 	c.addFlags()
-	c.root.AddCommand(c.ledgerKey(), c.signIn(), c.backup(), c.restore(), c.ready(), c.sizing(), c.content(), &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+	c.root.AddCommand(c.ledgerKey(), c.signIn(), c.backup(), c.restore(), c.ready(), c.keysCommand(), c.sizing(), c.content(), &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), version)
 			return err

@@ -13,7 +13,7 @@ import (
 // space is what the database takes, in bytes, as it was measured last.
 type space struct{ taken, free atomic.Int64 }
 
-// prune forgets what is older than it is kept, in small batches, and measures what is left. Trends, messages and sessions
+// prune forgets what is older than it is kept, in small batches. Trends, messages and sessions
 // are forgotten where they are made.
 func (r *running) prune(ctx context.Context) error {
 	now := time.Now()
@@ -29,7 +29,7 @@ func (r *running) prune(ctx context.Context) error {
 		}
 		errs = append(errs, err)
 	}
-	return errors.Join(append(errs, r.measure(ctx))...)
+	return errors.Join(errs...)
 }
 
 func (r *running) measure(ctx context.Context) error {

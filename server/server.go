@@ -10,6 +10,7 @@ package server
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ import (
 	"assent/server/internal/conductor"
 	"assent/server/internal/gateway"
 	"assent/server/internal/index"
+	"assent/server/internal/job"
 	"assent/server/internal/mirror"
 	"assent/server/internal/notify"
 	"assent/server/internal/peers"
@@ -64,6 +66,7 @@ type running struct {
 	mirror    *mirror.Mirror
 	trend     *trend.Service
 	conductor *conductor.Conductor
+	turns     *job.Runner
 	content   files
 	signin    *signin.Service
 	notices   *notify.Service
@@ -106,7 +109,7 @@ func (r *running) close() error {
 
 // open brings everything up to the point where the listeners accept.
 func (r *running) open(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{r.openKeys, r.openStore, r.openIndex, r.openMirror, r.openListeners, r.openServices} {
+	for _, step := range []func(context.Context) error{r.openData, r.openStore, r.openLedger, r.openIndex, r.openMirror, r.openListeners, r.openServices} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -114,7 +117,7 @@ func (r *running) open(ctx context.Context) error {
 	return nil
 }
 
-func (r *running) openKeys(context.Context) (err error) {
+func (r *running) openData(context.Context) (err error) {
 	if r.dir, err = openData(r.Data); err != nil {
 		return err
 	}
@@ -124,11 +127,7 @@ func (r *running) openKeys(context.Context) (err error) {
 		return err
 	}
 	r.onClose(release)
-	if err := finishRestore(r.dir, r.Log.Warn); err != nil {
-		return err
-	}
-	r.keys, err = openKeys(r.dir, time.Now)
-	return err
+	return finishRestore(r.dir, r.Log.Warn)
 }
 
 func (r *running) openStore(ctx context.Context) error {
@@ -142,11 +141,22 @@ func (r *running) openStore(ctx context.Context) error {
 		return err
 	}
 	r.onClose(r.db.Close)
-	if err := r.measure(ctx); err != nil {
+	return r.measure(ctx)
+}
+
+// openLedger takes the keys, which must be those of the database's ledger, and starts a new installation.
+func (r *running) openLedger(ctx context.Context) (err error) {
+	if err := requireKeys(ctx, r.db, r.dir); err != nil {
+		return err
+	}
+	if r.keys, err = openKeys(r.dir, time.Now); err != nil {
 		return err
 	}
 	text, err := found(ctx, r.db, r.dir, r.keys, time.Now())
 	if err != nil {
+		return err
+	}
+	if err := pin(ctx, r.db, r.keys, r.dir.Name()); err != nil {
 		return err
 	}
 	if text != "" {
@@ -222,6 +232,14 @@ func (r *running) openIndex(ctx context.Context) (err error) {
 	r.onClose(func() error { r.planner.Close(); return nil })
 	r.peers, err = peers.New(peers.Config{Memory: r.index, Bell: r.db, Log: r.Log,
 		Heard: func(ctx context.Context, contacts []store.Contact) { r.gateway.Heard(ctx, contacts) }})
+	if err != nil {
+		return err
+	}
+	var leases job.Leases
+	if r.db.Shared() {
+		leases = r.db
+	}
+	r.turns, err = job.New(leases, rand.Text(), r.Log)
 	return err
 }
 
@@ -281,15 +299,15 @@ func (r *running) run(ctx context.Context) error {
 	group.Go(func() error { return r.gateway.Serve(ctx, r.agents, stopGrace) })
 	group.Go(func() error { return r.face.serve(ctx, r.people, r.tls, stopGrace) })
 	group.Go(func() error { return standing{r.index, r.gateway}.follow(ctx) })
-	group.Go(func() error { return r.trend.Run(ctx) })
-	group.Go(func() error { return staging.Run(ctx, r.index, r.Log) })
-	group.Go(func() error { return r.conductor.Run(ctx) })
+	for name, work := range r.jobs() {
+		group.Go(func() error { return r.turns.Run(ctx, name, work) })
+	}
 	group.Go(func() error { return r.peers.Run(ctx) })
 	group.Go(func() error { return r.mirror.Run(ctx) })
 	group.Go(func() error { return r.notices.Run(ctx) })
 	group.Go(func() error { return r.signin.Run(ctx) })
 	group.Go(func() error { r.every(ctx, sweepEvery, "remove unused files", r.sweep); return nil })
-	group.Go(func() error { r.every(ctx, pruneEvery, "forget what is too old", r.prune); return nil })
+	group.Go(func() error { r.every(ctx, pruneEvery, "measure the database", r.measure); return nil })
 	group.Go(func() error { r.watchdog(ctx); return nil })
 	context.AfterFunc(ctx, func() {
 		r.started.Store(false)
@@ -307,6 +325,27 @@ func (r *running) run(ctx context.Context) error {
 		r.Log.Info("stopped")
 	}
 	return err
+}
+
+// jobs is the work that one of several servers does.
+func (r *running) jobs() map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"trend":   r.trend.Run,
+		"staging": func(ctx context.Context) error { return staging.Run(ctx, r.index, r.Log) },
+		"conduct": r.conduct,
+		"prune":   job.Every(pruneEvery, r.Log, "forget what is too old", r.prune),
+	}
+}
+
+// conduct takes rollouts further from where the server that did so before left them.
+func (r *running) conduct(ctx context.Context) error {
+	if err := r.peers.Fresh(ctx); err != nil {
+		return err
+	}
+	if err := r.index.RereadRollouts(ctx); err != nil {
+		return err
+	}
+	return r.conductor.Run(ctx)
 }
 
 // every does work again and again until ctx ends. A failure is logged and tried again at the next turn;

@@ -12,7 +12,7 @@
 // for an update that no task admits anywhere any more: its rollout stands still as it is. Work is bounded: changes are gathered,
 // only the devices and rollouts that they concern are looked at, and it rests for as long as it worked.
 //
-// One server conducts. It looks at every rollout that goes on at least once a minute, well below rollout.Gap.
+// One of several servers conducts, by a lease; people act on rollouts at any of them. It looks at every rollout that goes on at least once a minute, well below rollout.Gap.
 package conductor
 
 import (
@@ -90,8 +90,9 @@ func New(c Config) (*Conductor, error) {
 // Close stops following the index.
 func (c *Conductor) Close() { c.stop() }
 
-// Run conducts until ctx ends.
+// Run conducts until ctx ends. It may be run again, after another server conducted meanwhile: it begins with what the index has.
 func (c *Conductor) Run(ctx context.Context) error {
+	c.begin()
 	for {
 		began := time.Now()
 		if err := c.Look(ctx); err != nil && ctx.Err() == nil {
@@ -111,6 +112,15 @@ func (c *Conductor) Run(ctx context.Context) error {
 		}
 		timer.Stop()
 	}
+}
+
+// begin forgets what was known of rollouts.
+func (c *Conductor) begin() {
+	c.looking.Lock()
+	defer c.looking.Unlock()
+	c.tracks, c.on, c.rings, c.heard = map[key]*track{}, nil, map[string]string{}, time.Time{}
+	c.stains.takeActs()
+	c.stains.add(index.Change{All: true})
 }
 
 // idle is how long nothing has to be looked at unless something changes.

@@ -35,6 +35,7 @@ type track struct {
 	rest   bool            // nothing moves in it by itself: through, halted, or wanted nowhere
 	due    time.Time       // when time alone may move it
 	saved  rollout.State   // as the store has it
+	acted  time.Time       // when somebody acted on it last, at whichever server
 }
 
 // part is what one device has to do with a rollout.
@@ -104,6 +105,9 @@ func (c *Conductor) reviseTasks(v *index.View) {
 		if _, there := rings[s.Task]; there && c.tracks[key{s.Task, s.Update}] == nil {
 			t := c.track(key{s.Task, s.Update})
 			t.saved = s
+		}
+		if t, n := c.tracks[key{s.Task, s.Update}], len(s.Acts); t != nil && n > 0 && !t.acted.Equal(s.Acts[n-1].At) {
+			t.acted, t.dirty = s.Acts[n-1].At, true
 		}
 	}
 	c.rings = rings

@@ -376,3 +376,23 @@ func (w *world) group(id fleet.GroupID) (g fleet.Group) {
 	w.Index.View(func(v *index.View) { g, _ = v.Tree().Get(id) })
 	return g
 }
+
+func TestAStatementRestsOnAsMuchOfTheLedgerAsItsDeviceHasSeen(t *testing.T) {
+	w := newWorld(t)
+	w.Device("d1", fleet.Root)
+	first, plan, rests, err := w.planner.AtLeast("d1", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Group("elsewhere", fleet.Root) // an act that changes no plan
+	if again, _, n, err := w.planner.AtLeast("d1", rests); err != nil || n != rests || string(again.Sig) != string(first.Sig) {
+		t.Errorf("a device that has seen no more gets another statement: %d, %v", n, err)
+	}
+	newer, same, n, err := w.planner.AtLeast("d1", rests+1)
+	if err != nil || n != rests+1 || same != plan || string(newer.Sig) == string(first.Sig) {
+		t.Errorf("a device that saw act %d elsewhere gets a statement that rests on %d: %v", rests+1, n, err)
+	}
+	if _, _, n, err := w.planner.AtLeast("d1", 1<<40); err != nil || n != rests+1 {
+		t.Errorf("of acts that there are not: %d, %v", n, err)
+	}
+}
