@@ -3,6 +3,7 @@ package notify
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,13 +32,21 @@ type sight struct {
 }
 
 // look finds out what channels are to be told and queues it. Of several servers only one does.
-func (s *Service) look(ctx context.Context) error {
+func (s *Service) look(ctx context.Context) (err error) {
 	now := s.Now()
-	lease, ok, err := s.Outbox.Lease(ctx, "notify", s.Holder, leaseFor)
+	if idle, err := s.idle(ctx); err != nil || idle {
+		return err
+	}
+	lease, ok, err := s.turn(ctx)
 	if err != nil || !ok {
 		return err
 	}
 	ctx = store.Fenced(ctx, lease)
+	defer func() {
+		if errors.Is(err, store.ErrFenced) {
+			s.leased = time.Time{} // it is somebody else's now
+		}
+	}()
 	v := s.sees(now)
 	if err := s.lookLedger(ctx, v); err != nil {
 		return err
@@ -56,6 +65,32 @@ func (s *Service) look(ctx context.Context) error {
 	return nil
 }
 
+// idle reports whether there is nothing to do: nobody to tell, and no more of the ledger to pass over than is read at once when
+// there is.
+func (s *Service) idle(ctx context.Context) (bool, error) {
+	channels, seq := 0, int64(0)
+	s.Index.View(func(v *index.View) { channels, seq = len(v.State().Channels), v.State().Seq })
+	if channels > 0 {
+		return false, nil
+	}
+	at, known, err := s.Outbox.ToldLedger(ctx)
+	return known && seq-at < page, err
+}
+
+// turn takes the lease of looking. It is written anew after half of its time only; what a look writes carries it in any case.
+func (s *Service) turn(ctx context.Context) (store.Lease, bool, error) {
+	if !s.leased.IsZero() && time.Since(s.leased) < leaseFor/2 {
+		return s.lease, true, nil
+	}
+	asked := time.Now()
+	lease, ok, err := s.Outbox.Lease(ctx, "notify", s.Holder, leaseFor)
+	s.lease, s.leased = lease, time.Time{}
+	if err == nil && ok {
+		s.leased = asked
+	}
+	return lease, ok, err
+}
+
 // sees reads what is so now, for each channel.
 func (s *Service) sees(now time.Time) *sight {
 	out := &sight{now: now, tell: map[string][]Condition{}}
@@ -63,11 +98,13 @@ func (s *Service) sees(now time.Time) *sight {
 		out.seq, out.tree = v.State().Seq, v.Tree()
 		out.channels = slices.SortedFunc(maps.Values(v.State().Channels), func(a, b ledger.Channel) int { return cmp.Compare(a.ID, b.ID) })
 		for _, c := range out.channels {
-			out.tell[c.ID] = s.conditions(v, c, now)
+			if !c.Paused {
+				out.tell[c.ID] = s.conditions(v, c, now)
+			}
 		}
 	})
 	for _, c := range out.channels {
-		if wants(c, client.NoticeFeed) {
+		if !c.Paused && wants(c, client.NoticeFeed) {
 			out.tell[c.ID] = append(out.tell[c.ID], s.feeds()...)
 		}
 	}

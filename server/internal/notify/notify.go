@@ -98,6 +98,9 @@ type Service struct {
 	mu    sync.Mutex
 	lanes map[string]*lane // the running ones, by channel
 	soon  chan struct{}    // asks for a look
+
+	lease  store.Lease // of looking; used by Run alone
+	leased time.Time   // when it was asked for; zero: it is not held
 }
 
 // New makes a Service. It does nothing until Run.
