@@ -49,6 +49,7 @@ func measures() []measure {
 		{"P4", serverMemory},
 		{"P5", answers},
 		{"P7", starts},
+		{"P6", growth},
 		{"P12", parkedPolls},
 		{"P13", handshakes},
 		{"P8", installs},
@@ -70,11 +71,15 @@ type bench struct {
 	real   bool
 	log    io.Writer
 
-	devices int // of the large fleet
-	agents  int // of the swarm
+	devices int   // of the large fleet
+	agents  int   // of the swarm
+	growth  []int // P6: devices
+	write   bool
 	archive []population.Source
 	sites   map[string]*site
 	pg      *pgtest.Server
+	// databases is how many were made on it.
+	databases int
 
 	built map[string]bool
 	busy  int // measurements that other things on the machine disturbed
@@ -91,6 +96,7 @@ type options struct {
 	realUpdate bool
 	devices    int
 	agents     int
+	growth     []int
 }
 
 func main() {
@@ -122,8 +128,13 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	f.DurationVar(&o.idle, "idle", 2*time.Minute, "P10: how long an idle agent is watched")
 	f.BoolVar(&o.realUpdate, "real", false, "P8: also with all pending updates of Debian's own archive")
 	f.IntVar(&o.devices, "devices", 100_000, "P3, P4, P5, P7: devices of the large fleet")
+	sizes := f.String("growth", "1000,10000,100000", "P6: devices of the fleets, ascending; 1000000 needs 24 GiB")
 	f.IntVar(&o.agents, "agents", 10_000, "P2, P12: agents of the swarm")
 	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	var err error
+	if o.growth, err = sizesOf(*sizes); err != nil {
 		return o, err
 	}
 	switch {
@@ -220,7 +231,7 @@ func open(ctx context.Context, o options, log io.Writer) (*bench, error) {
 		return nil, fmt.Errorf("make a directory: %w", err)
 	}
 	return &bench{root: filepath.Dir(mod), tmp: tmp, rounds: o.rounds, count: o.updates, idle: o.idle, real: o.realUpdate,
-		log: log, built: map[string]bool{}, devices: o.devices, agents: o.agents, sites: map[string]*site{}}, nil
+		log: log, built: map[string]bool{}, devices: o.devices, agents: o.agents, growth: o.growth, write: o.write, sites: map[string]*site{}}, nil
 }
 
 // close ends what runs and removes what was made.

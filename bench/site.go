@@ -115,7 +115,8 @@ func (b *bench) postgres() (string, error) {
 		}
 		b.pg = server
 	}
-	name := fmt.Sprint("site", len(b.sites))
+	b.databases++
+	name := fmt.Sprint("site", b.databases)
 	return b.pg.Named(name), b.pg.Do("CREATE DATABASE " + name)
 }
 
