@@ -7,7 +7,7 @@ export CGO_ENABLED := 0
 VERSION := $(shell cat VERSION)$(shell git describe --always --dirty=.dirty --exclude "*" 2>/dev/null | sed "s/^/+g/")
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help setup storage assets build demo demo-stop test check lint fuzz rules bench screenshots packages clean
+.PHONY: help setup storage assets build demo demo-stop test check lint fuzz rules bench soak screenshots packages clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,10 @@ rules: ## print the rules of product.md that no test names
 
 bench: setup build ## measure against the baselines
 	go run ./bench
+
+SOAK ?= 1h
+soak: ## let simulated devices come and go for an hour (SOAK=10m for less), and demand flat memory, files and database
+	ASSENT_SOAK=$(SOAK) go test -count=1 -timeout 24h -v -run TestSoak ./server
 
 screenshots: setup build ## tell the story at the console on real devices, and write docs/pictures from what it shows
 	@mkdir -p docs/pictures

@@ -34,7 +34,7 @@ func (a *app) connect() (*client.Client, error) {
 }
 
 func (a *app) dial(c config) (*client.Client, error) {
-	return client.New(client.Config{Server: c.Server, Token: c.Token, CA: c.CA, Agent: "assent/" + a.Version})
+	return client.New(client.Config{Server: c.Server, Token: c.Token, CA: c.CA, Agent: "assent/" + a.Version, Trace: a.Getenv("TRACEPARENT")})
 }
 
 // answer prints v as JSON, or what show prints for people.

@@ -31,6 +31,7 @@ type Config struct {
 	CA     string        // SHA-256 of a certificate in the server's chain, hex; empty: the system's certificates
 	Wait   time.Duration // for one answer; 60 s by default. Streams and long polls have their own limits
 	Agent  string        // User-Agent, "assent/1.2.3"
+	Trace  string        // traceparent (W3C) that goes with each request; empty: none
 }
 
 // Client speaks to one server. It is safe for concurrent use.
@@ -39,6 +40,7 @@ type Client struct {
 	token string
 	wait  time.Duration
 	agent string
+	trace string
 	http  *http.Client
 }
 
@@ -71,7 +73,7 @@ func New(c Config) (*Client, error) {
 		ResponseHeaderTimeout: 2 * time.Minute,
 	}
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // a token is for one server
-	return &Client{base: base, token: c.Token, wait: c.Wait, agent: c.Agent, http: &http.Client{Transport: transport, CheckRedirect: stay}}, nil
+	return &Client{base: base, token: c.Token, wait: c.Wait, agent: c.Agent, trace: c.Trace, http: &http.Client{Transport: transport, CheckRedirect: stay}}, nil
 }
 
 // parseServer reads the address of a server. Over a network only TLS will do: the token is a password.
@@ -185,6 +187,9 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	}
 	if c.agent != "" {
 		req.Header.Set("User-Agent", c.agent)
+	}
+	if c.trace != "" {
+		req.Header.Set("Traceparent", c.trace)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

@@ -14,6 +14,17 @@ if ! command -v go >/dev/null; then
 	echo "setup: Go is missing; install the version that go.mod names (https://go.dev/doc/install)" >&2
 	exit 1
 fi
+# promtool checks the alerts of deploy/. Debian has it in the package prometheus only, which would start a service and brings
+# a web interface: the program alone is taken out of it.
+if ! command -v promtool >/dev/null; then
+	echo "setup: fetching promtool"
+	at=$(mktemp -d)
+	trap 'rm -rf "$at"' EXIT
+	chmod 755 "$at"
+	apt-get -q -o DPkg::Lock::Timeout=300 update
+	(cd "$at" && apt-get -q download prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool)
+	install -m 755 "$at/usr/bin/promtool" /usr/local/bin/promtool
+fi
 missing=()
 for p in "${packages[@]}"; do
 	[ "$(dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || missing+=("$p")

@@ -31,6 +31,7 @@ type Config struct {
 	Pprof       bool      `json:"pprof"`     // profiles under /debug/pprof, only with the API on loopback
 	PlanDays    int       `json:"plan_days"` // how long devices may act without the server (V5); 7 by default
 	Retention   Retention `json:"retention"`
+	Tracing     Tracing   `json:"tracing"`
 
 	Version string       `json:"-"` // of this build
 	Log     *slog.Logger `json:"-"` // nil: JSON lines on standard error
@@ -39,9 +40,17 @@ type Config struct {
 	Ready func(api, agents net.Addr) `json:"-"`
 
 	// The zero values are right but in tests.
-	limits   gateway.Limits // of devices
-	patience time.Duration  // of one transaction
-	wait     time.Duration  // for a database that is away at the start
+	limits      gateway.Limits // of devices
+	patience    time.Duration  // of one transaction
+	wait        time.Duration  // for a database that is away at the start
+	keepReports time.Duration  // instead of days
+	pruneEvery  time.Duration  // between two looks for what is too old
+}
+
+// Tracing says where traces go (OpenTelemetry); off unless an endpoint is named, here or in OTEL_EXPORTER_OTLP_ENDPOINT.
+type Tracing struct {
+	Endpoint string  `json:"endpoint"` // URL of an OTLP/HTTP receiver, such as http://127.0.0.1:4318
+	Sample   float64 `json:"sample"`   // share of traces that are sent, above 0 up to 1; all by default
 }
 
 // Retention says for how many days the server keeps what is no decision. The ledger is kept for ever.

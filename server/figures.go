@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -14,8 +15,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"assent/catalog"
 	"assent/client"
 	"assent/fleet"
+	"assent/installation"
 	"assent/ledger"
 	"assent/server/internal/auth"
 	"assent/server/internal/store"
@@ -83,10 +86,12 @@ func (o *operations) Collect(ch chan<- prometheus.Metric) {
 	for _, why := range []string{"silent", "quarantined", "restart", "stale"} {
 		gauge(o.attention, float64(s.Devices[why]), why)
 	}
-	for severity, n := range s.Undecided {
-		gauge(o.undecided, float64(n), severity)
+	for _, severity := range []catalog.Severity{catalog.Critical, catalog.High, catalog.Medium, catalog.Low, catalog.Unrated} {
+		gauge(o.undecided, float64(s.Undecided[string(severity)]), string(severity))
 	}
-	for cause, n := range s.Blocked {
+	blocked := map[string]int{string(installation.NoSpace): 0} // one from the start: the figure is always there
+	maps.Copy(blocked, s.Blocked)
+	for cause, n := range blocked {
 		gauge(o.blocked, float64(n), cause)
 	}
 }
@@ -151,7 +156,8 @@ func (r *running) observeStore(conf *store.Config) {
 	r.pruned = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "assent_pruned_total", Help: "Rows that were forgotten because they were too old, by what they were."}, []string{"what"})
 	r.pruned.WithLabelValues("reports") // from the start, so that it reads 0 and not nothing
 	r.pruned.WithLabelValues("documents")
-	r.collect = append(r.collect, seconds, r.pruned)
+	r.plans = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "assent_plan_seconds", Help: "Time to compute a plan.", Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9)})
+	r.collect = append(r.collect, seconds, r.pruned, r.plans)
 	reads, writes := seconds.WithLabelValues("read"), seconds.WithLabelValues("write")
 	conf.Observe = func(write bool, took time.Duration) {
 		if write {

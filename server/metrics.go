@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"assent/fleet"
+	"assent/installation"
 	"assent/server/internal/index"
 	"assent/server/internal/planner"
 )
@@ -66,6 +67,11 @@ func (i inventory) Describe(ch chan<- *prometheus.Desc) {
 func (i inventory) Collect(ch chan<- prometheus.Metric) {
 	devices := map[string]int{string(fleet.Active): 0, string(fleet.Quarantined): 0, string(fleet.Retired): 0, "connected": 0}
 	queued, foreseen := map[string]int{}, 0
+	for _, s := range installation.States() {
+		if !s.Terminal() {
+			queued[string(s)] = 0
+		}
+	}
 	var entries int64
 	var updates int
 	i.index.View(func(v *index.View) {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"path/filepath"
@@ -20,7 +21,9 @@ func (r *running) prune(ctx context.Context) error {
 	var errs []error
 	for what, forget := range map[string]func() (int64, error){
 		"documents": func() (int64, error) { return r.db.PruneDocuments(ctx, now.Add(-days(r.Retention.DocumentsDays))) },
-		"reports":   func() (int64, error) { return r.db.PruneReports(ctx, now.Add(-days(r.Retention.ReportsDays))) },
+		"reports": func() (int64, error) {
+			return r.db.PruneReports(ctx, now.Add(-cmp.Or(r.keepReports, days(r.Retention.ReportsDays))))
+		},
 	} {
 		n, err := forget()
 		if n > 0 {

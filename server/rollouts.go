@@ -19,6 +19,9 @@ func (r *running) newConductor() (*conductor.Conductor, error) {
 	if err := errors.Join(r.registry.Register(moves), r.registry.Register(newRolloutFigures(r.index))); err != nil {
 		return nil, fmt.Errorf("register metrics of rollouts: %w", err)
 	}
+	for _, p := range []rollout.Phase{rollout.Waiting, rollout.Running, rollout.Soaking, rollout.Passed, rollout.Halted, rollout.Skipped} {
+		moves.WithLabelValues(string(p)) // from the start, so that a first one is a change
+	}
 	c, err := conductor.New(conductor.Config{Index: r.index, Planner: r.planner, Log: r.Log,
 		Moved: func(t rollout.Transition) { moves.WithLabelValues(string(t.To)).Inc() }})
 	if err != nil {

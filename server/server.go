@@ -8,6 +8,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -36,6 +37,7 @@ import (
 	"assent/server/internal/signin"
 	"assent/server/internal/staging"
 	"assent/server/internal/store"
+	"assent/server/internal/tracing"
 	"assent/server/internal/trend"
 	"assent/wire"
 )
@@ -72,6 +74,8 @@ type running struct {
 	notices   *notify.Service
 	face      face
 	registry  *prometheus.Registry
+	tracer    *tracing.Tracer
+	plans     prometheus.Histogram   // seconds to compute one
 	collect   []prometheus.Collector // made before the registry was
 	space     space                  // that the database takes
 	pruned    *prometheus.CounterVec // rows, by what they were
@@ -109,7 +113,7 @@ func (r *running) close() error {
 
 // open brings everything up to the point where the listeners accept.
 func (r *running) open(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{r.openData, r.openStore, r.openLedger, r.openIndex, r.openMirror, r.openListeners, r.openServices} {
+	for _, step := range []func(context.Context) error{r.openData, r.openStore, r.openTracing, r.openLedger, r.openIndex, r.openMirror, r.openListeners, r.openServices} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -221,11 +225,11 @@ func (r *running) openIndex(ctx context.Context) (err error) {
 		debug.SetGCPercent(loadingGC)
 		defer debug.SetGCPercent(servingGC)
 	}
-	if r.index, err = index.Open(ctx, r.db, index.Config{Log: r.Log, Version: r.Version}); err != nil {
+	if r.index, err = index.Open(ctx, tracedStore{r.db, r.tracer}, index.Config{Log: r.Log, Version: r.Version}); err != nil {
 		return fmt.Errorf("load the server's memory: %w", err)
 	}
 	go debug.FreeOSMemory() // what loading made and threw away is not needed again
-	r.planner, err = planner.New(planner.Config{Index: r.index, Signer: r.keys.plan, TTL: time.Duration(r.PlanDays) * 24 * time.Hour, Root: r.root()})
+	r.planner, err = planner.New(planner.Config{Index: r.index, Signer: r.keys.plan, TTL: time.Duration(r.PlanDays) * 24 * time.Hour, Root: r.root(), Computed: r.computed})
 	if err != nil {
 		return err
 	}
@@ -287,8 +291,8 @@ func (r *running) openGateway(ctx context.Context, enrol enroller) error {
 	}
 	r.gateway, err = gateway.New(ctx, gateway.Config{Others: others,
 		Prove: r.prove, CA: r.keys.ca, Server: cert, PlanKeys: []ed25519.PublicKey{r.keys.plan.Public().(ed25519.PublicKey)},
-		Roster: d, Acts: d, Facts: r.index, Presence: r.index, Contacts: contacts{r.db, r.index}, Planner: r.planner, Feeds: r.mirror,
-		Log: r.Log, Metrics: r.registry, Limits: r.limits,
+		Roster: d, Acts: d, Facts: tracedFacts{r.index, r.tracer}, Presence: r.index, Contacts: contacts{r.db, r.index}, Planner: r.planner, Feeds: r.mirror,
+		Log: r.Log, Metrics: r.registry, Limits: r.limits, Delivered: r.delivered(),
 	})
 	return err
 }
@@ -307,7 +311,10 @@ func (r *running) run(ctx context.Context) error {
 	group.Go(func() error { return r.notices.Run(ctx) })
 	group.Go(func() error { return r.signin.Run(ctx) })
 	group.Go(func() error { r.every(ctx, sweepEvery, "remove unused files", r.sweep); return nil })
-	group.Go(func() error { r.every(ctx, pruneEvery, "measure the database", r.measure); return nil })
+	group.Go(func() error {
+		r.every(ctx, cmp.Or(r.pruneEvery, pruneEvery), "measure the database", r.measure)
+		return nil
+	})
 	group.Go(func() error { r.watchdog(ctx); return nil })
 	context.AfterFunc(ctx, func() {
 		r.started.Store(false)
@@ -333,7 +340,7 @@ func (r *running) jobs() map[string]func(context.Context) error {
 		"trend":   r.trend.Run,
 		"staging": func(ctx context.Context) error { return staging.Run(ctx, r.index, r.Log) },
 		"conduct": r.conduct,
-		"prune":   job.Every(pruneEvery, r.Log, "forget what is too old", r.prune),
+		"prune":   job.Every(cmp.Or(r.pruneEvery, pruneEvery), r.Log, "forget what is too old", r.prune),
 	}
 }
 

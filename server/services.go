@@ -89,7 +89,7 @@ func (r *running) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.face = face{api: handler, web: console, auth: who, registry: r.registry, ping: r.db.Ping, ready: r.started.Load,
+	r.face = face{api: r.tracer.Handler("api", handler), web: r.tracer.Handler("console", console), auth: who, registry: r.registry, ping: r.db.Ping, ready: r.started.Load,
 		local: loopback(r.people.Addr().String()), pprof: r.Pprof, log: r.Log}
 	if r.db.Shared() {
 		r.face.fresh = r.peers.Fresh
@@ -111,6 +111,11 @@ func signIns(reg *prometheus.Registry) func(signin.Means, signin.Outcome) {
 	attempts := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "assent_sign_ins_total",
 		Help: "Attempts to sign in to the console or to confirm who is signed in, by means and outcome; many refused or limited ones are somebody guessing."}, []string{"means", "outcome"})
 	reg.MustRegister(attempts) // a new registry for each start: the name is free
+	for _, m := range []signin.Means{signin.ByPassword, signin.ByPasskey, signin.ByToken, signin.ByLink} {
+		for _, o := range []signin.Outcome{signin.Admitted, signin.Refused, signin.Limited} {
+			attempts.WithLabelValues(string(m), string(o)) // from the start, so that a first one is a change
+		}
+	}
 	return func(m signin.Means, o signin.Outcome) { attempts.WithLabelValues(string(m), string(o)).Inc() }
 }
 
@@ -128,6 +133,10 @@ func (r *running) newNotify(figures notify.Figures) (*notify.Service, error) {
 	attempts := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "assent_notifications_total",
 		Help: "Attempts to send messages to channels, by kind and outcome."}, []string{"kind", "outcome"})
 	r.registry.MustRegister(attempts) // a new registry for each start: the name is free
+	for _, kind := range []ledger.ChannelKind{ledger.Webhook, ledger.Mail, ledger.Chat} {
+		attempts.WithLabelValues(string(kind), "sent") // from the start, so that a first one is a change
+		attempts.WithLabelValues(string(kind), "failed")
+	}
 	observe := func(kind ledger.ChannelKind, ok bool) {
 		attempts.WithLabelValues(string(kind), map[bool]string{true: "sent", false: "failed"}[ok]).Inc()
 	}

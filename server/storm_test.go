@@ -48,12 +48,12 @@ type drone struct {
 const hasten = 100
 
 // newSwarm enrols devices.
-func newSwarm(l *live, n int) *swarm {
+func newSwarm(l *live, admin string, n int) *swarm {
 	l.t.Helper()
 	s := &swarm{agents: l.agents, devices: make([]*drone, n)}
 	s.docs, s.digests, _ = documents()
 	var token client.TokenRow
-	if code := l.call(http.MethodPost, "/api/v1/tokens", l.admin(), client.TokenRequest{Uses: n}, &token); code/100 != 2 {
+	if code := l.call(http.MethodPost, "/api/v1/tokens", admin, client.TokenRequest{Uses: n}, &token); code/100 != 2 {
 		l.t.Fatalf("make a token: %d", code)
 	}
 	stranger := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
@@ -240,7 +240,7 @@ func TestOverload_AfterARestartAllDevicesComeBackAtOnceAndNothingIsLost(t *testi
 	const devices, reports = 1000, 3
 	data := t.TempDir()
 	l := start(t, data, nil)
-	s := newSwarm(l, devices)
+	s := newSwarm(l, l.admin(), devices)
 	s.each(16, func(i int) {
 		for s.devices[i].plan == "" {
 			if _, err := s.checkIn(t.Context(), s.devices[i], 0); err != nil {

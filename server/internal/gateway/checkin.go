@@ -165,6 +165,9 @@ func (g *Gateway) answer(c *call, in *wire.CheckIn, now time.Time) error {
 				return err
 			}
 			g.metrics.checkIns.statement.Inc()
+			if g.Delivered != nil {
+				g.Delivered(c.r.Context(), c.device.ID, stmt, plan)
+			}
 			return g.reply(c, wire.CheckInReply{Now: now, Statement: &stmt, Proof: proof, Next: g.next(), Refresh: c.session.takeRefresh(), Rehearse: c.session.takeRehearsal()})
 		}
 		left := until.Sub(now)

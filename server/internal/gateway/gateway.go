@@ -117,6 +117,9 @@ type Config struct {
 	Contacts Contacts
 	Planner  Planner
 	// ---
+	// Delivered is told of each statement that a device is given; nil: nobody is told.
+	Delivered func(ctx context.Context, device fleet.DeviceID, s wire.Statement, plan string)
+
 	Feeds   Feeds  // nil: none are followed
 	Others  Others // nil: this is the only server
 	Limits  Limits

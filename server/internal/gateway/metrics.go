@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -36,6 +37,10 @@ func newMetrics(reg prometheus.Registerer, g *Gateway) (*metrics, error) {
 		installs:  counter("installs_total", "Final results of installs that devices reported, repeated reports included.", "outcome"),
 		routes:    map[string]prometheus.Observer{},
 	}
+	for _, outcome := range outcomes() {
+		m.installs.WithLabelValues(string(outcome)) // from the start, so that a first one is a change
+	}
+	m.refusals.WithLabelValues(errBusy.Code)
 	in := counter("checkins_total", "Check-ins, by what they were answered with.", "answer")
 	m.checkIns = checkInCounters{steady: in.WithLabelValues("nothing"), statement: in.WithLabelValues("statement"),
 		incomplete: in.WithLabelValues("need"), stale: in.WithLabelValues("stale"),
@@ -85,9 +90,12 @@ func (m *metrics) report(r wire.Report) {
 		return
 	}
 	m.reports.WithLabelValues(string(r.State)).Inc()
-	switch r.State {
-	case installation.Installed, installation.RestartRequired, installation.Failed, installation.Removed,
-		installation.RemoveFailed, installation.ResultUnknown:
+	if slices.Contains(outcomes(), r.State) {
 		m.installs.WithLabelValues(string(r.State)).Inc()
 	}
+}
+
+// outcomes are the states that are final results.
+func outcomes() []installation.State {
+	return []installation.State{installation.Installed, installation.RestartRequired, installation.Failed, installation.Removed, installation.RemoveFailed, installation.ResultUnknown}
 }

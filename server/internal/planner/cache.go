@@ -176,6 +176,7 @@ func (p *Planner) answer(v *index.View, number uint32) (*answer, error) {
 	}
 	d := v.Numbered(number)
 	p.computed.Add(1)
+	began := time.Now()
 	result := plan.Compute(v.PlanInput(d, now))
 	data, digest, err := wire.Encode(result.Plan)
 	if err != nil {
@@ -183,6 +184,9 @@ func (p *Planner) answer(v *index.View, number uint32) (*answer, error) {
 	}
 	s.answer = &answer{version: version, until: earlier(v.NextExpiry(d, now), result.Ends), turns: result.Turns, digest: digest, notable: notable(result.Verdicts)}
 	s.answer.lines, s.answer.pending = shared(v, d, s.answer.notable), undecided(v, d, now)
+	if p.told != nil {
+		p.told(d.ID, digest, v.State().Seq, time.Since(began))
+	}
 	if d.State == fleet.Active {
 		p.cache.noteExample(digest, d.ID)
 		p.cache.keepBody(digest, data)

@@ -32,6 +32,9 @@ type Config struct {
 	TTL    time.Duration // how long a statement counts; PlanTTL when zero
 	// Root is the root of the ledger's tree at a size, for statements; nil leaves it out.
 	Root func(size int64) (string, error)
+	// Computed is told of each plan that was computed: for whom first, on how many entries of the ledger, and how long it
+	// took. It must return at once; nil: nobody is told.
+	Computed func(device fleet.DeviceID, digest string, counter int64, took time.Duration)
 }
 
 // Planner makes plans. It is safe for concurrent use.
@@ -39,6 +42,7 @@ type Planner struct {
 	index  *index.Index
 	signer ed25519.PrivateKey
 	ttl    time.Duration
+	told   func(device fleet.DeviceID, digest string, counter int64, took time.Duration)
 	root   func(size int64) (string, error)
 
 	cache   cache
@@ -80,7 +84,7 @@ func New(c Config) (*Planner, error) {
 	if c.TTL <= 0 {
 		c.TTL = PlanTTL
 	}
-	p := &Planner{index: c.Index, signer: c.Signer, ttl: c.TTL, root: c.Root, issued: map[fleet.DeviceID]issued{}}
+	p := &Planner{index: c.Index, signer: c.Signer, ttl: c.TTL, root: c.Root, told: c.Computed, issued: map[fleet.DeviceID]issued{}}
 	p.cache.init()
 	p.waiting.init()
 	p.board.init()
