@@ -157,7 +157,8 @@ func (r *running) observeStore(conf *store.Config) {
 	r.pruned.WithLabelValues("reports") // from the start, so that it reads 0 and not nothing
 	r.pruned.WithLabelValues("documents")
 	r.plans = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "assent_plan_seconds", Help: "Time to compute a plan.", Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9)})
-	r.collect = append(r.collect, seconds, r.pruned, r.plans)
+	r.turn = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "assent_job_turn", Help: "1 while this server is the one of all that does this recurring work."}, []string{"work"})
+	r.collect = append(r.collect, seconds, r.pruned, r.plans, r.turn)
 	reads, writes := seconds.WithLabelValues("read"), seconds.WithLabelValues("write")
 	conf.Observe = func(write bool, took time.Duration) {
 		if write {
@@ -165,5 +166,15 @@ func (r *running) observeStore(conf *store.Config) {
 		} else {
 			reads.Observe(took.Seconds())
 		}
+	}
+}
+
+// showTurn shows while a recurring work is this server's turn.
+func (r *running) showTurn(name string, work func(context.Context) error) func(context.Context) error {
+	turn := r.turn.WithLabelValues(name)
+	return func(ctx context.Context) error {
+		turn.Set(1)
+		defer turn.Set(0)
+		return work(ctx)
 	}
 }

@@ -76,6 +76,7 @@ type running struct {
 	registry  *prometheus.Registry
 	tracer    *tracing.Tracer
 	plans     prometheus.Histogram   // seconds to compute one
+	turn      *prometheus.GaugeVec   // of recurring work
 	collect   []prometheus.Collector // made before the registry was
 	space     space                  // that the database takes
 	pruned    *prometheus.CounterVec // rows, by what they were
@@ -304,7 +305,7 @@ func (r *running) run(ctx context.Context) error {
 	group.Go(func() error { return r.face.serve(ctx, r.people, r.tls, stopGrace) })
 	group.Go(func() error { return standing{r.index, r.gateway}.follow(ctx) })
 	for name, work := range r.jobs() {
-		group.Go(func() error { return r.turns.Run(ctx, name, work) })
+		group.Go(func() error { return r.turns.Run(ctx, name, r.showTurn(name, work)) })
 	}
 	group.Go(func() error { return r.peers.Run(ctx) })
 	group.Go(func() error { return r.mirror.Run(ctx) })

@@ -141,6 +141,9 @@ var mutations = []mutation{
 	{"the ledger that a kept proof is for", "server/extend.go", "ok && p.newer == newer {", "ok {", "./server", "TestProofs"},
 	{"a renewed key", "server/internal/index/act.go", "case ledger.DeviceRenew:\n\t\treturn x.placed([]fleet.DeviceID{b.ID})\n", "", "./server/internal/index", "TestARenewed"},
 	{"the swarm's addresses", "bench/swarm/swarm.go", "!ip.IsLoopback() {", "false {", "./bench/swarm", "TestSwarm_Speaks"},
+	{"the retention of reports", "server/internal/store/prune.go", "if total += n; n < pruneBatch {", "if total += n; n >= 0 {", "./server/internal/store", "TestSQLite/OldReports"},
+	{"reports of devices whose clock is wrong", "server/internal/store/prune.go", "WHERE id < ? ORDER BY id LIMIT ?)`, first, pruneBatch)", "WHERE at < ? ORDER BY id LIMIT ?)`, before.UnixMicro(), pruneBatch)", "./server/internal/store", "TestSQLite/OldReports"},
+	{"what waits for a database at the start", "server/await.go", "|| said.Code != \"storage_unavailable\" ||", "|| said.Code != \"\" ||", "./server", "TestADatabaseThatIsAway"},
 }
 
 func TestEveryGuardHasATestThatMissesIt(t *testing.T) {

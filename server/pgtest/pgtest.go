@@ -304,3 +304,20 @@ func credential() (*syscall.Credential, error) {
 	}
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
+
+// Dump writes a database with pg_dump to a file, as of one moment.
+func (s *Server) Dump(database, file string) error {
+	return s.tool("pg_dump", "--format=custom", "--file="+file, database)
+}
+
+// Restore reads what Dump wrote into an empty database.
+func (s *Server) Restore(database, file string) error {
+	return s.tool("pg_restore", "--exit-on-error", "--no-owner", "--dbname="+database, file)
+}
+
+func (s *Server) tool(name string, args ...string) error {
+	if out, err := exec.Command(filepath.Join(s.bin, name), args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", name, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
