@@ -108,6 +108,7 @@ var mutations = []mutation{
 	{"clones that are split over two servers", "server/internal/gateway/join.go", "before := all[i]; r.low <= before.high {", "before := all[i]; r.low <= before.high && false {", "./server/internal/gateway", "TestN31_ACloneThatIsSplit"},
 	{"copies of a running machine at two servers", "server/internal/gateway/join.go", "o.seen&l.own", "o.seen&0", "./server/internal/gateway", "TestN31_CopiesOfARunning"},
 	{"a truth older than the one a device has seen", "server/internal/planner/planner.go", "if fresh && was.rests >= acts {", "if fresh {", "./server/internal/planner", "TestAStatementRestsOn"},
+	{"what people read at several servers", "server/services.go", "r.face.fresh = r.peers.Fresh", "_ = r.peers.Fresh", "./server", "TestServers_ActsAreLinear"},
 	{"the keys of a second server", "server/shared_keys.go", "if pinned.LedgerKey != own {", "if pinned.LedgerKey != own && false {", "./server", "TestServers_OneWithOtherKeys"},
 	{"the verification of a passkey's person", "server/internal/signin/passkey.go", "UserVerification: protocol.VerificationRequired}", "UserVerification: protocol.VerificationPreferred}", "./server/internal/signin", "TestN18_WhatIsNotExactlyRight"},
 	{"a passkey's counter", "server/internal/signin/passkey.go", "if !key.Authenticator.CloneWarning {", "if ok = true; false {", "./server/internal/signin", "TestN18_ACounter"},
