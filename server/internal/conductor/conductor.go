@@ -27,6 +27,7 @@ import (
 
 	"assent/rollout"
 	"assent/server/internal/index"
+	"assent/server/internal/job"
 	"assent/server/internal/planner"
 	"assent/slot"
 )
@@ -97,9 +98,9 @@ func (c *Conductor) Run(ctx context.Context) error {
 		began := time.Now()
 		if err := c.Look(ctx); err != nil && ctx.Err() == nil {
 			c.log.Error("a rollout could not go on; it is tried again", "err", err)
-			pause(ctx, again)
+			job.Pause(ctx, again)
 		}
-		if !pause(ctx, max(settle, time.Since(began))) {
+		if !job.Pause(ctx, max(settle, time.Since(began))) {
 			return nil
 		}
 		timer := time.NewTimer(c.idle())
@@ -137,17 +138,6 @@ func (c *Conductor) idle() time.Duration {
 		}
 	}
 	return max(wait, settle)
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }
 
 // Look takes every rollout as far as the outcomes of this moment take it.

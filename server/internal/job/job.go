@@ -56,7 +56,7 @@ func (r *Runner) Run(ctx context.Context, name string, work func(context.Context
 			if err := work(ctx); err != nil && ctx.Err() == nil {
 				r.Log.Warn("the work was interrupted; it is begun anew", "job", name, "err", err)
 			}
-			pause(ctx, r.Life/3)
+			Pause(ctx, r.Life/3)
 			continue
 		}
 		began := time.Now()
@@ -67,7 +67,7 @@ func (r *Runner) Run(ctx context.Context, name string, work func(context.Context
 		case ok:
 			r.turn(ctx, lease, began, work)
 		}
-		pause(ctx, r.Life/3)
+		Pause(ctx, r.Life/3)
 	}
 	return nil
 }
@@ -129,7 +129,7 @@ var errEnded = errors.New("the work ended by itself")
 // Every makes work of something that is done again and again. A failure is logged; it is tried again at the next turn.
 func Every(period time.Duration, log *slog.Logger, what string, do func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
-		for pause(ctx, period) {
+		for Pause(ctx, period) {
 			err := do(ctx)
 			if errors.Is(err, store.ErrFenced) {
 				return fmt.Errorf("%s: %w", what, err)
@@ -142,8 +142,8 @@ func Every(period time.Duration, log *slog.Logger, what string, do func(context.
 	}
 }
 
-// pause waits; false: ctx ended.
-func pause(ctx context.Context, d time.Duration) bool {
+// Pause waits so long. It returns false when ctx ended before.
+func Pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -32,6 +32,7 @@ import (
 	"assent/ledger"
 	"assent/server/internal/auth"
 	"assent/server/internal/index"
+	"assent/server/internal/job"
 	"assent/server/internal/mirror"
 	"assent/server/internal/store"
 )
@@ -160,7 +161,7 @@ func (s *Service) Run(ctx context.Context) error {
 		s.open(ctx, &lanes)
 		if err := s.look(ctx); err != nil && ctx.Err() == nil {
 			s.Log.Error("what channels should tell could not be found out; it is tried again", "err", err)
-			pause(ctx, retry)
+			job.Pause(ctx, retry)
 			continue
 		}
 		if now := s.Now(); now.Sub(pruned) > time.Hour {
@@ -204,15 +205,5 @@ func ask(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
-	}
-}
-
-// pause waits, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
 	}
 }

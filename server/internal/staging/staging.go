@@ -17,6 +17,7 @@ import (
 	"assent/installation"
 	"assent/ledger"
 	"assent/server/internal/index"
+	"assent/server/internal/job"
 )
 
 // silence is how long a device may say nothing before the others are not held up by it.
@@ -64,25 +65,16 @@ func Run(ctx context.Context, x *index.Index, log *slog.Logger) error {
 		if err != nil {
 			return nil //nolint:nilerr // ctx has ended
 		}
-		if seen = next; !pause(ctx, settle) {
+		if seen = next; !job.Pause(ctx, settle) {
 			return nil
 		}
 		if err := Look(ctx, x, log); err != nil && ctx.Err() == nil {
 			log.Error("the outcome of content on test devices could not be recorded; it is tried again", "err", err)
-			if !pause(ctx, time.Minute) {
+			if !job.Pause(ctx, time.Minute) {
 				return nil
 			}
 			seen = 0
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"assent/server/internal/job"
 )
 
 // Times between samples.
@@ -26,24 +28,14 @@ func run(ctx context.Context, log *slog.Logger, now func() time.Time, change fun
 			if ctx.Err() == nil {
 				log.Error("the figures of the day could not be taken; it is tried again", "err", err)
 			}
-			pause(ctx, retry)
+			job.Pause(ctx, retry)
 			continue
 		}
 		turn := at.Truncate(day).Add(day).Sub(at)
 		within, cancel := context.WithTimeout(ctx, turn)
 		if _, err := change(within, seen); err == nil {
-			pause(within, often-now().Sub(at))
+			job.Pause(within, often-now().Sub(at))
 		}
 		cancel()
-	}
-}
-
-// pause waits, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
 	}
 }

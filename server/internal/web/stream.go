@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"assent/fault"
+	"assent/server/internal/job"
 )
 
 // How a page is told what happens (server-sent events). The stream ends by itself, so that a page that nobody looks at does
@@ -91,7 +92,7 @@ func (s *server) stream(w http.ResponseWriter, v *Visit, name string, look time.
 		case err != nil:
 			return nil //nolint:nilerr // the answer has begun; the browser asks again
 		default:
-			if seen = next; !settle(ctx, streamSettle) {
+			if seen = next; !job.Pause(ctx, streamSettle) {
 				continue
 			}
 		}
@@ -104,18 +105,6 @@ func (s *server) stream(w http.ResponseWriter, v *Visit, name string, look time.
 			return nil
 		}
 		sent = now
-	}
-}
-
-// settle waits for what else comes along with a change.
-func settle(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
