@@ -8,10 +8,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/sync/errgroup"
 
 	"assent/server/internal/store/postgres"
 )
@@ -250,9 +254,77 @@ func body(v any) (string, error) {
 	return string(data), nil
 }
 
-// bodies calls fn with the decoded value of each row of a query for one body column.
+// bodies calls fn with the decoded value of each row of a query for one body column, in any order and one at a time.
+// Whole tables are read like this, so they are decoded on all processors.
 func bodies[T any](ctx context.Context, t tx, query string, fn func(T) error) error {
-	return each(ctx, t, query, nil, fn)
+	group, ctx := errgroup.WithContext(ctx)
+	texts, values := make(chan [][]byte, 4), make(chan []T, 4)
+	group.Go(func() error {
+		defer close(texts)
+		return t.texts(ctx, query, texts)
+	})
+	var decoders sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		decoders.Add(1)
+		group.Go(func() error {
+			defer decoders.Done()
+			return decodeAll(ctx, texts, values)
+		})
+	}
+	go func() { decoders.Wait(); close(values) }()
+	var failed error
+	for batch := range values {
+		for i := 0; i < len(batch) && failed == nil; i++ {
+			failed = fn(batch[i])
+		}
+	}
+	return errors.Join(failed, group.Wait())
+}
+
+// texts sends what a query returns in its one column, many rows at a time.
+func (t tx) texts(ctx context.Context, query string, out chan<- [][]byte) error {
+	var batchOf [][]byte
+	send := func() error {
+		select {
+		case out <- batchOf:
+			batchOf = nil
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	err := t.each(ctx, query, nil, func(scan func(...any) error) error {
+		var data []byte
+		if err := scan(&data); err != nil {
+			return err
+		}
+		if batchOf = append(batchOf, data); len(batchOf) < batch {
+			return nil
+		}
+		return send()
+	})
+	if err != nil {
+		return err
+	}
+	return send()
+}
+
+// decodeAll decodes what comes until there is no more.
+func decodeAll[T any](ctx context.Context, texts <-chan [][]byte, out chan<- []T) error {
+	for text := range texts {
+		values := make([]T, len(text))
+		for i, data := range text {
+			if err := json.Unmarshal(data, &values[i]); err != nil {
+				return fmt.Errorf("decode row: %w", err)
+			}
+		}
+		select {
+		case out <- values:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // each is bodies for a query with arguments.
