@@ -167,7 +167,7 @@ func (a *Agent) closures(ctx context.Context, snap *pkgmgr.Snapshot) error {
 	over = true
 	mu.Unlock()
 	if ctx.Err() != nil {
-		return nil
+		return ctx.Err()
 	}
 	if err != nil {
 		err, closed = fmt.Errorf("find out what comes with each update: %w", err), snap.Available
