@@ -71,7 +71,7 @@ func parkedPolls(ctx context.Context, b *bench) (rows []Row, err error) {
 		return nil, err
 	}
 	own := (with - without) / n
-	return []Row{{ID: "P12", What: "memory of a parked long poll", Value: own / 1024, Unit: "KiB", Baseline: idle / 1024, Against: "an idle connection of a bare net/http server with the same mutual TLS, after one request",
+	return []Row{{Constants: map[string]float64{"parked_poll_kib": own / 1024}, ID: "P12", What: "memory of a parked long poll", Value: own / 1024, Unit: "KiB", Baseline: idle / 1024, Against: "an idle connection of a bare net/http server with the same mutual TLS, after one request",
 		Target: Target{Of: Ratio, Limit: 1}, Note: fmt.Sprintf("heap and stacks in use after a search for garbage, with %s connections less without, divided; a request parked in the bare server's handler takes %s KiB; the kernel's buffers are not counted on either side",
 			thousands(int(n)), number(parked/1024))}}, nil
 }
@@ -150,7 +150,8 @@ func handshakes(ctx context.Context, b *bench) (rows []Row, err error) {
 			own, other, ratios = append(own, mine), append(other, plain), append(ratios, mine/plain)
 		}
 		what := map[bool]string{true: "full", false: "resumed"}[full]
-		rows = append(rows, Row{ID: "P13" + map[bool]string{true: "", false: "r"}[full], What: what + " handshakes with device certificates, one check-in on each connection", Value: median(own), Unit: "/CPU-s", Baseline: median(other), Paired: median(ratios),
+		constant := map[bool]string{true: "handshake_us", false: "handshake_resumed_us"}[full]
+		rows = append(rows, Row{Constants: map[string]float64{constant: 1e6 / median(own)}, ID: "P13" + map[bool]string{true: "", false: "r"}[full], What: what + " handshakes with device certificates, one check-in on each connection", Value: median(own), Unit: "/CPU-s", Baseline: median(other), Paired: median(ratios),
 			Against: "a bare net/http handler with the same TLS, one request on each connection", Target: Target{Of: Ratio, Least: true, Limit: 0.9}, Note: fmt.Sprintf("%d agents at once, CPU of the server's process; ratios: %.3f", shakers, ratios)})
 	}
 	return rows, nil

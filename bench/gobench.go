@@ -95,7 +95,8 @@ func (b *bench) checkIn(ctx context.Context, id, what, benchmark string) (Row, e
 		ratios = append(ratios, number(s["ratio"]))
 	}
 	return Row{
-		ID: id, What: what, Value: m["checkins/cpu-s"], Unit: "/CPU-s", Baseline: m["bare/cpu-s"], Paired: m["ratio"],
+		Constants: map[string]float64{"check_in_us": 1e6 / m["checkins/cpu-s"]},
+		ID:        id, What: what, Value: m["checkins/cpu-s"], Unit: "/CPU-s", Baseline: m["bare/cpu-s"], Paired: m["ratio"],
 		Against: "bare net/http handler, same TLS, 200 bytes for 300 bytes",
 		Target:  Target{Of: Ratio, Least: true, Limit: 0.80},
 		Note: fmt.Sprintf("a check-in's body has %.0f bytes; 8 connections, load in another process; ratios of %d runs: %s",

@@ -97,6 +97,7 @@ type options struct {
 	devices    int
 	agents     int
 	growth     []int
+	constants  bool
 }
 
 func main() {
@@ -122,6 +123,7 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	f.SetOutput(errOut)
 	f.StringVar(&o.rows, "rows", "", "only these targets, such as P1,P9")
 	f.BoolVar(&o.json, "json", false, "print JSON instead of a table")
+	f.BoolVar(&o.constants, "constants", false, "also write what assentd sizing counts with, as far as the rows measure it")
 	f.BoolVar(&o.write, "write", false, "also write docs/benchmarks.md; wants all rows")
 	f.IntVar(&o.rounds, "rounds", 5, "repetitions of each measurement, of which the median counts")
 	f.IntVar(&o.updates, "updates", 40, "P8: updates that one device installs")
@@ -196,6 +198,11 @@ func (b *bench) publish(r Report, o options, out io.Writer) error {
 	if o.write {
 		if err := os.WriteFile(filepath.Join(b.root, "docs", "benchmarks.md"), []byte(r.markdown()), 0o644); err != nil {
 			return fmt.Errorf("write the page: %w", err)
+		}
+	}
+	if o.constants {
+		if err := b.keepConstants(r); err != nil {
+			return err
 		}
 	}
 	if len(r.Failed) > 0 {

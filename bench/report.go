@@ -39,6 +39,8 @@ type Row struct {
 	// Paired is the median ratio of turns taken in pairs, where the measurement knows it: better than that of two medians.
 	Paired float64 `json:"paired_ratio,omitempty"`
 	Note   string  `json:"note,omitempty"`
+	// Constants are what `assentd sizing` counts with, by their names in its file.
+	Constants map[string]float64 `json:"constants,omitempty"`
 }
 
 // Target is what a row should reach. The zero value is a row for information.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -57,6 +58,7 @@ func starts(ctx context.Context, b *bench) (rows []Row, err error) {
 		}
 	}
 	rows[0].Value = median(samples).Seconds()
+	rows[0].Constants = map[string]float64{"fleet_start_s": median(cpu).Seconds()}
 	rows[0].Note += "; starts: " + spread(samples) + "; CPU " + spread(cpu)
 	return rows, nil
 }
@@ -78,7 +80,13 @@ func serverMemory(ctx context.Context, b *bench) (rows []Row, err error) {
 		if err != nil {
 			return err
 		}
-		rows = []Row{{ID: "P4", What: "memory of a server with " + thousands(b.devices) + " devices and " + thousands(s.fleet.Size.Updates) + " updates", Value: after["VmRSS"] / 1024, Unit: "GiB",
+		file, err := os.Stat(s.dsn)
+		if err != nil {
+			return fmt.Errorf("look at the database: %w", err)
+		}
+		z := s.fleet.Size
+		rows = []Row{{Constants: map[string]float64{"fleet_devices": float64(z.Devices), "fleet_updates": float64(z.Updates), "fleet_memory_mib": after["VmRSS"], "fleet_database_mib": float64(file.Size()) / mebibyte},
+			ID: "P4", What: "memory of a server with " + thousands(b.devices) + " devices and " + thousands(s.fleet.Size.Updates) + " updates", Value: after["VmRSS"] / 1024, Unit: "GiB",
 			Target: Target{Of: Value, Limit: 1.5}, Note: fmt.Sprintf("VmRSS after lists, pages and an act on all updates; after the start %s MiB; at most it had %s MiB; %s",
 				number(atStart["VmRSS"]), number(after["VmHWM"]), s.words())}}
 		return nil
