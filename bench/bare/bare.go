@@ -52,7 +52,7 @@ func Start(ctx context.Context, clients []byte) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	cmd := exec.Command(self)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), self) // it ends with Stop
 	cmd.Env = append(os.Environ(), Env+"="+fmt.Sprintf("%x", clients))
 	cmd.Stderr, cmd.SysProcAttr = os.Stderr, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()

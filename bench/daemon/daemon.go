@@ -56,7 +56,7 @@ func Start(ctx context.Context, cfg Config) (*Daemon, error) {
 		cfg.Limit = startLimit
 	}
 	d := &Daemon{cfg: cfg, done: make(chan struct{})}
-	d.cmd = exec.Command(cfg.Program, "--data", cfg.Data, "--listen", "127.0.0.1:0", "--agent-listen", "127.0.0.1:0", "--server-name", "127.0.0.1", "--pprof")
+	d.cmd = exec.CommandContext(context.WithoutCancel(ctx), cfg.Program, "--data", cfg.Data, "--listen", "127.0.0.1:0", "--agent-listen", "127.0.0.1:0", "--server-name", "127.0.0.1", "--pprof")
 	d.cmd.Env = append(os.Environ(), cfg.Env...)
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log, err := d.cmd.StderrPipe()

@@ -113,6 +113,7 @@ func (l *line) read() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, wire.MaxDocument))
 	if err != nil {
 		return nil, err
