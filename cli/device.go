@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -169,31 +171,34 @@ func (a *app) devicePackages() *cobra.Command {
 }
 
 func (a *app) deviceRefresh() *cobra.Command {
-	var r client.RefreshRequest
-	c := &cobra.Command{
+	return a.askDevices((*client.Client).RefreshDevices, "", &cobra.Command{
 		Use: "refresh [DEVICE…]", Short: "Ask devices to look for updates now",
 		Long: `Ask devices to fetch their package lists and report what they could take now. Without devices and without --group,
 all devices that you may act on are asked. Those that are not connected are asked when they are back.`,
 		Example: `  assent device refresh web1
-  assent device refresh --group Test`,
-		ValidArgsFunction: a.completeDevices(0),
-		RunE: func(cmd *cobra.Command, names []string) error {
-			if len(names) > 0 && r.Group != "" {
-				return usage("name devices, or give --group, and not both")
-			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			r.Devices = names
-			done, err := c.RefreshDevices(cmd.Context(), r)
-			if err != nil {
-				return err
-			}
-			return a.answer(done, func(p *printer) {
-				p.line("Asked %s; %d connected now.", many(done.Devices, "device"), done.Connected)
-			})
-		},
+  assent device refresh --group Test`})
+}
+
+// askDevices makes c a command that asks devices for something at once; hint ends what it says.
+func (a *app) askDevices(ask func(*client.Client, context.Context, client.RefreshRequest) (client.Refreshed, error), hint string, c *cobra.Command) *cobra.Command {
+	var r client.RefreshRequest
+	c.ValidArgsFunction = a.completeDevices(0)
+	c.RunE = func(cmd *cobra.Command, names []string) error {
+		if len(names) > 0 && r.Group != "" {
+			return usage("name devices, or give --group, and not both")
+		}
+		c, err := a.connect()
+		if err != nil {
+			return err
+		}
+		r.Devices = names
+		done, err := ask(c, cmd.Context(), r)
+		if err != nil {
+			return err
+		}
+		return a.answer(done, func(p *printer) {
+			p.line("%s", strings.TrimSpace(fmt.Sprintf("Asked %s; %d connected now. %s", many(done.Devices, "device"), done.Connected, hint)))
+		})
 	}
 	c.Flags().StringVarP(&r.Group, "group", "g", "", "the group (id or name), with all below")
 	a.completeGroup(c, "group")

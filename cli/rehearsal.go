@@ -79,7 +79,7 @@ func (a *app) showRehearsals(p *printer, q client.RehearsalQuery, list client.Li
 	}
 	t := newTable(flex("DEVICE", 8), flex("NAME", 10), flex("VERSION", 8), col("WOULD"), col("OPENS"), col("REHEARSED"), flex("WHY", 24))
 	for _, r := range list.Items {
-		t.add(toned(r.DeviceName, strong), text(r.Name), text(r.Version), outcomeCell(r.Rehearsed), text(a.opening(r.Rehearsed)), text(a.rehearsedAt(r.Rehearsed)), text(foreseen(r.Rehearsed)))
+		t.add(toned(r.DeviceName, strong), text(r.Name), text(r.Version), outcomeCell(r.Rehearsed), text(a.opening(r.Rehearsed)), text(a.rehearsedAt(r.Rehearsed)), text(r.Sentence()))
 	}
 	p.table(t)
 	rest(p, list, "row")
@@ -113,25 +113,6 @@ func (a *app) rehearsedAt(r client.Rehearsed) string {
 	return a.when(r.At)
 }
 
-// foreseen puts what was found into words.
-func foreseen(r client.Rehearsed) string {
-	var out []string
-	if r.Detail != "" {
-		out = append(out, r.Detail)
-	}
-	if len(r.Kept) > 0 {
-		may := "Keeps "
-		if r.Unsure {
-			may = "May keep "
-		}
-		out = append(out, may+strings.Join(r.Kept, ", ")+" as on the device.")
-	}
-	if len(r.Needs) > 0 {
-		out = append(out, "Approve too: "+strings.Join(r.Needs, ", "))
-	}
-	return strings.Join(out, " ")
-}
-
 // rehearsalLine sums up the last rehearsal of a device.
 func (a *app) rehearsalLine(r *client.DeviceRehearsal) string {
 	if r == nil {
@@ -156,7 +137,7 @@ func (a *app) beforehand(r *client.Rehearsed) string {
 	if r.Fails() {
 		would = "would fail: " + strings.ReplaceAll(string(r.Cause), "_", " ")
 	}
-	return strings.TrimSpace(would + " (" + a.rehearsedAt(*r) + "). " + foreseen(*r))
+	return strings.TrimSpace(would + " (" + a.rehearsedAt(*r) + "). " + r.Sentence())
 }
 
 // figuresLine sums up rehearsals for the status; empty where nothing was rehearsed.
@@ -172,34 +153,11 @@ func figuresLine(r client.RehearsalFigures) string {
 }
 
 func (a *app) deviceRehearse() *cobra.Command {
-	var r client.RefreshRequest
-	c := &cobra.Command{
+	return a.askDevices((*client.Client).RehearseDevices, "See assent rehearsal list.", &cobra.Command{
 		Use: "rehearse [DEVICE…]", Short: "Ask devices to rehearse now what they are to install",
 		Long: `Ask devices to go through what they are to install with their own package manager, without changing anything, and to tell what would
 fail. Without devices and without --group, all devices that you may act on are asked. Those that are not connected are asked when they
 are back. See the answers with assent rehearsal list.`,
 		Example: `  assent device rehearse web1
-  assent device rehearse --group Production`,
-		ValidArgsFunction: a.completeDevices(0),
-		RunE: func(cmd *cobra.Command, names []string) error {
-			if len(names) > 0 && r.Group != "" {
-				return usage("name devices, or give --group, and not both")
-			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			r.Devices = names
-			done, err := c.RehearseDevices(cmd.Context(), r)
-			if err != nil {
-				return err
-			}
-			return a.answer(done, func(p *printer) {
-				p.line("Asked %s; %d connected now. See assent rehearsal list.", many(done.Devices, "device"), done.Connected)
-			})
-		},
-	}
-	c.Flags().StringVarP(&r.Group, "group", "g", "", "the group (id or name), with all below")
-	a.completeGroup(c, "group")
-	return c
+  assent device rehearse --group Production`})
 }

@@ -232,7 +232,7 @@ func remark(d client.DeviceUpdate) string {
 		parts = append(parts, d.Detail)
 	}
 	if r := d.Rehearsed; r != nil && r.Fails() {
-		parts = append(parts, "would fail: "+strings.ReplaceAll(string(r.Cause), "_", " ")+". "+foreseen(*r))
+		parts = append(parts, "would fail: "+strings.ReplaceAll(string(r.Cause), "_", " ")+". "+r.Sentence())
 	}
 	if len(d.Needs) > 0 {
 		parts = append(parts, "needs "+strings.Join(d.Needs, ", "))

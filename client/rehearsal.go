@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"assent/catalog"
@@ -28,6 +29,25 @@ type Rehearsed struct {
 
 // Fails reports whether the update would not install.
 func (r Rehearsed) Fails() bool { return r.Cause != "" }
+
+// Sentence puts what was found into words.
+func (r Rehearsed) Sentence() string {
+	var out []string
+	if r.Detail != "" {
+		out = append(out, r.Detail)
+	}
+	if len(r.Kept) > 0 {
+		may := "Keeps "
+		if r.Unsure {
+			may = "May keep "
+		}
+		out = append(out, may+strings.Join(r.Kept, ", ")+" as on the device.")
+	}
+	if len(r.Needs) > 0 {
+		out = append(out, "Approve too: "+strings.Join(r.Needs, ", "))
+	}
+	return strings.Join(out, " ")
+}
 
 // RehearsalQuery narrows the list of rehearsals. The zero value lists what would fail.
 type RehearsalQuery struct {

@@ -65,7 +65,7 @@ func rehearsalRow(r client.RehearsalRow) Row {
 		opens.Sub = "once its ring is open"
 	}
 	return Row{ID: string(r.Device) + " " + string(r.Update), Label: r.Name + " on " + r.DeviceName, Href: deviceHref(r.Device) + "/why/" + url.PathEscape(string(r.Update)), Value: r,
-		Cells: []Cell{linked(r.DeviceName, deviceHref(r.Device)).with(r.Group), linked(r.Name, updateHref(string(r.Update))).with(r.Version), outcomeCell(r.Rehearsed), opens, at, plain(foreseen(r.Rehearsed))}}
+		Cells: []Cell{linked(r.DeviceName, deviceHref(r.Device)).with(r.Group), linked(r.Name, updateHref(string(r.Update))).with(r.Version), outcomeCell(r.Rehearsed), opens, at, plain(r.Sentence())}}
 }
 
 func outcomeCell(r client.Rehearsed) Cell {
@@ -78,31 +78,12 @@ func outcomeCell(r client.Rehearsed) Cell {
 	return Cell{Text: "install", Tone: "green"}
 }
 
-// foreseen puts what a device found beforehand into words.
-func foreseen(r client.Rehearsed) string {
-	var parts []string
-	if r.Detail != "" {
-		parts = append(parts, r.Detail)
-	}
-	if len(r.Kept) > 0 {
-		may := "Keeps "
-		if r.Unsure {
-			may = "May keep "
-		}
-		parts = append(parts, may+strings.Join(r.Kept, ", ")+" as on the device.")
-	}
-	if len(r.Needs) > 0 {
-		parts = append(parts, "Needs "+strings.Join(r.Needs, ", ")+".")
-	}
-	return strings.Join(parts, " ")
-}
-
 // wouldFail says beforehand that an update would fail; empty where it would not, or nobody knows.
 func wouldFail(r *client.Rehearsed) string {
 	if r == nil || !r.Fails() {
 		return ""
 	}
-	return "would fail: " + words(r.Cause) + ". " + foreseen(*r)
+	return "would fail: " + words(r.Cause) + ". " + r.Sentence()
 }
 
 // rehearsalTallies are what devices found beforehand; none where nothing was rehearsed.
