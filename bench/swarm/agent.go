@@ -40,7 +40,7 @@ func (s *Swarm) enrol(ctx context.Context, number int) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	stranger := newLine(s.cfg.Agents, s.strangersTLS())
+	stranger := s.newLine(s.cfg.Agents, s.strangersTLS())
 	defer stranger.Close()
 	host := s.hostname(number)
 	var resp wire.EnrolResponse
@@ -52,7 +52,7 @@ func (s *Swarm) enrol(ctx context.Context, number int) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{ID: resp.Device, Number: number, swarm: s, line: newLine(s.cfg.Agents, conf)}
+	a := &Agent{ID: resp.Device, Number: number, swarm: s, line: s.newLine(s.cfg.Agents, conf)}
 	for _, k := range resp.PlanKeys {
 		a.planKeys = append(a.planKeys, ed25519.PublicKey(k))
 	}

@@ -2,7 +2,6 @@ package swarm
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -29,9 +28,13 @@ type line struct {
 	conf *tls.Config
 	conn *tls.Conn
 	in   *bufio.Reader
+
+	unpack *zstd.Decoder // shared by all: one for each would cost more than the server
 }
 
-func newLine(addr string, conf *tls.Config) *line { return &line{addr: addr, conf: conf} }
+func (s *Swarm) newLine(addr string, conf *tls.Config) *line {
+	return &line{addr: addr, conf: conf, unpack: s.dec}
+}
 
 // Close ends the connection.
 func (l *line) Close() {
@@ -129,18 +132,9 @@ func (l *line) read() ([]byte, error) {
 		return nil, &Refused{resp.StatusCode, p.Code}
 	}
 	if resp.Header.Get("Content-Encoding") == "zstd" {
-		return unpack(body)
+		return l.unpack.DecodeAll(body, nil)
 	}
 	return body, nil
-}
-
-func unpack(body []byte) ([]byte, error) {
-	dec, err := zstd.NewReader(bytes.NewReader(body), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(wire.MaxDocument))
-	if err != nil {
-		return nil, err
-	}
-	defer dec.Close()
-	return io.ReadAll(dec)
 }
 
 // newKey makes a key pair and the request for its certificate.

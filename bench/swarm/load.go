@@ -54,7 +54,7 @@ func (s *Swarm) Park(ctx context.Context) <-chan Wake {
 func (a *Agent) Bare(addr string, roots *x509.CertPool) *Conn {
 	conf := a.line.conf.Clone()
 	conf.RootCAs, conf.ClientSessionCache = roots, tls.NewLRUClientSessionCache(1)
-	return &Conn{newLine(addr, conf)}
+	return &Conn{a.swarm.newLine(addr, conf)}
 }
 
 // Own is the agent's own connection.

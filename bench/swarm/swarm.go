@@ -47,6 +47,7 @@ type Swarm struct {
 	cfg   Config
 	begun time.Time
 	enc   *zstd.Encoder
+	dec   *zstd.Decoder
 
 	mu    sync.Mutex
 	roots *x509.CertPool
@@ -92,6 +93,9 @@ func Gather(ctx context.Context, cfg Config) (_ *Swarm, err error) {
 	}
 	s := &Swarm{cfg: cfg, begun: time.Now().UTC().Truncate(time.Second), Agents: make([]*Agent, n)}
 	if s.enc, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest)); err != nil {
+		return nil, err
+	}
+	if s.dec, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(wire.MaxDocument)); err != nil {
 		return nil, err
 	}
 	if err := s.Each(ctx, cfg.Parallel, s.settle); err != nil {
