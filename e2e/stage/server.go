@@ -304,3 +304,17 @@ func (s *Stage) Output(ctx context.Context, args ...string) (string, error) {
 	}
 	return a.Stdout, err
 }
+
+// Another makes one more server of the installation, which is not started yet: name names its data directory, api and agents
+// are where it listens inside the lab. The stage's end does not end it.
+func (s *Stage) Another(name, api, agents string) (*Server, error) {
+	addr, err := s.Lab.Forward("127.0.0.1:0", api)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{URL: "http://" + addr, Data: filepath.Join(s.dir, name), Log: filepath.Join(s.dir, name+".log"), stage: s,
+		Args: []string{"--listen", api, "--agent-listen", agents}}, nil
+}
+
+// AgentAddress is where devices look for the server.
+func AgentAddress() string { return agentAddress }
