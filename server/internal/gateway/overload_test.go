@@ -236,8 +236,8 @@ func TestN28_DevicesThatFloodDoNotSlowDownTheOthers(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		ratios = append(ratios, float64(worst())/float64(peace))
-		if sent := end(); sent < 1000 {
-			t.Errorf("the flood was of %d requests only", sent)
+		if sent := end(); sent < 2*len(honest)*20 {
+			t.Errorf("the flood was of %d requests only, the honest devices made 200", sent)
 		}
 	}
 	t.Logf("p99 in the flood, in times of the one in peace: %.1f", ratios)
