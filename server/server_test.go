@@ -212,6 +212,20 @@ func TestServerRefusesKeysOfAnotherLedgerASecondServerAndOpenDirectories(t *test
 	if err := os.Remove(filepath.Join(data, "ca.pem")); err != nil {
 		t.Fatal(err)
 	}
+	if why := fails(t, Config{Data: data}); !strings.Contains(why, "lacks its keys (ca.pem)") {
+		t.Errorf("without the CA: %s", why)
+	}
+	other := t.TempDir()
+	if err := start(t, other, nil).stop(); err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := os.ReadFile(filepath.Join(other, "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(data, "ca.pem"), foreign, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if why := fails(t, Config{Data: data}); !strings.Contains(why, "are not those of this ledger") {
 		t.Errorf("another CA: %s", why)
 	}
