@@ -78,7 +78,7 @@ func (p *pacer) wait() time.Duration {
 }
 
 // exchange makes one check-in and does what the answer asks for. It returns how long to pause before the next
-// one. A change on the device ends the waiting early: there is something new to say.
+// one. A change on the device ends the waiting early, and the pause: there is something new to say.
 func (a *Agent) exchange(ctx context.Context) (pause time.Duration, err error) {
 	drain(a.wake)
 	m, err := a.checkIn()
@@ -96,9 +96,11 @@ func (a *Agent) exchange(ctx context.Context) (pause time.Duration, err error) {
 		reply, err = link.CheckIn(poll, m)
 		done <- err
 	}()
+	woken := false
 	select {
 	case err = <-done:
 	case <-a.wake:
+		woken = true
 		stop := time.AfterFunc(settle-time.Since(started), cancel)
 		err = <-done
 		if stop.Stop(); errors.Is(err, context.Canceled) {
@@ -112,7 +114,7 @@ func (a *Agent) exchange(ctx context.Context) (pause time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if !useful && time.Since(started) < time.Duration(m.Wait)*time.Second/2 {
+	if !useful && !woken && time.Since(started) < time.Duration(m.Wait)*time.Second/2 {
 		pause = min(max(time.Duration(reply.Next)*time.Second, time.Second), longestNext)
 	}
 	return pause, nil

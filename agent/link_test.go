@@ -433,3 +433,44 @@ func TestN45_UntrustedClockInstallsNothingAndSaysSo(t *testing.T) {
 		}
 	})
 }
+
+// brisk answers a check-in with nothing new, right after what happened on the device while it was on its way.
+type brisk struct {
+	*simServer
+	meanwhile func()
+}
+
+func (b brisk) CheckIn(context.Context, wire.CheckIn) (wire.CheckInReply, error) {
+	b.meanwhile()
+	time.Sleep(settle / 2)
+	return wire.CheckInReply{Now: time.Now(), Next: 600}, nil
+}
+
+func TestNewsThatComeUpWhileACheckInIsAnsweredDoNotWaitForTheNextOne(t *testing.T) {
+	for name, news := range map[string]bool{"with news": true, "without": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, nil)
+				var a *Agent
+				b.opt.Dial = func(identity.Identity) (Link, error) {
+					return brisk{b.s, func() {
+						if news {
+							signal(a.wake)
+						}
+					}}, nil
+				}
+				a, err := New(b.opt)
+				if err != nil {
+					t.Fatal(err)
+				}
+				pause, err := a.exchange(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if news == (pause > 0) {
+					t.Errorf("the next check-in is made after %s", pause)
+				}
+			})
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -123,9 +124,27 @@ func logs(t *testing.T, s *stage.Stage) {
 		// An agent that only waits says nothing: where it waits is said by its goroutines.
 		if d.Agent().Signal(syscall.SIGQUIT) == nil && d.Agent().Wait(context.Background()) == nil {
 			all, _ := d.Agent().Log()
-			t.Logf("%s agent waits:\n%s", d.Name(), all[len(text):min(len(all), len(text)+40_000)])
+			t.Logf("%s agent waits:\n%s", d.Name(), waits(all[len(text):]))
 		}
 	}
+}
+
+// waits is what a dump of goroutines says of our own code: for each of them what it waits for and the calls that led there.
+func waits(dump string) string {
+	var out strings.Builder
+	for goroutine := range strings.SplitSeq(dump, "\n\n") {
+		lines := strings.Split(strings.TrimSpace(goroutine), "\n")
+		own := slices.DeleteFunc(slices.Clone(lines[1:]), func(l string) bool { return !strings.HasPrefix(l, "assent/") })
+		if len(own) == 0 {
+			continue
+		}
+		fmt.Fprintln(&out, lines[0])
+		for _, l := range own {
+			call, _, _ := strings.Cut(l, "({")
+			fmt.Fprintln(&out, "  "+call)
+		}
+	}
+	return out.String()
 }
 
 func TestStory_TheWholeOfTheReadmeOnRealDevices(t *testing.T) {
