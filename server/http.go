@@ -30,6 +30,7 @@ type face struct {
 	ready    func() bool                 // do both listeners accept?
 	local    bool                        // the listener is on loopback
 	pprof    bool
+	ending   func() // called when it stops: what waits for changes waits no more
 	log      *slog.Logger
 }
 
@@ -149,13 +150,14 @@ func withPort(host string) string {
 	return host
 }
 
-// serve answers people on l until ctx ends, then lets requests finish within grace. It closes l.
+// serve answers people on l until ctx ends, then lets requests finish within grace: an act that was begun is made and answered.
+// It closes l.
 func (f face) serve(ctx context.Context, l net.Listener, conf *tls.Config, grace time.Duration) error {
 	stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	srv := &http.Server{
 		Handler: f.handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
-		BaseContext: func(net.Listener) context.Context { return stopping }, // ends long polls and streams
+		BaseContext: func(net.Listener) context.Context { return stopping }, // ends what is left after the grace
 		ErrorLog:    slog.NewLogLogger(f.log.Handler(), slog.LevelDebug),
 	}
 	if conf != nil {
@@ -168,7 +170,7 @@ func (f face) serve(ctx context.Context, l net.Listener, conf *tls.Config, grace
 		return err
 	case <-ctx.Done():
 	}
-	stop()
+	f.ending()
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	if err := srv.Shutdown(end); err != nil {

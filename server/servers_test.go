@@ -12,7 +12,6 @@ import (
 
 	"assent/client"
 	"assent/fleet"
-	"assent/server/pgtest"
 	"assent/wire"
 )
 
@@ -25,19 +24,7 @@ type several struct {
 
 func newSeveral(t *testing.T, n int) *several {
 	t.Helper()
-	pg, err := pgtest.Start(pgtest.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := pg.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	s := &several{t: t, url: filepath.Join(t.TempDir(), "url")}
-	if err := os.WriteFile(s.url, []byte(pg.Database(t)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	s := &several{t: t, url: address(t, database(t).Database(t)).URLFile}
 	for range n {
 		s.join()
 	}

@@ -79,18 +79,19 @@ func (r *running) openServices(ctx context.Context) error {
 	if r.notices, err = r.newNotify(decisions); err != nil {
 		return err
 	}
-	handler, err := api.New(api.Config{Auth: who, SignIn: r.signin, Decide: decisions, Roster: people, Audit: book, Changes: r.index, Feeds: r.mirror, Packages: kits, Trends: r.trend, Views: saved, Tasks: installs, Rollouts: r.conductor, Channels: r.notices,
+	waiting, end := newChanges(r.index)
+	handler, err := api.New(api.Config{Auth: who, SignIn: r.signin, Decide: decisions, Roster: people, Audit: book, Changes: waiting, Feeds: r.mirror, Packages: kits, Trends: r.trend, Views: saved, Tasks: installs, Rollouts: r.conductor, Channels: r.notices,
 		Log: r.Log, Observe: watch.observe, Version: r.Version})
 	if err != nil {
 		return err
 	}
-	console, err := web.New(web.Config{SignIn: r.signin, Decide: decisions, Roster: people, Audit: book, Changes: r.index,
+	console, err := web.New(web.Config{SignIn: r.signin, Decide: decisions, Roster: people, Audit: book, Changes: waiting,
 		Feeds: r.mirror, Packages: kits, Trends: r.trend, Views: saved, Tasks: installs, Rollouts: r.conductor, Channels: r.notices, Secure: r.secure(), Log: r.Log, Observe: watch.observe, Violation: violations(r.registry), Version: r.Version})
 	if err != nil {
 		return err
 	}
 	r.face = face{api: r.tracer.Handler("api", handler), web: r.tracer.Handler("console", console), auth: who, registry: r.registry, ping: r.db.Ping, ready: r.started.Load,
-		local: loopback(r.people.Addr().String()), pprof: r.Pprof, log: r.Log}
+		local: loopback(r.people.Addr().String()), pprof: r.Pprof, ending: end, log: r.Log}
 	if r.db.Shared() {
 		r.face.fresh = r.peers.Fresh
 	}

@@ -38,10 +38,11 @@ type swarm struct {
 
 // drone is one device. It keeps its reports until the server has them.
 type drone struct {
-	http *http.Client
-	seq  int64
-	plan string
-	mail []wire.Report
+	http    *http.Client
+	seq     int64
+	plan    string
+	counter int64 // of the last statement
+	mail    []wire.Report
 }
 
 // hasten is how much faster than an agent a drone waits.
@@ -141,7 +142,7 @@ func (s *swarm) do(c *http.Client, req *http.Request, out any) error {
 // checkIn is one check-in with what it asks for.
 func (s *swarm) checkIn(ctx context.Context, d *drone, wait int) (reply wire.CheckInReply, err error) {
 	d.seq++
-	in := wire.CheckIn{Capability: wire.Capability, BootID: "boot", Run: "run", Sequence: d.seq, Digests: s.digests, Plan: d.plan, Wait: wait}
+	in := wire.CheckIn{Capability: wire.Capability, BootID: "boot", Run: "run", Sequence: d.seq, Digests: s.digests, Plan: d.plan, Counter: d.counter, Wait: wait}
 	if err := s.ask(ctx, d.http, wire.PathCheckIn, in, &reply); err != nil {
 		return reply, err
 	}
@@ -159,7 +160,10 @@ func (s *swarm) checkIn(ctx context.Context, d *drone, wait int) (reply wire.Che
 		if err := json.Unmarshal(reply.Statement.Body, &body); err != nil {
 			return reply, err
 		}
-		d.plan = body.Plan
+		if body.Counter < d.counter {
+			return reply, fmt.Errorf("a statement of act %d for a device that knows of %d", body.Counter, d.counter)
+		}
+		d.plan, d.counter = body.Plan, body.Counter
 	}
 	return reply, nil
 }

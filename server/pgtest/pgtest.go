@@ -253,6 +253,20 @@ func (s *Server) Do(statement string) error {
 	return err
 }
 
+// Ask runs a query of one value as the server's superuser, as Do does.
+func (s *Server) Ask(query string) (value string, err error) {
+	admin, err := sql.Open("pgx", s.url("postgres"))
+	if err != nil {
+		return "", err
+	}
+	defer admin.Close()
+	err = admin.QueryRow(query).Scan(&value)
+	return value, err
+}
+
+// socket is where the server listens.
+func (s *Server) socket() string { return filepath.Join(s.dir, socketName) }
+
 func (s *Server) url(database string) string {
 	return (&url.URL{Scheme: "postgres", User: url.User("assent"), Path: "/" + database, RawQuery: url.Values{"host": {s.dir}}.Encode()}).String()
 }

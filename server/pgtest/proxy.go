@@ -17,13 +17,13 @@ import (
 // socketName is how PostgreSQL calls its socket in a directory.
 const socketName = ".s.PGSQL.5432"
 
-// Proxy stands between a client and a server, and can make the server look slow.
+// Proxy stands between a client and a server, and can make the server look slow or away. It can be turned to another server.
 type Proxy struct {
-	dir    string
-	server string // its socket
-	l      net.Listener
+	dir string
+	l   net.Listener
 
 	mu    sync.Mutex
+	to    string        // socket of the server; empty: nobody is let through
 	delay time.Duration // of each answer
 	hold  []byte        // in the transaction whose commit is not answered
 	free  chan struct{} // closed when it is
@@ -38,7 +38,7 @@ func (s *Server) Proxy(t testing.TB) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{dir: dir, server: filepath.Join(s.dir, socketName), conns: map[net.Conn]bool{}}
+	p := &Proxy{dir: dir, to: s.socket(), conns: map[net.Conn]bool{}}
 	if p.l, err = net.Listen("unix", filepath.Join(dir, socketName)); err != nil {
 		t.Fatal(err)
 	}
@@ -77,14 +77,25 @@ func (p *Proxy) HoldCommit(text string) (release func()) {
 	return sync.OnceFunc(func() { close(p.free) })
 }
 
-// Close ends the proxy and all connections through it.
-func (p *Proxy) Close() error {
-	err := p.l.Close()
+// Cut ends all connections and lets none through until Turn.
+func (p *Proxy) Cut() { p.turn("") }
+
+// Turn ends all connections and lets new ones through to a server.
+func (p *Proxy) Turn(s *Server) { p.turn(s.socket()) }
+
+func (p *Proxy) turn(to string) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.to = to
 	for c := range p.conns {
 		_ = c.Close() // the other end may have been first
 	}
-	p.mu.Unlock()
+}
+
+// Close ends the proxy and all connections through it.
+func (p *Proxy) Close() error {
+	err := p.l.Close()
+	p.Cut()
 	p.group.Wait()
 	return err
 }
@@ -95,18 +106,30 @@ func (p *Proxy) serve() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("unix", p.server)
+		server, err := p.connect(client)
 		if err != nil {
 			_ = client.Close() // as if there were no server
 			continue
 		}
-		p.mu.Lock()
-		p.conns[client], p.conns[server] = true, true
-		p.mu.Unlock()
 		c := &wire{proxy: p}
 		p.group.Go(func() { p.copy(server, client, c.asked) })
 		p.group.Go(func() { p.copy(client, server, c.answered) })
 	}
+}
+
+// connect connects a client to the server of the moment.
+func (p *Proxy) connect(client net.Conn) (net.Conn, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock() // over the dial, so that a Turn misses no connection to the server before
+	if p.to == "" {
+		return nil, net.ErrClosed
+	}
+	server, err := net.Dial("unix", p.to)
+	if err != nil {
+		return nil, err
+	}
+	p.conns[client], p.conns[server] = true, true
+	return server, nil
 }
 
 // copy passes on what comes, and calls before with it first.

@@ -79,6 +79,7 @@ func (l *Limits) defaults() {
 var (
 	errBusy         = fault.New(fault.Unavailable, "server_busy", "The server is busy; try again later.")
 	errCrowd        = fault.New(fault.Unavailable, "server_crowded", "Too many devices wait for the server's database; try again later.")
+	errBehind       = fault.New(fault.Unavailable, "server_behind", "This server does not know yet what another one told the device; try again.")
 	errTooMany      = fault.New(fault.Unavailable, "device_busy", "The device has too many requests under way; try again later.")
 	errTooManyConns = fault.New(fault.Unavailable, "device_connections", "The device has too many connections open.")
 	errAttempts     = fault.New(fault.Unavailable, "too_many_attempts", "Too many failed enrolments from this address; wait a moment and try again.")
