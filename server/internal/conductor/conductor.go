@@ -199,15 +199,18 @@ func (s *stains) takeActs() []key {
 	return acts
 }
 
-// take empties it: the devices to look at, of so many that there are.
-func (s *stains) take(devices int) *roaring.Bitmap {
+// take empties it: the devices to look at, where there were so many a moment ago, and how many there are at least. A device
+// that came since then is among them, and is behind the others.
+func (s *stains) take(devices int) (todo *roaring.Bitmap, atLeast int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	todo := s.devices
+	todo = s.devices
 	if s.all {
-		todo = roaring.New()
 		todo.AddRange(0, uint64(devices))
 	}
+	if !todo.IsEmpty() {
+		devices = max(devices, int(todo.Maximum())+1)
+	}
 	s.all, s.devices = false, roaring.New()
-	return todo
+	return todo, devices
 }

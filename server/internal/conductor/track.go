@@ -61,9 +61,10 @@ func (c *Conductor) redraw(ctx context.Context) (err error) {
 			c.stains.add(index.Change{All: true})
 		}
 	}()
+	todo, devices := c.stains.take(devices)
 	c.on = append(c.on, make([][]key, max(0, devices-len(c.on)))...)
 	numbers := make([]uint32, chunk)
-	for it := c.stains.take(devices).ManyIterator(); ctx.Err() == nil; {
+	for it := todo.ManyIterator(); ctx.Err() == nil; {
 		n := it.NextMany(numbers)
 		if n == 0 {
 			return nil

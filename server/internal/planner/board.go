@@ -158,7 +158,8 @@ func (p *Planner) devices() (n uint64) {
 	return n
 }
 
-// todo takes the stains.
+// todo takes the stains, where there were so many devices a moment ago. A device that came since then is among them, and is
+// behind the others.
 func (b *board) todo(devices uint64, now time.Time) *roaring.Bitmap {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -167,8 +168,10 @@ func (b *board) todo(devices uint64, now time.Time) *roaring.Bitmap {
 	}
 	todo := b.stained
 	if b.all {
-		todo = roaring.New()
 		todo.AddRange(0, devices)
+	}
+	if !todo.IsEmpty() {
+		devices = max(devices, uint64(todo.Maximum())+1)
 	}
 	for uint64(len(b.devices)) < devices {
 		b.devices = append(b.devices, drawn{})
