@@ -155,9 +155,10 @@ type Agent struct {
 	// endRefresh ends the refresh of the package lists that runs; nil when none does.
 	endRefresh context.CancelCauseFunc
 	snap       *pkgmgr.Snapshot
-	offers     wire.Available // of snap, with closures once they are known
-	docs       map[wire.Kind]string
-	origins    []wire.OriginHealth // of the last refresh
+	offers     wire.Available       // of snap, with closures once they are known
+	docs       map[wire.Kind]string // what a check-in announces
+	announced  map[wire.Kind]string // what the last check-in did whose documents the server has, as far as we know
+	origins    []wire.OriginHealth  // of the last refresh
 	progress   wire.Progress
 	errors     map[string]string // by area
 	flying     bool

@@ -85,6 +85,7 @@ func (a *Agent) exchange(ctx context.Context) (pause time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
+	before := a.announce(m.Digests)
 	poll, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var reply wire.CheckInReply
@@ -110,6 +111,9 @@ func (a *Agent) exchange(ctx context.Context) (pause time.Duration, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("check in: %w", err)
 	}
+	if len(reply.Need) > 0 || reply.Resend {
+		a.announce(before)
+	}
 	useful, err := a.obey(ctx, m, reply)
 	if err != nil {
 		return 0, err
@@ -118,6 +122,14 @@ func (a *Agent) exchange(ctx context.Context) (pause time.Duration, err error) {
 		pause = min(max(time.Duration(reply.Next)*time.Second, time.Second), longestNext)
 	}
 	return pause, nil
+}
+
+// announce notes what the server takes for the state of the device, and returns what it was before.
+func (a *Agent) announce(docs map[wire.Kind]string) (before map[wire.Kind]string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	before, a.announced = a.announced, docs
+	return before
 }
 
 // checkIn makes the next check-in.

@@ -474,3 +474,77 @@ func TestNewsThatComeUpWhileACheckInIsAnsweredDoNotWaitForTheNextOne(t *testing.
 		})
 	}
 }
+
+// hoarder has no document until it was uploaded, and answers every check-in at once.
+type hoarder struct {
+	*simServer
+	has       map[string]bool
+	announced []map[wire.Kind]string
+}
+
+func (h *hoarder) CheckIn(_ context.Context, m wire.CheckIn) (wire.CheckInReply, error) {
+	h.announced = append(h.announced, m.Digests)
+	reply := wire.CheckInReply{Now: time.Now(), Next: 1, Resend: len(m.Digests) == 0}
+	for kind, digest := range m.Digests {
+		if !h.has[digest] {
+			reply.Need = append(reply.Need, kind)
+		}
+	}
+	return reply, nil
+}
+
+func (h *hoarder) Upload(_ context.Context, _ wire.Kind, digest string, _ []byte) error {
+	h.has[digest] = true
+	return nil
+}
+
+// TestV3_AScanIsNotAnnouncedAfterTheDeviceChanged: what a transaction did is reported at once, and the scan from before it, had
+// it not been announced by then, would seem to say that it was undone.
+func TestV3_AScanIsNotAnnouncedAfterTheDeviceChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil, "app")
+		h := &hoarder{simServer: b.s, has: map[string]bool{}}
+		b.opt.Dial = func(identity.Identity) (Link, error) { return h, nil }
+		a, err := New(b.opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		scanned := func() {
+			if err := a.look(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		settled := func(version string) {
+			b.m.change(func(w *simWorld) { w.Installed["app:amd64"] = simPackage{Version: version, Status: "ii"} })
+			scanned()
+			if err := a.closures(t.Context(), a.snap); err != nil {
+				t.Fatal(err)
+			}
+		}
+		exchanged := func() map[wire.Kind]string {
+			if _, err := a.exchange(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return h.announced[len(h.announced)-1]
+		}
+		settled("1")
+		exchanged()
+		first := exchanged() // all is uploaded
+		settled("2")
+		exchanged() // uploads what is at version 2; the next check-in would make it count
+		b.m.change(func(w *simWorld) { w.Installed["app:amd64"] = simPackage{Version: "1", Status: "ii"} })
+		scanned() // as at the end of a transaction, whose result is reported now
+		if got := exchanged(); got[wire.KindInventory] != first[wire.KindInventory] {
+			t.Errorf("announces a scan from before the transaction: %v, want %v", got, first)
+		}
+		settled("3")
+		exchanged()
+		if third := exchanged(); third[wire.KindInventory] == first[wire.KindInventory] || !h.has[third[wire.KindInventory]] {
+			t.Errorf("the scan after it does not count: %v", third)
+		}
+		scanned()
+		if got := exchanged(); got[wire.KindInventory] != h.announced[len(h.announced)-2][wire.KindInventory] {
+			t.Errorf("a scan without news takes back what counts: %v", got)
+		}
+	})
+}

@@ -105,6 +105,7 @@ func (a *Agent) look(ctx context.Context) error {
 	a.snap, a.progress.LastScan = snap, a.opt.Now()
 	if changed {
 		a.offers = wire.Available{} // the closures of yesterday's offers would be lies
+		a.docs = a.announced        // and a scan that is still to be announced would undo at the server what is reported by then
 	}
 	a.mu.Unlock()
 	if changed {

@@ -149,6 +149,7 @@ var mutations = []mutation{
 	{"the swarm's addresses", "bench/swarm/swarm.go", "!ip.IsLoopback() {", "!ip.IsLoopback() && false {", "./bench/swarm", "TestSwarm_Speaks"},
 	{"the retention of reports", "server/internal/store/prune.go", "if total += n; n < pruneBatch {", "if total += n; n >= 0 {", "./server/internal/store", "TestSQLite/OldReports"},
 	{"reports of devices whose clock is wrong", "server/internal/store/prune.go", "WHERE id < ? ORDER BY id LIMIT ?)`, first, pruneBatch)", "WHERE at < ? ORDER BY id LIMIT ?)`, before.UnixMicro(), pruneBatch)", "./server/internal/store", "TestSQLite/OldReports"},
+	{"scans that a transaction has overtaken", "agent/observe.go", "a.docs = a.announced ", "_ = a.announced ", "./agent", "TestV3_AScanIsNotAnnounced"},
 	{"what waits for a database at the start", "server/await.go", "|| said.Code != \"storage_unavailable\" ||", "|| said.Code != \"\" ||", "./server", "TestADatabaseThatIsAway"},
 }
 

@@ -66,6 +66,7 @@ func (t *Teller) tills(v *stage.Vendor) {
 	t.vendor("feed", "sign", v.Dir)
 	t.vendor("feed", "publish", v.Dir, v.Out())
 	t.assent("feed", "subscribe", v.Name, v.URL, "--root", v.Root())
+	t.assent("feed", "refresh", v.Name, "--wait")
 	t.assent("group", "create", "Pilot", "--parent", "Production")
 	t.assent("device", "move", "web2", "--to", "Pilot")
 	t.assent("update", "approve", "acme-till@1.0")
