@@ -75,9 +75,11 @@ type bench struct {
 	agents  int   // of the swarm
 	growth  []int // P6: devices
 	write   bool
-	archive []population.Source
-	sites   map[string]*site
-	pg      *pgtest.Server
+	// profiles is where CPU profiles of servers go; empty: nowhere.
+	profiles string
+	archive  []population.Source
+	sites    map[string]*site
+	pg       *pgtest.Server
 	// databases is how many were made on it.
 	databases int
 
@@ -98,6 +100,7 @@ type options struct {
 	agents     int
 	growth     []int
 	constants  bool
+	profiles   string
 }
 
 func main() {
@@ -125,6 +128,7 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	f.BoolVar(&o.json, "json", false, "print JSON instead of a table")
 	f.BoolVar(&o.constants, "constants", false, "also write what assentd sizing counts with, as far as the rows measure it")
 	f.BoolVar(&o.write, "write", false, "also write docs/benchmarks.md; wants all rows")
+	f.StringVar(&o.profiles, "profiles", "", "P1b, P3: keep CPU profiles of the servers in this directory")
 	f.IntVar(&o.rounds, "rounds", 5, "repetitions of each measurement, of which the median counts")
 	f.IntVar(&o.updates, "updates", 40, "P8: updates that one device installs")
 	f.DurationVar(&o.idle, "idle", 2*time.Minute, "P10: how long an idle agent is watched")
@@ -238,7 +242,7 @@ func open(ctx context.Context, o options, log io.Writer) (*bench, error) {
 		return nil, fmt.Errorf("make a directory: %w", err)
 	}
 	return &bench{root: filepath.Dir(mod), tmp: tmp, rounds: o.rounds, count: o.updates, idle: o.idle, real: o.realUpdate,
-		log: log, built: map[string]bool{}, devices: o.devices, agents: o.agents, growth: o.growth, write: o.write, sites: map[string]*site{}}, nil
+		log: log, built: map[string]bool{}, devices: o.devices, agents: o.agents, growth: o.growth, write: o.write, profiles: o.profiles, sites: map[string]*site{}}, nil
 }
 
 // close ends what runs and removes what was made.

@@ -213,8 +213,11 @@ func bulkActs(ctx context.Context, b *bench) (rows []Row, err error) {
 			if err := b.quiet(ctx); err != nil {
 				return err
 			}
-			a, err := s.bulk(ctx, []approval.Status{approval.Approved, approval.Undefined}[i%2])
-			if err != nil {
+			var a acted
+			if err := b.profile(ctx, s.Daemon, fmt.Sprint("P3-", i), 10*time.Second, func() (err error) {
+				a, err = s.bulk(ctx, []approval.Status{approval.Approved, approval.Undefined}[i%2])
+				return err
+			}); err != nil {
 				return err
 			}
 			durable, right, answered = append(durable, a.durable), append(right, a.right), append(answered, a.answered)

@@ -166,19 +166,23 @@ func (b *bench) stateChange(ctx context.Context, engine string) (row Row, err er
 	if err := b.quiet(ctx); err != nil {
 		return row, err
 	}
-	before := process.CPU(c.PID)
-	r, err := c.Hammer(ctx, 10*time.Second, swarm.Change)
-	if err != nil {
+	var r swarm.Result
+	const lasts = 10 * time.Second
+	before, own := process.CPU(c.PID), process.CPU(os.Getpid())
+	if err := b.profile(ctx, c.Daemon, "P1b-"+engine, lasts, func() (err error) {
+		r, err = c.Hammer(ctx, lasts, swarm.Change)
+		return err
+	}); err != nil {
 		return row, err
 	}
-	spent := process.CPU(c.PID) - before
+	spent, swarms := process.CPU(c.PID)-before, process.CPU(os.Getpid())-own
 	constants := map[string]float64{"state_change_us": spent.Seconds() * 1e6 / float64(r.Done)}
 	if engine != seed.SQLite { // the database's own part is not in it
 		constants = nil
 	}
 	return Row{Constants: constants, ID: "P1b", What: "message that changes a device's state, acknowledged when it is durable, " + engine, Value: r.Rate(), Unit: "/s", Target: Target{Of: Value, Least: true, Limit: 10_000},
-		Note: fmt.Sprintf("%d agents report how far an update is, one report in a message, each when the one before is acknowledged, for %s s; %s reports per CPU-second of the server (that of the database not counted), p50 %s ms, p99 %s ms; the swarm is on the same cores",
-			reporters, number(r.Took.Seconds()), number(float64(r.Done)/spent.Seconds()), number(milliseconds(r.At(0.5))), number(milliseconds(r.At(0.99))))}, nil
+		Note: fmt.Sprintf("%d agents report how far an update is, one report in a message, each when the one before is acknowledged, for %s s; %s reports per CPU-second of the server (that of the database not counted), p50 %s ms, p99 %s ms; the swarm is on the same cores and used %s µs for each",
+			reporters, number(r.Took.Seconds()), number(float64(r.Done)/spent.Seconds()), number(milliseconds(r.At(0.5))), number(milliseconds(r.At(0.99))), number(swarms.Seconds()*1e6/float64(r.Done)))}, nil
 }
 
 // wakes measures P2.

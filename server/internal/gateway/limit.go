@@ -27,7 +27,7 @@ type Limits struct {
 	PerDevice     int           // connections of one device: 8
 	Handshakes    int           // handshakes computed at once: 2 for each processor
 	Requests      int           // requests worked on at once, parked long polls not counted: 512
-	Writes        int           // of these, requests at once that may wait for the database: 64
+	Writes        int           // of these, requests at once that may wait for the database: 256, as many as one transaction takes
 	Waiting       int           // requests that wait for one of these places: 1024
 	Patience      time.Duration // how long a handshake or a request waits for its place: 10 s
 	DeviceFlight  int           // requests of one device at once: 4
@@ -63,7 +63,7 @@ func (l *Limits) defaults() {
 	if l.Bodies <= 0 {
 		l.Bodies = 64 << 20
 	}
-	orInt(&l.Writes, 64)
+	orInt(&l.Writes, 256)
 	orInt(&l.Waiting, 1024)
 	orInt(&l.DeviceBurst, 400)
 	orInt(&l.Strangers, 4096)

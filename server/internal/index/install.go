@@ -142,7 +142,7 @@ func (x *Index) publishReports(ctx context.Context, rec *device, reports []store
 		}
 		rec.recent = append(rec.recent, r.Report.ID)
 	}
-	rec.recent = slices.Clone(rec.recent[max(0, len(rec.recent)-rememberIDs):])
+	rec.recent = slices.Delete(rec.recent, 0, max(0, len(rec.recent)-rememberIDs)) // in place: a new list for each report would be most of its garbage
 	if len(fresh) == 0 {
 		return nil
 	}

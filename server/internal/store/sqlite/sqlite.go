@@ -47,7 +47,11 @@ func Open(path string) (writer, reader *sql.DB, err error) {
 	if err := create(path); err != nil {
 		return nil, nil, err
 	}
-	w, err := driver.NewConnector(dsn(path, "immediate"))
+	w, err := driver.NewConnector(dsn(path, "immediate",
+		"temp_store(MEMORY)",       // what a statement would undo is for this process alone and needs no file
+		"cache_size(-32768)",       // KiB
+		"wal_autocheckpoint(4000)", // pages: a page that is written again and again is copied once
+	))
 	if err != nil {
 		return nil, nil, err
 	}
