@@ -150,71 +150,34 @@ func (g *Gateway) contact(c *call, digests map[wire.Kind]string) ([]wire.Kind, e
 
 // answer gives the device its statement, at once or as soon as there is a new one within its wait.
 func (g *Gateway) answer(c *call, in *wire.CheckIn, now time.Time) error {
-	until := now.Add(min(time.Duration(max(in.Wait, 0))*time.Second, maxWait))
-	closed := func() {}
-	defer func() { closed() }()
-	var poll context.Context
-	for first := true; ; first = false {
-		stmt, plan, err := g.statement(c, in.Counter)
-		if err != nil {
-			return fmt.Errorf("plan for a device: %w", err)
-		}
-		if c.session.due(stmt, plan, in.Plan, now) {
-			proof, err := g.proof(c, in.Counter, stmt)
-			if err != nil {
-				return err
-			}
-			g.metrics.checkIns.statement.Inc()
-			if g.Delivered != nil {
-				g.Delivered(c.r.Context(), c.device.ID, stmt, plan)
-			}
-			return g.reply(c, wire.CheckInReply{Now: now, Statement: &stmt, Proof: proof, Next: g.next(), Refresh: c.session.takeRefresh(), Rehearse: c.session.takeRehearsal()})
-		}
-		left := until.Sub(now)
-		if left <= 0 {
-			return g.nothing(c, now)
-		}
-		if first {
-			var cancel context.CancelFunc
-			poll, cancel = g.park(c, left)
-			defer cancel()
-			closed = g.present(c, until)
-		}
-		g.wait(poll, c, stmt, plan != in.Plan)
-		if d, err := g.current(c.peer); err != nil {
-			return err
-		} else if d.State != fleet.Active {
-			return errQuarantined
-		}
-		if now = g.Now(); poll.Err() != nil {
-			return g.nothing(c, now)
-		}
+	if _, _, told, err := g.news(c, in.Counter, in.Plan, now); told || err != nil {
+		return err
 	}
+	left := min(time.Duration(max(in.Wait, 0))*time.Second, maxWait)
+	if left == 0 {
+		return g.nothing(c, now)
+	}
+	return g.park(c, in, now, left)
 }
 
-// wait sleeps until the plan may have changed. A device that lacks the plan it was sent moments ago is
-// looked at again as soon as the plan may be repeated.
-func (g *Gateway) wait(poll context.Context, c *call, held wire.Statement, lacks bool) {
-	if lacks {
-		soon, cancel := context.WithTimeout(poll, repeatSoon)
-		defer cancel()
-		poll = soon
+// news answers with the device's statement if it should be given one now: a device that has seen so much of the ledger and
+// has that plan. Otherwise it returns the statement, which the device has, and the digest of its plan.
+func (g *Gateway) news(c *call, seen int64, held string, now time.Time) (stmt wire.Statement, plan string, told bool, err error) {
+	if stmt, plan, err = g.statement(c, seen); err != nil {
+		return stmt, plan, false, fmt.Errorf("plan for a device: %w", err)
 	}
-	g.Planner.Wait(poll, c.device.ID, held)
-}
-
-// park opens the long poll: it gives the working place back and ends with the request, with the device's
-// next long poll, with the wait, or when the server stops.
-func (g *Gateway) park(c *call, left time.Duration) (context.Context, context.CancelFunc) {
-	g.leave(c)
-	g.parked.Add(1)
-	_ = c.io().SetReadDeadline(time.Time{}) // of the body; a long poll listens for the device hanging up
-	poll, cancel := c.session.poll(c.r.Context(), left)
-	g.mu.Lock()
-	stopping := g.stopping
-	g.mu.Unlock()
-	detach := context.AfterFunc(stopping, cancel)
-	return poll, func() { detach(); cancel(); g.parked.Add(-1) }
+	if !c.session.due(stmt, plan, held, now) {
+		return stmt, plan, false, nil
+	}
+	proof, err := g.proof(c, seen, stmt)
+	if err != nil {
+		return stmt, plan, false, err
+	}
+	g.metrics.checkIns.statement.Inc()
+	if g.Delivered != nil {
+		g.Delivered(c.r.Context(), c.device.ID, stmt, plan)
+	}
+	return stmt, plan, true, g.reply(c, wire.CheckInReply{Now: now, Statement: &stmt, Proof: proof, Next: g.next(), Refresh: c.session.takeRefresh(), Rehearse: c.session.takeRehearsal()})
 }
 
 // nothing is the answer of a steady check-in.

@@ -49,8 +49,24 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
+// peek waits until the peer says something, and keeps that for Read.
+func (c *conn) peek() error {
+	if c.early {
+		return nil
+	}
+	n, err := c.read(c.ahead[:])
+	if c.early = n > 0; c.early {
+		return nil
+	}
+	return err
+}
+
 // Read implements net.Conn. In a handshake the place is given back while the peer is waited for.
 func (c *conn) Read(p []byte) (int, error) {
+	if c.early && len(p) > 0 {
+		c.early = false
+		return copy(p, c.ahead[:]), nil
+	}
 	if c.hands == nil {
 		return c.read(p)
 	}

@@ -99,8 +99,10 @@ type Planner interface {
 	AtLeast(id fleet.DeviceID, acts int64) (stmt wire.Statement, plan string, rests int64, err error)
 	// PlanBytes returns a plan's body while it is current for some device.
 	PlanBytes(digest string) ([]byte, bool)
-	// Wait blocks until the device's statement may differ from held, or ctx ends.
-	Wait(ctx context.Context, id fleet.DeviceID, held wire.Statement)
+	// Listen calls wake, once and from any goroutine, when the device's statement may differ from held, which names the plan
+	// with this digest. By time alone it does not for as long as rest; zero: it may differ now. leave ends it, whatever rest
+	// was; a wake that is under way may come later.
+	Listen(id fleet.DeviceID, held wire.Statement, plan string, wake func()) (rest time.Duration, leave func())
 }
 
 // Config is what New needs. The zero value of each field below the line is usable.
@@ -146,6 +148,7 @@ type Gateway struct {
 	inFlight atomic.Int64 // requests being worked on
 	bodies   atomic.Int64 // bytes of messages in memory that are more than small
 	parked   atomic.Int64 // long polls
+	polls    *polls       // their connections
 
 	downloads atomic.Int64 // files of feeds being sent
 	refused   *quiet
@@ -156,9 +159,8 @@ type Gateway struct {
 	mu       sync.Mutex
 	sessions map[fleet.DeviceID]*session
 	dirty    []*session
-	soon     chan struct{}   // holds a token when contacts are to be written at once
-	stopping context.Context // ends when the long polls must
-	ending   atomic.Bool     // it has ended
+	soon     chan struct{} // holds a token when contacts are to be written at once
+	ending   atomic.Bool   // the server stops
 }
 
 // New makes a Gateway and loads what is known of the devices' sequences, so that a copied device is found
@@ -174,7 +176,7 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 		uploads: newLine[string](c.Limits.Uploads, c.Limits.Waiting, c.Limits.Patience),
 		codec:   codec{unpacking: make(chan struct{}, 2*runtime.GOMAXPROCS(0))},
 		soon:    make(chan struct{}, 1),
-		refused: newQuiet(), json: []string{"application/json"}, sessions: map[fleet.DeviceID]*session{}, stopping: context.Background()}
+		refused: newQuiet(), json: []string{"application/json"}, sessions: map[fleet.DeviceID]*session{}, polls: newPolls()}
 	m, err := newMetrics(c.Metrics, g)
 	if err != nil {
 		return nil, err
@@ -230,11 +232,8 @@ func (c *Config) defaults() {
 // within grace, writes down the contacts and returns. It closes l. It may be called once.
 func (g *Gateway) Serve(ctx context.Context, l net.Listener, grace time.Duration) error {
 	stopping, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := func() { g.ending.Store(true); cancel() } // in this order: what a long poll is answered with depends on it
+	stop := func() { g.ending.Store(true); g.polls.end(); cancel() } // in this order: what a long poll is answered with depends on it
 	defer stop()
-	g.mu.Lock()
-	g.stopping = stopping
-	g.mu.Unlock()
 
 	srv := g.server()
 	served := make(chan error, 1)
@@ -251,7 +250,7 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener, grace time.Duration
 	select {
 	case <-ctx.Done():
 		stop()
-		err = shutdown(srv, grace)
+		err = g.shutdown(srv, grace)
 		<-served //nolint:errcheck // it says only that it was shut down
 	case err = <-served:
 		stop()
@@ -261,10 +260,10 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener, grace time.Duration
 }
 
 // shutdown lets requests finish for a while, then closes what is left.
-func shutdown(srv *http.Server, grace time.Duration) error {
+func (g *Gateway) shutdown(srv *http.Server, grace time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	err := srv.Shutdown(ctx)
+	err := errors.Join(srv.Shutdown(ctx), g.polls.drain(ctx))
 	if errors.Is(err, context.DeadlineExceeded) {
 		return errors.Join(errors.New("stop the device listener: requests were cut off"), srv.Close())
 	}

@@ -49,6 +49,15 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
+// giveBack returns a connection that was taken out of net/http.
+func (l *listener) giveBack(c *tls.Conn) {
+	select {
+	case l.ready <- c:
+	case <-l.open.Done():
+		_ = c.Close() // the server stops
+	}
+}
+
 // Close ends Accept, and the handshakes that are under way.
 func (l *listener) Close() error {
 	l.close()
@@ -72,6 +81,7 @@ func (l *listener) run() {
 			return
 		default:
 			if counted, ok := l.conns.stranger(c); ok {
+				counted.home = l
 				go l.shake(counted)
 				continue
 			}

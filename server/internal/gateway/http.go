@@ -50,8 +50,9 @@ type call struct {
 	peer    *peer
 	session *session
 	in      wire.CheckIn
-	working bool  // holds one of the places for requests that are worked on
-	weight  int64 // of its message in memory, counted in Gateway.bodies
+	working bool    // holds one of the places for requests that are worked on
+	weight  int64   // of its message in memory, counted in Gateway.bodies
+	parked  *parked // the long poll that the request became; it has no answer then
 }
 
 // io sets the deadlines of the request's connection.
@@ -94,6 +95,15 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // handle runs one route with everything around it.
 func (g *Gateway) handle(rt *route, w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
+	if p := g.request(rt, w, r, start); p != nil {
+		p.begin(start)
+		return
+	}
+	rt.seconds.Observe(time.Since(start).Seconds())
+}
+
+// request answers a request, or returns the long poll that it became; nothing else is held for it then.
+func (g *Gateway) request(rt *route, w http.ResponseWriter, r *http.Request, start time.Time) (p *parked) {
 	conn := connOf(r.Context())
 	var c *call
 	if conn != nil {
@@ -112,7 +122,7 @@ func (g *Gateway) handle(rt *route, w http.ResponseWriter, r *http.Request) {
 	if err := g.run(rt, c, conn, start); err != nil {
 		g.problem(w, r, rt.name, err)
 	}
-	rt.seconds.Observe(time.Since(start).Seconds())
+	return c.parked
 }
 
 // run finds out who calls, takes the places that the request needs and serves it.
@@ -138,7 +148,11 @@ func (g *Gateway) run(rt *route, c *call, conn *conn, now time.Time) error {
 	if !c.session.enter(g.Limits.DeviceFlight) {
 		return errTooMany
 	}
-	defer c.session.leave()
+	defer func() {
+		if c.parked == nil { // else it takes the place along
+			c.session.leave()
+		}
+	}()
 	return rt.serve(g, c)
 }
 

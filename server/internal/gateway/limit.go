@@ -103,6 +103,9 @@ type conn struct {
 	network netip.Prefix
 	lazy    deadlines
 	hands   *place // in the line of handshakes; nil once the handshake is done
+	home    *listener
+	early   bool    // ahead was read before its time
+	ahead   [1]byte // by peek
 	peer    atomic.Pointer[peer]
 	session atomic.Pointer[session]
 	call    call           // of the request under way: there is one at a time

@@ -45,12 +45,11 @@ func (g *Gateway) reach(c *call, act int64) error {
 }
 
 // present says, here and to the other servers, that the device's long poll is held, until the function it returns is called.
-func (g *Gateway) present(c *call, until time.Time) (closed func()) {
-	away := g.Presence.PollOpened(c.device.ID)
+func (g *Gateway) present(s *session, until time.Time) (closed func()) {
+	away := g.Presence.PollOpened(s.id)
 	if g.Others == nil {
 		return away
 	}
-	s := c.session
 	s.hold(until)
 	g.mark(s)
 	return func() {

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -21,7 +20,7 @@ type session struct {
 	contact   store.Contact
 	announced map[wire.Kind]string // what the last check-in said it has
 	dirty     bool                 // the contact awaits writing
-	endPoll   context.CancelFunc   // ends the long poll that is open; nil when none is
+	poll      *parked              // the long poll that is open; nil when none is
 	sent      sent
 
 	flight   atomic.Int32 // requests under way
@@ -184,28 +183,36 @@ func (s *session) announces(kind wire.Kind, digest string) bool {
 	return digest != "" && s.announced[kind] == digest
 }
 
-// poll opens a long poll and ends the one before it: an agent listens on one connection.
-func (s *session) poll(ctx context.Context, wait time.Duration) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(ctx, wait)
+// listen opens a long poll and ends the one before it: an agent listens on one connection.
+func (s *session) listen(p *parked) {
+	s.mu.Lock()
+	before := s.poll
+	s.poll = p
+	s.mu.Unlock()
+	if before != nil {
+		before.end()
+	}
+	if s.asked() {
+		p.end() // it was asked while nobody listened
+	}
+}
+
+// silence is told that a long poll is over.
+func (s *session) silence(p *parked) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.endPoll != nil {
-		s.endPoll()
+	if s.poll == p {
+		s.poll = nil
 	}
-	s.endPoll = cancel
-	if s.asked() {
-		cancel() // it was asked while nobody listened
-	}
-	return ctx, cancel
 }
 
 // interrupt ends the open long poll, if there is one.
 func (s *session) interrupt() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.endPoll != nil {
-		s.endPoll()
-		s.endPoll = nil
+	p := s.poll
+	s.mu.Unlock()
+	if p != nil {
+		p.end()
 	}
 }
 

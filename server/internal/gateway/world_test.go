@@ -255,20 +255,22 @@ func (w *world) PlanBytes(digest string) ([]byte, bool) {
 	return nil, false
 }
 
-func (w *world) Wait(ctx context.Context, id fleet.DeviceID, held wire.Statement) {
-	for {
-		w.mu.Lock()
-		changed := w.changed
-		w.mu.Unlock()
-		if now, _, err := w.For(id); err != nil || !bytes.Equal(now.Sig, held.Sig) {
-			return
-		}
+func (w *world) Listen(id fleet.DeviceID, held wire.Statement, _ string, wake func()) (time.Duration, func()) {
+	w.mu.Lock()
+	changed := w.changed
+	w.mu.Unlock()
+	if now, _, err := w.For(id); err != nil || !bytes.Equal(now.Sig, held.Sig) {
+		return 0, func() {}
+	}
+	left := make(chan struct{})
+	go func() {
 		select {
 		case <-changed:
-		case <-ctx.Done():
-			return
+			wake()
+		case <-left:
 		}
-	}
+	}()
+	return 1 << 62, sync.OnceFunc(func() { close(left) })
 }
 
 // replan gives a device another plan.

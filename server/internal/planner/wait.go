@@ -3,10 +3,9 @@ package planner
 import (
 	"bytes"
 	"context"
-	"maps"
 	"runtime"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -21,81 +20,97 @@ type waiting struct {
 	stop func() // ends the subscription
 
 	mu      sync.Mutex
-	waiters map[uint32]map[*waiter]bool // by device number
+	waiters map[uint32]*waiter // by device number, each the first of a list
 	all     bool
 	changed *roaring.Bitmap
 	running bool // the changes are being worked through
 }
 
-// waiter is one call of Wait.
+// waiter is one call of Listen. There may be one for each connected device, so it is small.
 type waiter struct {
 	id   fleet.DeviceID
 	plan string
-	once sync.Once
-	wake chan struct{}
+	wake func()
+	told atomic.Bool
+	next *waiter // of the same device; guarded by waiting.mu
 }
 
 func (w *waiting) init() {
-	w.waiters, w.changed = map[uint32]map[*waiter]bool{}, roaring.New()
+	w.waiters, w.changed = map[uint32]*waiter{}, roaring.New()
 }
 
-// Wait returns when the device's statement may differ from held, or when ctx ends. It costs nothing while
-// nothing changes.
+// Listen calls wake, once and from any goroutine, when the device's statement may differ from held, which names the plan with
+// this digest. For as long as rest it does not by time alone; when that is over, or zero, whoever listens looks anew. It costs
+// nothing while nothing changes, and no goroutine. leave ends it; a wake that is under way then may still come.
+func (p *Planner) Listen(id fleet.DeviceID, held wire.Statement, plan string, wake func()) (rest time.Duration, leave func()) {
+	number, ok := p.number(id)
+	if !ok {
+		return 0, func() {}
+	}
+	w := &waiter{id: id, plan: plan, wake: wake}
+	leave = func() { p.waiting.leave(number, w) }
+	p.waiting.join(number, w) // listen first, look then: a change in between is not missed
+	if stmt, digest, err := p.For(id); err != nil || digest != plan || !bytes.Equal(stmt.Sig, held.Sig) {
+		return 0, leave
+	}
+	return p.untilDue(id), leave
+}
+
+// Wait is Listen for who has a goroutine to spare: it returns when the device's statement may differ from held, or when ctx
+// ends.
 func (p *Planner) Wait(ctx context.Context, id fleet.DeviceID, held wire.Statement) {
-	for ctx.Err() == nil {
-		number, ok := p.number(id)
-		if !ok {
+	for {
+		_, digest, err := p.For(id)
+		if err != nil {
 			return
 		}
-		// Listen first, look then: a change in between is not missed.
-		w := &waiter{id: id, wake: make(chan struct{})}
-		stmt, digest, err := p.listen(number, w)
-		same := err == nil && bytes.Equal(stmt.Sig, held.Sig) && digest == w.plan
-		if !same || !p.sleep(ctx, id, w) {
-			p.leave(number, w)
+		woken := make(chan struct{})
+		rest, leave := p.Listen(id, held, digest, func() { close(woken) })
+		again := rest > 0 && sleep(ctx, woken, rest)
+		leave()
+		if !again {
 			return
 		}
-		p.leave(number, w)
 	}
 }
 
-// listen registers a waiter and looks at the current plan.
-func (p *Planner) listen(number uint32, w *waiter) (wire.Statement, string, error) {
-	_, digest, err := p.For(w.id)
-	if err != nil {
-		return wire.Statement{}, "", err
-	}
-	w.plan = digest
-	p.waiting.mu.Lock()
-	if p.waiting.waiters[number] == nil {
-		p.waiting.waiters[number] = map[*waiter]bool{}
-	}
-	p.waiting.waiters[number][w] = true
-	p.waiting.mu.Unlock()
-	return p.For(w.id)
-}
-
-func (p *Planner) leave(number uint32, w *waiter) {
-	p.waiting.mu.Lock()
-	defer p.waiting.mu.Unlock()
-	delete(p.waiting.waiters[number], w)
-	if len(p.waiting.waiters[number]) == 0 {
-		delete(p.waiting.waiters, number)
-	}
-}
-
-// sleep waits for a wake or the moment when time alone changes the statement. It returns false when ctx
-// has ended.
-func (p *Planner) sleep(ctx context.Context, id fleet.DeviceID, w *waiter) bool {
-	timer := time.NewTimer(p.untilDue(id))
+// sleep waits for a wake or so long. It returns false when ctx has ended.
+func sleep(ctx context.Context, woken <-chan struct{}, rest time.Duration) bool {
+	timer := time.NewTimer(rest)
 	defer timer.Stop()
 	select {
-	case <-w.wake:
+	case <-woken:
 	case <-timer.C:
 	case <-ctx.Done():
-		return false
 	}
-	return true
+	return ctx.Err() == nil
+}
+
+func (w *waiting) join(number uint32, one *waiter) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	one.next = w.waiters[number]
+	w.waiters[number] = one
+}
+
+func (w *waiting) leave(number uint32, one *waiter) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	first := w.waiters[number]
+	if first == one {
+		if one.next == nil {
+			delete(w.waiters, number)
+		} else {
+			w.waiters[number] = one.next
+		}
+		return
+	}
+	for at := first; at != nil; at = at.next {
+		if at.next == one {
+			at.next = one.next
+			return
+		}
+	}
 }
 
 // untilDue is how long the device's statement stays as it is if nobody acts.
@@ -179,17 +194,25 @@ func (w *waiting) take() (batch []*waiter, more bool) {
 	}
 	if !w.all && w.changed.GetCardinality() < uint64(len(w.waiters)) {
 		for it := w.changed.Iterator(); it.HasNext(); {
-			batch = slices.AppendSeq(batch, maps.Keys(w.waiters[it.Next()]))
+			batch = w.waiters[it.Next()].appendTo(batch)
 		}
 	} else {
 		for number, list := range w.waiters {
 			if w.all || w.changed.Contains(number) {
-				batch = slices.AppendSeq(batch, maps.Keys(list))
+				batch = list.appendTo(batch)
 			}
 		}
 	}
 	w.all, w.changed = false, roaring.New()
 	return batch, true
+}
+
+// appendTo appends a waiter and those after it.
+func (w *waiter) appendTo(batch []*waiter) []*waiter {
+	for ; w != nil; w = w.next {
+		batch = append(batch, w)
+	}
+	return batch
 }
 
 // look wakes a waiter whose plan is another now, or counts for another time.
@@ -199,6 +222,8 @@ func (p *Planner) look(w *waiter) {
 	was := p.issued[w.id]
 	p.mu.Unlock()
 	if err != nil || m.answer.digest != w.plan || p.stale(was, m.answer, p.index.Now().UTC()) {
-		w.once.Do(func() { close(w.wake) })
+		if !w.told.Swap(true) {
+			w.wake()
+		}
 	}
 }
