@@ -42,13 +42,6 @@ import (
 	"assent/wire"
 )
 
-// How much the memory may grow, in percent, before garbage is looked for: while it is loaded, and afterwards. What a fleet
-// takes stays for long and is looked at rarely, so half is enough room.
-const (
-	loadingGC = 200
-	servingGC = 50
-)
-
 // Periods of the server's own work.
 const (
 	stopGrace  = 20 * time.Second // for requests at shutdown
@@ -221,7 +214,7 @@ func (c Config) apiURL(addr string) string {
 }
 
 func (r *running) openIndex(ctx context.Context) (err error) {
-	if os.Getenv("GOGC") == "" { // else somebody knows better
+	if ownGC() {
 		// Nearly all that loading makes stays: looking for garbage as often as later would only take time.
 		debug.SetGCPercent(loadingGC)
 		defer debug.SetGCPercent(servingGC)
@@ -317,6 +310,7 @@ func (r *running) run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error { r.watchdog(ctx); return nil })
+	group.Go(func() error { followGarbage(ctx); return nil })
 	context.AfterFunc(ctx, func() {
 		r.started.Store(false)
 		r.notify(daemon.SdNotifyStopping)

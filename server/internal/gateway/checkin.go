@@ -150,14 +150,15 @@ func (g *Gateway) contact(c *call, digests map[wire.Kind]string) ([]wire.Kind, e
 
 // answer gives the device its statement, at once or as soon as there is a new one within its wait.
 func (g *Gateway) answer(c *call, in *wire.CheckIn, now time.Time) error {
-	if _, _, told, err := g.news(c, in.Counter, in.Plan, now); told || err != nil {
+	held, plan, told, err := g.news(c, in.Counter, in.Plan, now)
+	if told || err != nil {
 		return err
 	}
 	left := min(time.Duration(max(in.Wait, 0))*time.Second, maxWait)
 	if left == 0 {
 		return g.nothing(c, now)
 	}
-	return g.park(c, in, now, left)
+	return g.park(c, in, held, plan, now, left)
 }
 
 // news answers with the device's statement if it should be given one now: a device that has seen so much of the ledger and

@@ -25,8 +25,10 @@ type parked struct {
 	conn    *conn
 	peer    *peer
 	session *session
-	plan    string // digest of the plan that the device has
-	counter int64  // how much of the ledger it has seen
+	plan    string         // digest of the plan that the device has
+	counter int64          // how much of the ledger it has seen
+	held    wire.Statement // what it was told of last
+	named   string         // digest of the plan that this names
 	began   time.Time
 	until   time.Time // when it is answered anyway; of the machine's clock
 	last    bool      // the connection ends with the answer
@@ -59,8 +61,9 @@ var past = time.Unix(1, 0)
 
 // park takes a check-in that waits out of its request, which then is over without an answer. What is parked begins when
 // the handler has returned all that it holds.
-func (g *Gateway) park(c *call, in *wire.CheckIn, now time.Time, left time.Duration) error {
-	p := &parked{g: g, conn: connOf(c.r.Context()), peer: c.peer, session: c.session, plan: in.Plan, counter: in.Counter, until: time.Now().Add(left), last: c.r.Close}
+func (g *Gateway) park(c *call, in *wire.CheckIn, held wire.Statement, plan string, now time.Time, left time.Duration) error {
+	p := &parked{g: g, conn: connOf(c.r.Context()), peer: c.peer, session: c.session, plan: in.Plan, counter: in.Counter,
+		held: held, named: plan, until: time.Now().Add(left), last: c.r.Close}
 	if !g.polls.add(p) {
 		return g.nothing(c, now)
 	}
@@ -87,7 +90,7 @@ func (p *parked) begin(began time.Time) {
 	p.g.parked.Add(1)
 	p.absent = p.g.present(p.session, p.g.Now().Add(time.Until(p.until)))
 	p.session.listen(p)
-	p.look(silence)
+	p.listen()
 }
 
 // sign is what came from the device.
@@ -186,19 +189,19 @@ func (p *parked) answer(c *call, s sign) (waits bool, err error) {
 	if over || s != silence || !time.Now().Before(p.until) {
 		return false, g.nothing(c, now)
 	}
-	held, plan, told, err := g.news(c, p.counter, p.plan, now)
-	if told || err != nil {
+	var told bool
+	if p.held, p.named, told, err = g.news(c, p.counter, p.plan, now); told || err != nil {
 		return false, err
 	}
-	p.listen(held, plan)
+	p.listen()
 	return true, nil
 }
 
 // listen sleeps until the planner wakes it, for as long as nothing can change by time alone.
-func (p *parked) listen(held wire.Statement, plan string) {
-	rest, leave := p.g.Planner.Listen(p.peer.Device, held, plan, p.again)
+func (p *parked) listen() {
+	rest, leave := p.g.Planner.Listen(p.peer.Device, p.held, p.named, p.again)
 	p.leave = leave
-	if plan != p.plan {
+	if p.named != p.plan {
 		rest = min(rest, repeatSoon) // it lacks the plan that it was told of moments ago: that may be repeated soon
 	}
 	go p.wait(time.Now().Add(min(rest, time.Until(p.until))))
@@ -210,7 +213,7 @@ func (p *parked) finish() {
 		p.absent()
 		p.absent = nil
 	}
-	p.session.silence(p)
+	p.session.unlisten(p)
 	p.session.leave()
 	p.g.parked.Add(-1)
 	p.g.steady.seconds.Observe(time.Since(p.began).Seconds())

@@ -186,31 +186,58 @@ func TestN32_ExpiredCertificateIsRefusedAtTheHandshakeAndOnAnOpenConnection(t *t
 	}
 }
 
-func TestRetiredDeviceIsRefusedOnAResumedSessionToo(t *testing.T) {
-	b := newBench(t, Limits{})
-	a := b.agent()
-	a.settle()
-	tr := a.http.Transport.(*http.Transport)
-	dial := func() (*tls.Conn, error) {
-		c, err := tls.Dial("tcp", b.addr, tr.TLSClientConfig)
-		if err != nil {
-			return nil, err
-		}
-		t.Cleanup(func() { c.Close() })
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-		if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", wire.PathPlan+"/"+a.plan); err != nil {
-			return nil, err
-		}
-		_, err = c.Read(make([]byte, 1))
-		return c, err
+func TestN32_WhoLostItsRightIsRefusedOnAResumedSessionToo(t *testing.T) {
+	for name, lose := range losses() {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, Limits{})
+			a := b.agent()
+			a.settle()
+			tr := a.http.Transport.(*http.Transport)
+			dial := func() (*tls.Conn, error) {
+				c, err := tls.Dial("tcp", b.addr, tr.TLSClientConfig)
+				if err != nil {
+					return nil, err
+				}
+				t.Cleanup(func() { c.Close() })
+				_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+				if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", wire.PathPlan+"/"+a.plan); err != nil {
+					return nil, err
+				}
+				_, err = c.Read(make([]byte, 1))
+				return c, err
+			}
+			c, err := dial()
+			if err != nil || !c.ConnectionState().DidResume {
+				t.Fatalf("before: %v; want a resumed session, or this test proves nothing", err)
+			}
+			lose(b, a)
+			if c, err := dial(); err == nil {
+				t.Errorf("it got through (resumed: %v)", c.ConnectionState().DidResume)
+			}
+		})
 	}
-	c, err := dial()
-	if err != nil || !c.ConnectionState().DidResume {
-		t.Fatalf("before: %v; want a resumed session, or this test proves nothing", err)
+}
+
+// losses are the ways in which a certificate loses its right to speak, by what is said to its holder.
+func losses() map[string]func(*bench, *agent) {
+	change := func(f func(*fleet.Device)) func(*bench, *agent) {
+		return func(b *bench, a *agent) {
+			b.w.mu.Lock()
+			defer b.w.mu.Unlock()
+			d := b.w.devices[a.id]
+			f(&d)
+			b.w.devices[a.id] = d
+		}
 	}
-	b.w.setState(a.id, fleet.Retired)
-	if c, err := dial(); err == nil {
-		t.Errorf("a retired device got through (resumed: %v)", c.ConnectionState().DidResume)
+	return map[string]func(*bench, *agent){
+		"certificate_expired":    func(b *bench, _ *agent) { b.clock.Advance(ca.DeviceLife + time.Second) },
+		"device_retired":         change(func(d *fleet.Device) { d.State = fleet.Retired }),
+		"certificate_superseded": change(func(d *fleet.Device) { d.Key = "another" }),
+		"device_unknown": func(b *bench, a *agent) {
+			b.w.mu.Lock()
+			defer b.w.mu.Unlock()
+			delete(b.w.devices, a.id)
+		},
 	}
 }
 

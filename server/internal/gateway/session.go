@@ -197,8 +197,8 @@ func (s *session) listen(p *parked) {
 	}
 }
 
-// silence is told that a long poll is over.
-func (s *session) silence(p *parked) {
+// unlisten ends what listen began.
+func (s *session) unlisten(p *parked) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.poll == p {
