@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/RoaringBitmap/roaring/v2"
+
 	"assent/client"
 	"assent/fleet"
 	"assent/ledger"
@@ -19,30 +21,75 @@ import (
 func (s *Service) Devices(_ context.Context, who auth.Actor, q client.DeviceQuery, p client.Page) (client.List[client.DeviceRow], error) {
 	out := client.List[client.DeviceRow]{Items: []client.DeviceRow{}}
 	err := s.look(func(m *moment) error {
-		rows, err := m.devices(who, q)
+		set, err := m.devices(who, q)
 		if err != nil {
 			return err
 		}
-		keys := m.deviceColumns()
-		key, ok := keys[strings.TrimPrefix(cmp.Or(p.Sort, "name"), "-")]
-		if !ok {
-			return unknownColumn(p.Sort, keys)
-		}
-		page, err := paginate(rows, key, compareKeys, func(d index.Device) string { return string(d.ID) }, p, "name")
+		page, err := m.devicePage(set, p)
 		if err != nil {
 			return err
 		}
 		out.Total, out.Next = page.total, page.next
-		for _, d := range page.items {
-			out.Items = append(out.Items, m.deviceRow(d))
+		for _, n := range page.items {
+			out.Items = append(out.Items, m.deviceRow(m.Numbered(n)))
 		}
 		return nil
 	})
 	return out, err
 }
 
+// byName is the column whose order the index keeps.
+const byName = "name"
+
+// walked is from which share of all devices on the order of the index is walked along to a page of some of them: with
+// fewer, looking at each of those few is less work.
+const walked = 16
+
+// devicePage cuts a page out of a set of devices.
+func (m *moment) devicePage(set *roaring.Bitmap, p client.Page) (part[uint32], error) {
+	keys := m.deviceColumns()
+	column := strings.TrimPrefix(cmp.Or(p.Sort, byName), "-")
+	key, ok := keys[column]
+	if !ok {
+		return part[uint32]{}, unknownColumn(p.Sort, keys)
+	}
+	pick, err := newPager(func(n uint32) sortKey { return key(m.Brief(n)) }, compareKeys, func(n uint32) string { return string(m.DeviceID(n)) }, p, byName)
+	if err != nil {
+		return part[uint32]{}, err
+	}
+	total := int(set.GetCardinality())
+	if column == byName && total > m.NumberOfDevices()/walked {
+		pick.walk(m.ByName(), set.Contains)
+	} else {
+		for n := range numbers(set) {
+			pick.offer(n)
+		}
+	}
+	pick.total = total
+	return pick.page(), nil
+}
+
+// numbers iterates over a set.
+func numbers(set *roaring.Bitmap) iter.Seq[uint32] {
+	return func(yield func(uint32) bool) {
+		const many = 256
+		var part [many]uint32
+		for it := set.ManyIterator(); ; {
+			n := it.NextMany(part[:])
+			if n == 0 {
+				return
+			}
+			for _, number := range part[:n] {
+				if !yield(number) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // devices selects devices.
-func (m *moment) devices(who auth.Actor, q client.DeviceQuery) (iter.Seq[index.Device], error) {
+func (m *moment) devices(who auth.Actor, q client.DeviceQuery) (*roaring.Bitmap, error) {
 	if q.State != "" && !slices.Contains(deviceStates(), q.State) {
 		return nil, unknownValue("state", string(q.State), joined(deviceStates()))
 	}
@@ -53,79 +100,136 @@ func (m *moment) devices(who auth.Actor, q client.DeviceQuery) (iter.Seq[index.D
 	if err != nil {
 		return nil, err
 	}
-	inside := map[fleet.GroupID]bool{}
-	for _, id := range m.Tree().Subtree(g.ID) {
-		inside[id] = !q.Here || id == g.ID
+	groups := []fleet.GroupID{g.ID}
+	if !q.Here {
+		groups = m.Tree().Subtree(g.ID)
 	}
-	words := strings.Fields(strings.ToLower(q.Search))
-	return func(yield func(index.Device) bool) {
-		for d := range m.All() {
-			if inside[d.Group] && (q.State == "" || d.State == q.State) && (q.Only == "" || d.State == fleet.Active && m.is(d, q.Only)) && m.found(d, words) && !yield(d) {
-				return
-			}
-		}
-	}, nil
+	set := m.Members(groups)
+	if q.State != "" {
+		set.And(m.InState(q.State))
+	}
+	if q.Only != "" {
+		set.And(m.InState(fleet.Active))
+		set = m.only(set, q.Only)
+	}
+	for _, word := range strings.Fields(strings.ToLower(q.Search)) {
+		set = m.described(set, groups, word)
+	}
+	return set, nil
 }
 
 func deviceStates() []fleet.DeviceState {
 	return []fleet.DeviceState{fleet.Active, fleet.Quarantined, fleet.Retired}
 }
 
-// is tells whether something can be said of a device.
-func (m *moment) is(d index.Device, only client.DeviceOnly) bool {
-	switch only {
+// only is the part of a set of devices of which something can be said.
+func (m *moment) only(set *roaring.Bitmap, what client.DeviceOnly) *roaring.Bitmap {
+	switch what {
 	case client.OnlyConnected:
-		return d.Connected
+		return m.pick(set, func(d index.Brief) bool { return d.Connected(m.now) })
 	case client.OnlySilent:
-		seen := d.Contact.LastSeen
-		if seen.IsZero() {
-			seen = d.EnrolledAt
-		}
-		return !d.Connected && m.now.Sub(seen) >= m.silent
+		return m.pick(set, m.isSilent)
 	case client.OnlyRestart:
-		return d.Facts != nil && len(d.Facts.Restart) > 0
+		return roaring.And(set, m.Restart())
 	case client.OnlyStale:
-		return d.Facts != nil && slices.ContainsFunc(d.Facts.Origins, func(o wire.OriginHealth) bool { return o.Problem == "expired" })
+		return roaring.And(set, m.Stale())
 	}
-	return false
+	return roaring.New()
 }
 
-// found reports whether every word is in what describes the device.
-func (m *moment) found(d index.Device, words []string) bool {
-	fields := [8]string{string(d.ID), d.Name, m.name(d.Group)}
-	if f := d.Facts; f != nil {
-		fields[3], fields[4], fields[5], fields[6], fields[7] = f.OS, f.OSVersion, f.Codename, f.Arch, f.Kernel
+func (m *moment) isSilent(d index.Brief) bool {
+	seen := d.LastSeen()
+	if seen.IsZero() {
+		seen = d.EnrolledAt()
 	}
-	return !slices.ContainsFunc(words, func(w string) bool {
-		return !slices.ContainsFunc(fields[:], func(field string) bool { return strings.Contains(strings.ToLower(field), w) })
+	return m.now.Sub(seen) >= m.silent && !d.Connected(m.now)
+}
+
+// pick looks at each device of a set.
+func (m *moment) pick(set *roaring.Bitmap, keep func(index.Brief) bool) *roaring.Bitmap {
+	var out []uint32
+	for n := range numbers(set) {
+		if keep(m.Brief(n)) {
+			out = append(out, n)
+		}
+	}
+	return roaring.BitmapOf(out...)
+}
+
+// described is the part of a set of devices of the groups in whose descriptions a word is found. What devices share, their
+// groups and systems, is searched once.
+func (m *moment) described(set *roaring.Bitmap, groups []fleet.GroupID, word string) *roaring.Bitmap {
+	named := m.Members(slices.DeleteFunc(slices.Clone(groups), func(g fleet.GroupID) bool { return !strings.Contains(strings.ToLower(m.name(g)), word) }))
+	named.And(set)
+	systems := map[*index.System]bool{}
+	found := m.pick(roaring.AndNot(set, named), func(d index.Brief) bool {
+		if strings.Contains(d.Folded(), word) || strings.Contains(strings.ToLower(string(d.ID())), word) {
+			return true
+		}
+		s := d.System()
+		if s == nil {
+			return false
+		}
+		fits, known := systems[s]
+		if !known {
+			fits = slices.ContainsFunc([]string{s.OS, s.OSVersion, s.Codename, s.Arch, s.Kernel}, func(text string) bool { return strings.Contains(strings.ToLower(text), word) })
+			systems[s] = fits
+		}
+		return fits
 	})
+	found.Or(named)
+	return found
 }
 
 // deviceColumns are the columns that devices can be sorted by.
-func (m *moment) deviceColumns() map[string]func(index.Device) sortKey {
-	number := func(of func(index.Device) int) func(index.Device) sortKey {
-		return func(d index.Device) sortKey { return sortKey{N: int64(of(d))} }
+func (m *moment) deviceColumns() map[string]func(index.Brief) sortKey {
+	number := func(of func(index.Brief) int) func(index.Brief) sortKey {
+		return func(d index.Brief) sortKey { return sortKey{N: int64(of(d))} }
 	}
-	text := func(of func(client.DeviceRow) string) func(index.Device) sortKey {
-		return func(d index.Device) sortKey { return sortKey{S: of(m.deviceRow(d))} }
+	system := func(of func(*index.System) string) func(index.Brief) sortKey {
+		return func(d index.Brief) sortKey {
+			if s := d.System(); s != nil {
+				return sortKey{S: of(s)}
+			}
+			return sortKey{}
+		}
 	}
-	return map[string]func(index.Device) sortKey{
-		"id":          func(d index.Device) sortKey { return sortKey{S: string(d.ID)} },
-		"name":        func(d index.Device) sortKey { return sortKey{S: strings.ToLower(d.Name)} },
-		"group":       func(d index.Device) sortKey { return sortKey{S: strings.ToLower(m.name(d.Group))} },
-		"state":       func(d index.Device) sortKey { return sortKey{S: string(d.State)} },
-		"last_seen":   func(d index.Device) sortKey { return sortKey{N: d.Contact.LastSeen.UnixMicro()} },
-		"last_useful": func(d index.Device) sortKey { return sortKey{N: lastUseful(d).UnixMicro()} },
-		"connected":   func(d index.Device) sortKey { return sortKey{N: truth(d.Connected)} },
-		"os":          text(func(r client.DeviceRow) string { return r.OS }),
-		"arch":        text(func(r client.DeviceRow) string { return r.Arch }),
-		"agent":       text(func(r client.DeviceRow) string { return r.Agent }),
-		"problem":     text(func(r client.DeviceRow) string { return r.Problem }),
-		"pending":     number(func(d index.Device) int { return m.board.Pending(d.Number) }),
-		"planned":     number(func(d index.Device) int { return m.tell(d).planned }),
-		"blocked":     number(func(d index.Device) int { return m.tell(d).blocked }),
-		"failed":      number(func(d index.Device) int { return m.tell(d).failed }),
-		"restart":     number(func(d index.Device) int { return int(truth(d.Facts != nil && len(d.Facts.Restart) > 0)) }),
+	return map[string]func(index.Brief) sortKey{
+		"id":          func(d index.Brief) sortKey { return sortKey{S: string(d.ID())} },
+		byName:        func(d index.Brief) sortKey { return sortKey{S: d.Folded()} },
+		"group":       remembered(index.Brief.Group, func(g fleet.GroupID) sortKey { return sortKey{S: strings.ToLower(m.name(g))} }),
+		"state":       func(d index.Brief) sortKey { return sortKey{S: string(d.State())} },
+		"last_seen":   func(d index.Brief) sortKey { return sortKey{N: d.LastSeen().UnixMicro()} },
+		"last_useful": func(d index.Brief) sortKey { return sortKey{N: lastUseful(d.Progress()).UnixMicro()} },
+		"connected":   func(d index.Brief) sortKey { return sortKey{N: truth(d.Connected(m.now))} },
+		"os": remembered(index.Brief.System, func(s *index.System) sortKey {
+			if s == nil {
+				return sortKey{}
+			}
+			return sortKey{S: systemName(s.OS, s.OSVersion, s.Codename)}
+		}),
+		"arch":    system(func(s *index.System) string { return s.Arch }),
+		"agent":   system(func(s *index.System) string { return s.Agent }),
+		"problem": func(d index.Brief) sortKey { return sortKey{S: problem(d.Progress(), d.Facts(), d.Problems())} },
+		"pending": number(func(d index.Brief) int { return m.board.Pending(d.Number()) }),
+		"planned": number(func(d index.Brief) int { return m.board.Told(d.Number()).Planned }),
+		"blocked": number(func(d index.Brief) int { return m.board.Told(d.Number()).Blocked }),
+		"failed":  number(func(d index.Brief) int { return m.board.Told(d.Number()).Failed }),
+		"restart": func(d index.Brief) sortKey { return sortKey{N: truth(m.Restart().Contains(d.Number()))} },
+	}
+}
+
+// remembered makes the sort key of what many devices share once.
+func remembered[K comparable](of func(index.Brief) K, key func(K) sortKey) func(index.Brief) sortKey {
+	made := map[K]sortKey{}
+	return func(d index.Brief) sortKey {
+		k := of(d)
+		out, ok := made[k]
+		if !ok {
+			out = key(k)
+			made[k] = out
+		}
+		return out
 	}
 }
 

@@ -56,6 +56,7 @@ type pager[T any] struct {
 	of    func(T) sortKey
 	id    func(T) string
 	less  func(a, b sortKey) int
+	sort  string
 	sign  int
 	limit int
 	after *cursor
@@ -100,38 +101,100 @@ func (p *pager[T]) offer(row T) {
 	}
 }
 
-// paginate sorts rows by key, then id, and cuts out the page. The cursor must have been made with the
-// same sort.
-func paginate[T any](rows iter.Seq[T], key func(T) sortKey, less func(a, b sortKey) int, id func(T) string, p client.Page, standard string) (part[T], error) {
-	if p.Limit < 0 || p.Limit > maxLimit {
-		return part[T]{}, fault.New(fault.Invalid, "limit_invalid", "A page has 1 to %d rows.", maxLimit).On("limit")
+// walk offers the rows of a list that is sorted by key, then id, as far as the page reaches. It leaves the total to
+// its caller.
+func (p *pager[T]) walk(sorted []T, in func(T) bool) {
+	for row := range p.along(sorted) {
+		if len(p.rows) > p.limit {
+			return
+		}
+		if in(row) {
+			p.offer(row)
+		}
 	}
-	sort := cmp.Or(p.Sort, standard)
-	pick := &pager[T]{of: key, id: id, less: less, sign: 1, limit: cmp.Or(p.Limit, defaultLimit)}
-	if strings.HasPrefix(sort, "-") {
-		pick.sign = -1
+}
+
+// along iterates over a sorted list in the order of the page, from about where it begins: the rows of one key by their
+// ids in both directions.
+func (p *pager[T]) along(sorted []T) iter.Seq[T] {
+	if p.sign > 0 {
+		return slices.Values(sorted[p.until(sorted, func(c int) bool { return c < 0 }):])
+	}
+	return func(yield func(T) bool) {
+		for end := p.until(sorted, func(c int) bool { return c <= 0 }); end > 0; {
+			begin, key := end-1, p.of(sorted[end-1])
+			for begin > 0 && p.less(p.of(sorted[begin-1]), key) == 0 {
+				begin--
+			}
+			for _, row := range sorted[begin:end] {
+				if !yield(row) {
+					return
+				}
+			}
+			end = begin
+		}
+	}
+}
+
+// until counts the rows at the beginning of a sorted list whose keys compare with the cursor's as wanted; without a
+// cursor it is none of them, or all if the page comes from the end.
+func (p *pager[T]) until(sorted []T, want func(c int) bool) int {
+	if p.after == nil {
+		return map[bool]int{true: 0, false: len(sorted)}[p.sign > 0]
+	}
+	n, _ := slices.BinarySearchFunc(sorted, p.after.Key, func(row T, key sortKey) int {
+		if want(p.less(p.of(row), key)) {
+			return -1
+		}
+		return 1
+	})
+	return n
+}
+
+// page cuts the page out of what was offered.
+func (p *pager[T]) page() part[T] {
+	slices.SortFunc(p.rows, p.order)
+	out := part[T]{total: p.total}
+	if len(p.rows) > p.limit {
+		p.rows = p.rows[:p.limit]
+		last := p.rows[p.limit-1]
+		out.next = writeCursor(cursor{Sort: p.sort, Key: last.key, ID: p.id(last.row)})
+	}
+	for _, k := range p.rows {
+		out.items = append(out.items, k.row)
+	}
+	return out
+}
+
+// newPager prepares a page of rows sorted by key, then id. The cursor must have been made with the same sort.
+func newPager[T any](key func(T) sortKey, less func(a, b sortKey) int, id func(T) string, p client.Page, standard string) (*pager[T], error) {
+	if p.Limit < 0 || p.Limit > maxLimit {
+		return nil, fault.New(fault.Invalid, "limit_invalid", "A page has 1 to %d rows.", maxLimit).On("limit")
+	}
+	out := &pager[T]{of: key, id: id, less: less, sort: cmp.Or(p.Sort, standard), sign: 1, limit: cmp.Or(p.Limit, defaultLimit)}
+	if strings.HasPrefix(out.sort, "-") {
+		out.sign = -1
 	}
 	if p.Cursor != "" {
-		c, err := readCursor(p.Cursor, sort)
+		c, err := readCursor(p.Cursor, out.sort)
 		if err != nil {
-			return part[T]{}, err
+			return nil, err
 		}
-		pick.after = &c
+		out.after = &c
+	}
+	return out, nil
+}
+
+// paginate sorts rows by key, then id, and cuts out the page.
+func paginate[T any](rows iter.Seq[T], key func(T) sortKey, less func(a, b sortKey) int, id func(T) string, p client.Page, standard string) (part[T], error) {
+	pick, err := newPager(key, less, id, p, standard)
+	if err != nil {
+		return part[T]{}, err
 	}
 	for row := range rows {
 		pick.offer(row)
 	}
-	slices.SortFunc(pick.rows, pick.order)
-	out := part[T]{total: pick.total}
-	if len(pick.rows) > pick.limit {
-		pick.rows = pick.rows[:pick.limit]
-		last := pick.rows[pick.limit-1]
-		out.next = writeCursor(cursor{Sort: sort, Key: last.key, ID: id(last.row)})
-	}
-	for _, k := range pick.rows {
-		out.items = append(out.items, k.row)
-	}
-	return out, nil
+	return pick.page(), nil
 }
 
 func writeCursor(c cursor) string {

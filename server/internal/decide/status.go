@@ -169,35 +169,36 @@ type totals struct {
 
 func (t *totals) countDevices() {
 	t.devices = map[string]int{"active": 0, "connected": 0, "silent": 0, "quarantined": 0, "retired": 0, "restart": 0, "stale": 0}
-	inside := t.Tree().Subtree(t.group)
-	for d := range t.All() {
-		if !slices.Contains(inside, d.Group) {
-			continue
+	inside := t.Members(t.Tree().Subtree(t.group))
+	for _, state := range deviceStates() {
+		t.devices[string(state)] = int(inside.AndCardinality(t.InState(state)))
+	}
+	t.noteAll("quarantined", roaring.And(inside, t.InState(fleet.Quarantined)))
+	active := roaring.And(inside, t.InState(fleet.Active))
+	for _, what := range client.DeviceOnlies() {
+		set := t.only(active, what)
+		t.devices[string(what)] = int(set.GetCardinality())
+		if what == client.OnlySilent || what == client.OnlyRestart {
+			t.noteAll(string(what), set)
 		}
-		t.devices[string(d.State)]++
-		if d.State == fleet.Quarantined {
-			t.note("quarantined", d)
-		}
-		if d.State == fleet.Active {
-			t.countActive(d)
-		}
-		if d.State != fleet.Retired {
-			t.countLines(d)
-		}
+	}
+	for n := range numbers(active) {
+		t.countActive(t.Numbered(n))
+	}
+	for n := range numbers(t.sight.devices) {
+		t.countLines(n)
 	}
 }
 
 func (t *totals) note(what string, d index.Device) { t.trouble[what] = append(t.trouble[what], d.Name) }
 
+func (t *totals) noteAll(what string, set *roaring.Bitmap) {
+	for n := range numbers(set) {
+		t.note(what, t.Numbered(n))
+	}
+}
+
 func (t *totals) countActive(d index.Device) {
-	for _, only := range client.DeviceOnlies() {
-		if t.is(d, only) {
-			t.devices[string(only)]++
-		}
-	}
-	if t.is(d, client.OnlySilent) {
-		t.note("silent", d)
-	}
 	if !d.Refused.IsZero() && t.now.Sub(d.Refused) < refusedFor {
 		t.note("refused", d)
 	}
@@ -206,9 +207,6 @@ func (t *totals) countActive(d index.Device) {
 	}
 	if d.Facts == nil {
 		return
-	}
-	if t.is(d, client.OnlyRestart) {
-		t.note("restart", d)
 	}
 	for _, o := range d.Facts.Origins {
 		switch o.Problem {
@@ -225,10 +223,11 @@ func (t *totals) countActive(d index.Device) {
 }
 
 // countLines counts what is on its way on a device.
-func (t *totals) countLines(d index.Device) {
-	for _, l := range t.board.Lines(d.Number) {
+func (t *totals) countLines(device uint32) {
+	enrolled := t.Brief(device).EnrolledAt()
+	for _, l := range t.board.Lines(device) {
 		state := string(l.State)
-		if l.Overdue(t.now, d.EnrolledAt) {
+		if l.Overdue(t.now, enrolled) {
 			state = overdue
 		}
 		if l.Action != plan.None || l.State != installation.Installed {
@@ -240,7 +239,7 @@ func (t *totals) countLines(d index.Device) {
 			if t.byCause[cause] == nil {
 				t.byCause[cause] = roaring.New()
 			}
-			t.byCause[cause].Add(d.Number)
+			t.byCause[cause].Add(device)
 		}
 	}
 }

@@ -25,6 +25,7 @@ type device struct {
 	id      fleet.DeviceID
 	number  uint32
 	decided fleet.Device // as in the ledger's state; replaced by place
+	folded  string       // its name in lower case
 	contact atomic.Pointer[store.Contact]
 	polls   atomic.Int32 // open long polls
 	refused atomic.Int64 // when it last refused a plan, Unix seconds; 0: never
@@ -86,7 +87,7 @@ func (v *View) view(rec *device) Device {
 	if c := rec.contact.Load(); c != nil {
 		d.Contact = *c
 	}
-	d.Connected = rec.polls.Load() > 0 || v.x.now().Before(d.Contact.Held) || !d.Contact.LastSeen.IsZero() && v.x.now().Sub(d.Contact.LastSeen) < connectedGrace
+	d.Connected = Brief{rec}.Connected(v.x.now())
 	if at := rec.refused.Load(); at != 0 {
 		d.Refused = time.Unix(at, 0).UTC()
 	}
@@ -96,11 +97,7 @@ func (v *View) view(rec *device) Device {
 	if rec.facts != nil {
 		d.Facts = rec.facts.facts
 	}
-	for _, doc := range [...]*document{rec.facts, rec.inventory, rec.available} {
-		if doc != nil && len(doc.problems) > 0 {
-			d.Problems = append(d.Problems, doc.problems...)
-		}
-	}
+	d.Problems = Brief{rec}.Problems()
 	return d
 }
 
@@ -285,7 +282,9 @@ func (x *Index) enlist(id fleet.DeviceID) *device {
 // place takes over what the state says of a device, and puts it into the bitmap of its group and out of all others. The caller holds x.mu.
 func (x *Index) place(id fleet.DeviceID) {
 	rec, d := x.enlist(id), x.state.Devices[id]
+	was := rec.decided
 	rec.decided = d
+	x.roll.put(x.devices, rec, was)
 	if b := x.groups[rec.group]; b != nil {
 		b.Remove(rec.number)
 	}

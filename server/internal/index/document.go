@@ -20,6 +20,7 @@ type document struct {
 	refs     int
 	problems []string
 	facts    *wire.Facts
+	system   *keptSystem // of facts that are linked
 
 	inventory *wire.Inventory // until it is linked
 	available *wire.Available // until it is linked
@@ -106,6 +107,9 @@ func (x *Index) link(doc *document) {
 		return
 	}
 	doc.linked = true
+	if doc.facts != nil {
+		doc.system = x.keepSystem(doc.facts)
+	}
 	names := map[int32]bool{}
 	if inv := doc.inventory; inv != nil {
 		doc.ecosystem, doc.packages = inv.Ecosystem, make([]*keptPackage, len(inv.Packages))
@@ -169,6 +173,9 @@ func (x *Index) newest(doc *document) int64 {
 
 // spread applies f to every bitmap in which a device with this document stands for it.
 func (x *Index) spread(doc *document, f func(*roaring.Bitmap)) {
+	if doc.facts != nil {
+		x.roll.spread(doc.facts, f)
+	}
 	for _, k := range doc.packages {
 		f(k.on.counted(k.whole))
 		for _, n := range k.on.updates {
@@ -234,6 +241,9 @@ func (x *Index) release(doc *document) {
 		return
 	}
 	delete(x.documents, doc.documentKey)
+	if doc.system != nil {
+		x.dropSystem(doc.system)
+	}
 	for _, k := range doc.packages {
 		x.dropPackage(k)
 	}

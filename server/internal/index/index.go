@@ -57,6 +57,7 @@ type Index struct {
 	devices   []*device // by number
 	numbers   map[fleet.DeviceID]uint32
 	groups    map[fleet.GroupID]*roaring.Bitmap // devices in the very group, retired ones left out
+	roll      roll
 	documents map[documentKey]*document
 	kept      interned
 	software  softwareTable
@@ -80,7 +81,7 @@ func Open(ctx context.Context, s Store, cfg Config) (*Index, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	x := &Index{store: s, now: cfg.Now, log: cfg.Log, version: cfg.Version,
-		numbers: map[fleet.DeviceID]uint32{}, groups: map[fleet.GroupID]*roaring.Bitmap{},
+		numbers: map[fleet.DeviceID]uint32{}, groups: map[fleet.GroupID]*roaring.Bitmap{}, roll: newRoll(),
 		documents: map[documentKey]*document{}, rollbacks: map[uint32]map[int64]bool{},
 		kept: newInterned(), software: newSoftwareTable(), updates: newUpdateTable(), decisions: newDecisionTable()}
 	x.changes.init()

@@ -44,10 +44,11 @@ type keptOffer struct {
 type interned struct {
 	packages map[keptKey]*keptPackage
 	offers   map[[sha256.Size]byte]*keptOffer
+	systems  map[System]*keptSystem
 }
 
 func newInterned() interned {
-	return interned{packages: map[keptKey]*keptPackage{}, offers: map[[sha256.Size]byte]*keptOffer{}}
+	return interned{packages: map[keptKey]*keptPackage{}, offers: map[[sha256.Size]byte]*keptOffer{}, systems: map[System]*keptSystem{}}
 }
 
 // keepPackage returns the one record of an installed package. The caller holds x.mu.

@@ -28,6 +28,7 @@ func (x *Index) load(ctx context.Context) error {
 	for id := range state.Devices {
 		x.place(id)
 	}
+	x.roll.sort(x.devices)
 	x.loadDecisions()
 	x.compileTasks()
 	if err := x.loadRollouts(ctx); err != nil {

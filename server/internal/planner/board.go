@@ -58,6 +58,7 @@ type drawn struct {
 	from    *answer // whose lines it shares; nil when it has its own
 	own     []Line
 	pending int // releases that it could take and that nobody decided on
+	told    Told
 }
 
 func (d drawn) lines() []Line {
@@ -65,6 +66,23 @@ func (d drawn) lines() []Line {
 		return d.from.lines
 	}
 	return d.own
+}
+
+// Told are the numbers of a device: how many updates are blocked on it, have failed there, and are to be installed.
+type Told struct{ Blocked, Failed, Planned int }
+
+func tell(lines []Line) (t Told) {
+	for _, l := range lines {
+		switch {
+		case l.State == installation.Blocked:
+			t.Blocked++
+		case l.State == installation.Failed, l.State == installation.RemoveFailed:
+			t.Failed++
+		case l.Action == plan.Install:
+			t.Planned++
+		}
+	}
+	return t
 }
 
 // Tally is what the board knows of one update: device numbers. It must not be changed.
@@ -192,7 +210,8 @@ func (p *Planner) redraw(numbers []uint32, steps map[step]*roaring.Bitmap) (err 
 			b.ends(a.due())
 			was := b.devices[number] // only Refresh changes it
 			if v.Reported(number) {
-				b.put(number, drawn{own: p.lines(v, v.Numbered(number), a), pending: a.pending})
+				own := p.lines(v, v.Numbered(number), a)
+				b.put(number, drawn{own: own, pending: a.pending, told: tell(own)})
 				continue
 			}
 			if was.from == a {
@@ -222,7 +241,7 @@ func (b *board) take(steps map[step]*roaring.Bitmap) {
 			b.tally(l.Update).add(l, devices)
 		}
 		for it := devices.Iterator(); it.HasNext(); {
-			b.devices[it.Next()] = drawn{from: s.to, pending: s.to.pending}
+			b.devices[it.Next()] = drawn{from: s.to, pending: s.to.pending, told: s.to.told}
 		}
 	}
 }
@@ -359,6 +378,14 @@ func (b Board) Pending(device uint32) int {
 		return 0
 	}
 	return b.b.devices[device].pending
+}
+
+// Told are the numbers of a device.
+func (b Board) Told(device uint32) Told {
+	if int(device) >= len(b.b.devices) {
+		return Told{}
+	}
+	return b.b.devices[device].told
 }
 
 // Tally returns what the board knows of an update; the zero Tally when nothing asks for anything.

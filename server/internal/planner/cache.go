@@ -23,6 +23,7 @@ type answer struct {
 	notable []plan.Verdict // install, hold, remove, and installed though declined; the last reason only
 	lines   []Line         // the same on the board, for devices that have reported nothing
 	pending int            // releases that the device could take and that nobody decided on
+	told    Told           // the numbers of lines
 }
 
 // earlier is the earlier of two times of which zero means never.
@@ -184,6 +185,7 @@ func (p *Planner) answer(v *index.View, number uint32) (*answer, error) {
 	}
 	s.answer = &answer{version: version, until: earlier(v.NextExpiry(d, now), result.Ends), turns: result.Turns, digest: digest, notable: notable(result.Verdicts)}
 	s.answer.lines, s.answer.pending = shared(v, d, s.answer.notable), undecided(v, d, now)
+	s.answer.told = tell(s.answer.lines)
 	if p.told != nil {
 		p.told(d.ID, digest, v.State().Seq, time.Since(began))
 	}

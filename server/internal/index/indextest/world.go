@@ -127,7 +127,13 @@ func (w *World) Group(id, parent fleet.GroupID) {
 // Device enrols a device; its name is its id.
 func (w *World) Device(id fleet.DeviceID, group fleet.GroupID) {
 	w.T.Helper()
-	w.Act("device:"+string(id), ledger.DeviceEnrol{Token: "test", Device: fleet.Device{ID: id, Name: string(id), Group: group,
+	w.Named(id, string(id), group)
+}
+
+// Named enrols a device with a name of its own.
+func (w *World) Named(id fleet.DeviceID, name string, group fleet.GroupID) {
+	w.T.Helper()
+	w.Act("device:"+string(id), ledger.DeviceEnrol{Token: "test", Device: fleet.Device{ID: id, Name: name, Group: group,
 		State: fleet.Active, Key: "key-" + string(id), EnrolledAt: w.Now()}})
 	w.devices[id] = &machine{Said: Said{Packages: map[string]wire.Package{}, Facts: wire.Facts{Hostname: string(id), OS: "debian", Arch: "amd64", Agent: "test"}}}
 }
