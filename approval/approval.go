@@ -74,6 +74,8 @@ type Input struct {
 	Decisions  []Decision      // all decisions on any release of the same software; others are ignored
 	Exceptions []Exception     // all exceptions for this update; others are ignored
 	Now        time.Time
+
+	ID catalog.UpdateID // of Release, from those who have it at hand; when it is empty it is worked out
 }
 
 // Result is the status with the whole way to it.
@@ -82,7 +84,7 @@ type Result struct {
 	Decision  *Decision  `json:"decision,omitempty"`  // the one that decided; nil for Undefined by default
 	Exception *Exception `json:"exception,omitempty"` // the one that let an approval pass a decline
 	Declines  []Decision `json:"declines,omitempty"`  // all live declines that cover the update here
-	Trace     []Step     `json:"trace"`
+	Trace     []Step     `json:"trace"`               // none from Judge
 }
 
 // Step is one line of the trace: what was looked at, what it says.

@@ -77,14 +77,16 @@ func (r Release) PURL() string {
 	return purl + "?arch=source"
 }
 
+// idLetters are the letters of ids, none of which is taken for another.
+var idLetters = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+
 // ID is the short stable id of the release.
 func (r Release) ID() UpdateID { return IDOf(r.PURL()) }
 
 // IDOf is the short id of the release with this package URL.
 func IDOf(purl string) UpdateID {
 	sum := sha256.Sum256([]byte(purl))
-	enc := base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
-	return UpdateID("u" + enc.EncodeToString(sum[:])[:12])
+	return UpdateID("u" + idLetters.EncodeToString(sum[:8])[:12])
 }
 
 // escape percent-encodes as the package URL specification says: everything but unreserved

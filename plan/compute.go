@@ -70,8 +70,9 @@ func (c *computation) status(r catalog.Release) approval.Result {
 	if res, ok := c.statuses[r]; ok {
 		return res
 	}
-	res := approval.Evaluate(approval.Input{Release: r, Path: c.in.Path, Decisions: c.in.Known.Decisions(r.Software),
-		Exceptions: c.in.Known.Exceptions(r.ID()), Now: c.in.Now})
+	id := r.ID()
+	res := approval.Evaluate(approval.Input{Release: r, ID: id, Path: c.in.Path, Decisions: c.in.Known.Decisions(r.Software),
+		Exceptions: c.in.Known.Exceptions(id), Now: c.in.Now})
 	c.statuses[r] = res
 	return res
 }

@@ -170,7 +170,7 @@ func (j *judge) refuseOutranked(u index.Update) *fault.Error {
 
 // declinedHere reports whether a newer release is declined in the scope: then it supersedes nothing.
 func (j *judge) declinedHere(u index.Update) bool {
-	return j.Status(u.Release, j.scope, j.now).Status == approval.Declined
+	return j.Judged(u, j.scope, j.now).Status == approval.Declined
 }
 
 func (j *judge) standsDeclined(u index.Update, d approval.Decision) *fault.Error {

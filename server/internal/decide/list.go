@@ -52,6 +52,7 @@ type sight struct {
 	*moment
 	group   fleet.GroupID
 	devices *roaring.Bitmap // of the group and below
+	others  *roaring.Bitmap // all devices but those, where they are few; nil where they are many
 	offered func(index.Update) bool
 }
 
@@ -62,6 +63,7 @@ func (m *moment) from(who auth.Actor, role ledger.Role, f client.Filter) (*sight
 		return nil, err
 	}
 	out := &sight{moment: m, group: g.ID, devices: m.In(g.ID)}
+	out.others = m.few(out.devices)
 	if err := checkFilter(f); err != nil {
 		return nil, err
 	}
@@ -74,6 +76,19 @@ func (m *moment) from(who auth.Actor, role ledger.Role, f client.Filter) (*sight
 	}
 	out.offered = func(u index.Update) bool { return u.Needs.Contains(d.Number) || u.Brought.Contains(d.Number) }
 	return out, nil
+}
+
+// fewer is how many times fewer the others have to be before leaving them out is less work than looking at the devices.
+const fewer = 16
+
+// few are the devices outside a set, where they are few: what is counted in the set of nearly all, from the root group above
+// all, is what is counted everywhere less what is counted in these.
+func (m *moment) few(devices *roaring.Bitmap) *roaring.Bitmap {
+	all := uint64(m.NumberOfDevices())
+	if all-devices.GetCardinality() > all/fewer {
+		return nil
+	}
+	return roaring.Flip(devices, 0, all)
 }
 
 // checkFilter refuses values that do not exist: a filter that silently matches nothing hides a mistake.
@@ -155,10 +170,10 @@ func containsFold(list []string, s string) bool {
 
 // matchesDevices looks at the devices of the group.
 func (s *sight) matchesDevices(u index.Update, f client.Filter) bool {
-	if f.Needed != nil && *f.Needed != u.Needs.Intersects(s.devices) {
+	if f.Needed != nil && *f.Needed != (s.count(u.Needs) > 0) {
 		return false
 	}
-	if f.Installed != nil && *f.Installed != u.Has.Intersects(s.devices) {
+	if f.Installed != nil && *f.Installed != (s.count(u.Has) > 0) {
 		return false
 	}
 	if f.Superseded != nil {
@@ -166,11 +181,11 @@ func (s *sight) matchesDevices(u index.Update, f client.Filter) bool {
 			return false
 		}
 	}
-	return len(f.State) == 0 || slices.ContainsFunc(f.State, func(st installation.State) bool { return s.inState(u, st) > 0 })
+	return len(f.State) == 0 || slices.ContainsFunc(f.State, func(st installation.State) bool { return s.anyInState(u, st) })
 }
 
 // status is the effective status in the group.
-func (s *sight) status(u index.Update) approval.Result { return s.Status(u.Release, s.group, s.now) }
+func (s *sight) status(u index.Update) approval.Result { return s.Judged(u, s.group, s.now) }
 
 // superseded finds the newer release that takes the update's place for the devices of the group.
 func (s *sight) superseded(u index.Update) (index.Update, bool) {
@@ -182,20 +197,41 @@ func (s *sight) inState(u index.Update, st installation.State) uint64 {
 	t := s.board.Tally(u.Number)
 	switch st {
 	case installation.Installed:
-		return s.plain(u.Has, t)
+		return s.plain(t, u.Has)
 	case installation.Applicable:
-		return s.plain(roaring.AndNot(u.Needs, u.Has), t)
+		return s.plain(t, u.Needs, u.Has)
 	case installation.NotApplicable:
-		elsewhere := roaring.AndNot(s.devices, u.Needs)
-		elsewhere.AndNot(u.Has)
-		return s.plain(elsewhere, t)
+		return s.plain(t, s.devices, u.Needs, u.Has)
 	}
 	return s.count(t.States[st])
 }
 
-// plain counts the devices of a set for which the board has nothing else to say.
-func (s *sight) plain(set *roaring.Bitmap, t planner.Tally) uint64 {
+// anyInState tells whether inState counts any. Where the sets are large enough, it follows from their sizes.
+func (s *sight) anyInState(u index.Update, st installation.State) bool {
+	t := s.board.Tally(u.Number)
+	var have, taken uint64
+	switch st {
+	case installation.Installed:
+		have = s.count(u.Has)
+	case installation.Applicable:
+		have, taken = s.count(u.Needs), u.Has.GetCardinality()
+	case installation.NotApplicable:
+		have, taken = s.devices.GetCardinality(), u.Needs.GetCardinality()+u.Has.GetCardinality()
+	}
+	for other, devices := range t.States {
+		if other != installation.Installed && other != installation.Applicable {
+			taken += devices.GetCardinality()
+		}
+	}
+	return have > taken || s.inState(u, st) > 0
+}
+
+// plain counts the devices of a set that are in none of others, and for which the board has nothing else to say.
+func (s *sight) plain(t planner.Tally, set *roaring.Bitmap, others ...*roaring.Bitmap) uint64 {
 	rest := roaring.And(set, s.devices)
+	for _, other := range others {
+		rest.AndNot(other)
+	}
 	for st, devices := range t.States {
 		if st != installation.Installed && st != installation.Applicable {
 			rest.AndNot(devices)
@@ -206,10 +242,15 @@ func (s *sight) plain(set *roaring.Bitmap, t planner.Tally) uint64 {
 
 // count counts the devices of the group in a set, which may be nil.
 func (s *sight) count(set *roaring.Bitmap) uint64 {
-	if set == nil {
+	switch {
+	case set == nil || set.IsEmpty():
 		return 0
+	case s.others == nil:
+		return set.AndCardinality(s.devices)
+	case s.others.IsEmpty():
+		return set.GetCardinality()
 	}
-	return set.AndCardinality(s.devices)
+	return set.GetCardinality() - set.AndCardinality(s.others)
 }
 
 // row is the update as the group sees it.

@@ -126,7 +126,7 @@ func (s *sight) decidedSoftware() [][]index.Update {
 func (s *sight) comply(c *client.Compliance, newestFirst []index.Update, p segment) {
 	covered := roaring.New() // devices for which a newer approved release stands
 	for _, u := range newestFirst {
-		status := s.Status(u.Release, p.group, s.now).Status
+		status := s.Judged(u, p.group, s.now).Status
 		if status == approval.Undefined {
 			continue
 		}

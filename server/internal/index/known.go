@@ -157,6 +157,15 @@ func (v *View) Status(r catalog.Release, group fleet.GroupID, now time.Time) app
 	return approval.Evaluate(in)
 }
 
+// Judged is Status of an update without the way to it: for lists.
+func (v *View) Judged(u Update, group fleet.GroupID, now time.Time) approval.Result {
+	decisions := v.x.decisions.bySoftware[u.Software]
+	if len(decisions) == 0 {
+		return approval.Result{Status: approval.Undefined}
+	}
+	return approval.Judge(approval.Input{Release: u.Release, ID: u.ID, Path: v.x.tree.Path(group), Decisions: decisions, Exceptions: v.x.decisions.exceptions[u.ID], Now: now})
+}
+
 // Decisions lists all decisions on any release of the software, in any scope, oldest act first.
 func (v *View) Decisions(s catalog.Software) []approval.Decision { return v.x.decisions.bySoftware[s] }
 

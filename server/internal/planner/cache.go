@@ -199,7 +199,7 @@ func (p *Planner) answer(v *index.View, number uint32) (*answer, error) {
 // undecided counts the releases that a device could take and that nobody decided on.
 func undecided(v *index.View, d index.Device, now time.Time) (n int) {
 	for u := range v.Offered(d) {
-		if v.Status(u.Release, d.Group, now).Status == approval.Undefined {
+		if v.Judged(u, d.Group, now).Status == approval.Undefined {
 			n++
 		}
 	}
