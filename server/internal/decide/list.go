@@ -53,6 +53,7 @@ type sight struct {
 	group   fleet.GroupID
 	devices *roaring.Bitmap // of the group and below
 	others  *roaring.Bitmap // all devices but those, where they are few; nil where they are many
+	bits    []uint64        // devices, a bit for each
 	offered func(index.Update) bool
 }
 
@@ -63,7 +64,9 @@ func (m *moment) from(who auth.Actor, role ledger.Role, f client.Filter) (*sight
 		return nil, err
 	}
 	out := &sight{moment: m, group: g.ID, devices: m.In(g.ID)}
-	out.others = m.few(out.devices)
+	if out.others = m.few(out.devices); out.others == nil {
+		out.bits = out.devices.ToDense()
+	}
 	if err := checkFilter(f); err != nil {
 		return nil, err
 	}
@@ -217,6 +220,8 @@ func (s *sight) anyInState(u index.Update, st installation.State) bool {
 		have, taken = s.count(u.Needs), u.Has.GetCardinality()
 	case installation.NotApplicable:
 		have, taken = s.devices.GetCardinality(), u.Needs.GetCardinality()+u.Has.GetCardinality()
+	default:
+		return s.inState(u, st) > 0
 	}
 	for other, devices := range t.States {
 		if other != installation.Installed && other != installation.Applicable {
@@ -245,12 +250,31 @@ func (s *sight) count(set *roaring.Bitmap) uint64 {
 	switch {
 	case set == nil || set.IsEmpty():
 		return 0
+	case s.others == nil && set.GetCardinality() < s.devices.GetCardinality():
+		return s.countBits(set)
 	case s.others == nil:
 		return set.AndCardinality(s.devices)
 	case s.others.IsEmpty():
 		return set.GetCardinality()
 	}
 	return set.GetCardinality() - set.AndCardinality(s.others)
+}
+
+// countBits counts device by device: with a set of fewer devices than the group has, that is several times less work than
+// merging two sorted lists.
+func (s *sight) countBits(set *roaring.Bitmap) (n uint64) {
+	var part [256]uint32
+	for it := set.ManyIterator(); ; {
+		some := it.NextMany(part[:])
+		if some == 0 {
+			return n
+		}
+		for _, device := range part[:some] {
+			if word := int(device / 64); word < len(s.bits) {
+				n += s.bits[word] >> (device % 64) & 1
+			}
+		}
+	}
 }
 
 // row is the update as the group sees it.

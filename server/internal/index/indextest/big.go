@@ -47,11 +47,37 @@ func NewBig(s Size) *Big {
 		}
 	}
 	for i := range s.Devices {
-		id := fleet.DeviceID(fmt.Sprintf("d%07d", i))
-		b.state.Devices[id] = fleet.Device{ID: id, Name: fmt.Sprintf("host%07d", i), Group: fleet.Root, State: fleet.Active, Key: string(id), EnrolledAt: start}
-		b.contacts = append(b.contacts, store.Contact{Device: id, Digests: digests[i%s.Kinds], BootID: "boot", Run: "run", Sequence: 1, LastSeen: start, Capability: wire.Capability})
+		b.enrol(i, digests[i%s.Kinds])
 	}
 	return b
+}
+
+// tiny is how many updates are in either half of the pool that tiny sets are drawn from: a set has one of each half, so
+// there are a million different ones.
+const tiny = 1000
+
+// NewTiny makes a fleet whose devices have the same packages and could take two updates each. So many different sets of
+// two are shared evenly; as many as there are devices is the worst case, in which nobody shares.
+func NewTiny(devices, sets int) *Big {
+	b := &Big{state: ledger.NewState(), documents: map[string][]byte{}, kinds: map[string]wire.Kind{}}
+	facts := b.put(wire.KindFacts, wire.Facts{Hostname: "host", OS: "debian", OSVersion: "12", Arch: "amd64", Agent: "bench"})
+	inventory := b.put(wire.KindInventory, wire.Inventory{Ecosystem: "deb", Packages: []wire.Package{Package("base", "1.0")}})
+	available := make([]string, sets)
+	for k := range sets {
+		available[k] = b.put(wire.KindAvailable, wire.Available{Ecosystem: "deb", Updates: []wire.Offer{
+			Offer(fmt.Sprintf("left%03d", k%tiny), "1.1", "1.0"), Offer(fmt.Sprintf("right%03d", k/tiny), "1.1", "1.0")}})
+	}
+	for i := range devices {
+		b.enrol(i, map[wire.Kind]string{wire.KindFacts: facts, wire.KindInventory: inventory, wire.KindAvailable: available[i%sets]})
+	}
+	return b
+}
+
+// enrol puts a device with a number into the store.
+func (b *Big) enrol(i int, digests map[wire.Kind]string) {
+	id := fleet.DeviceID(fmt.Sprintf("d%07d", i))
+	b.state.Devices[id] = fleet.Device{ID: id, Name: fmt.Sprintf("host%07d", i), Group: fleet.Root, State: fleet.Active, Key: string(id), EnrolledAt: start}
+	b.contacts = append(b.contacts, store.Contact{Device: id, Digests: digests, BootID: "boot", Run: "run", Sequence: 1, LastSeen: start, Capability: wire.Capability})
 }
 
 // number spreads the updates over the kinds of devices.
