@@ -45,6 +45,7 @@ func measures() []measure {
 		{"P1", checkIns},
 		{"P1b", stateChanges},
 		{"P2", wakes},
+		{"P2s", otherServers},
 		{"P3", bulkActs},
 		{"P4", serverMemory},
 		{"P5", answers},

@@ -34,6 +34,7 @@ type crowd struct {
 	*daemon.Daemon
 	*swarm.Swarm
 	api *client.Client
+	cfg daemon.Config
 }
 
 func (c *crowd) stop() error {
@@ -65,7 +66,7 @@ func (b *bench) gather(ctx context.Context, engine string, size population.Size)
 		}
 		cfg.Env = []string{"ASSENT_DATABASE_URL=" + url}
 	}
-	c := &crowd{}
+	c := &crowd{cfg: cfg}
 	if c.Daemon, err = daemon.Start(ctx, cfg); err != nil {
 		return nil, err
 	}
@@ -201,11 +202,11 @@ func wakes(ctx context.Context, b *bench) (rows []Row, err error) {
 	var told, fetched []time.Duration
 	rounds := max(b.rounds, 3)
 	for i := range rounds {
-		t, f, err := c.decline(ctx, b, i)
+		t, f, err := c.decline(ctx, b, c.api, i)
 		if err != nil {
 			return nil, err
 		}
-		told, fetched = append(told, t), append(fetched, f)
+		told, fetched = append(told, percentile(t, 0.99)), append(fetched, percentile(f, 0.99))
 	}
 	base, err := b.fixedMessage(ctx, c, rounds)
 	if err != nil {
@@ -221,42 +222,41 @@ func wakes(ctx context.Context, b *bench) (rows []Row, err error) {
 	}, nil
 }
 
-// decline has all agents wait, declines the update with a number, and gives the time until 99 of 100 were told and had
-// fetched their plan.
-func (c *crowd) decline(ctx context.Context, b *bench, i int) (told, fetched time.Duration, err error) {
+// decline has all agents wait, declines an update at a server, and gives the times until each was told and had fetched its
+// plan.
+func (c *crowd) decline(ctx context.Context, b *bench, at *client.Client, i int) (told, fetched []time.Duration, err error) {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	woken := c.Park(waiting)
 	if err := c.parked(ctx); err != nil {
-		return 0, 0, err
+		return nil, nil, err
 	}
-	list, err := c.api.Updates(ctx, client.Filter{Status: []approval.Status{approval.Approved}}, client.Page{Limit: 1})
+	list, err := at.Updates(ctx, client.Filter{Status: []approval.Status{approval.Approved}}, client.Page{Limit: 1})
 	if err != nil {
-		return 0, 0, err
+		return nil, nil, err
 	}
 	if len(list.Items) == 0 {
-		return 0, 0, errors.New("nothing is left to decline")
+		return nil, nil, errors.New("nothing is left to decline")
 	}
 	if err := b.quiet(ctx); err != nil {
-		return 0, 0, err
+		return nil, nil, err
 	}
 	begin := time.Now()
-	if _, err := c.api.Decide(ctx, client.Decide{Updates: []string{string(list.Items[0].ID)}, Status: approval.Declined, Reason: "measured " + strconv.Itoa(i)}); err != nil {
-		return 0, 0, err
+	if _, err := at.Decide(ctx, client.Decide{Updates: []string{string(list.Items[0].ID)}, Status: approval.Declined, Reason: "measured " + strconv.Itoa(i)}); err != nil {
+		return nil, nil, err
 	}
-	var tells, fetches []time.Duration
 	for range c.Swarm.Agents {
 		select {
 		case w := <-woken:
 			if w.Err != nil {
-				return 0, 0, w.Err
+				return nil, nil, w.Err
 			}
-			tells, fetches = append(tells, w.Told.Sub(begin)), append(fetches, w.Fetched.Sub(begin))
+			told, fetched = append(told, w.Told.Sub(begin)), append(fetched, w.Fetched.Sub(begin))
 		case <-time.After(2 * time.Minute):
-			return 0, 0, fmt.Errorf("only %d of %d agents were told", len(tells), len(c.Swarm.Agents))
+			return nil, nil, fmt.Errorf("only %d of %d agents were told", len(told), len(c.Swarm.Agents))
 		}
 	}
-	return percentile(tells, 0.99), percentile(fetches, 0.99), nil
+	return told, fetched, nil
 }
 
 func percentile(d []time.Duration, share float64) time.Duration {

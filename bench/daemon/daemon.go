@@ -134,7 +134,10 @@ func (d *Daemon) Stop() error {
 const tokenFile = "bench-token"
 
 // Client is the API, as its first administrator.
-func (d *Daemon) Client(ctx context.Context) (*client.Client, error) {
+func (d *Daemon) Client(ctx context.Context) (*client.Client, error) { return d.ClientAt(ctx, d) }
+
+// ClientAt is the API of another server of the installation, as this one's first administrator.
+func (d *Daemon) ClientAt(ctx context.Context, at *Daemon) (*client.Client, error) {
 	text, err := os.ReadFile(filepath.Join(d.cfg.Data, tokenFile))
 	if errors.Is(err, os.ErrNotExist) {
 		text, err = d.signIn(ctx)
@@ -142,7 +145,7 @@ func (d *Daemon) Client(ctx context.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.New(client.Config{Server: d.URL, Token: string(text), Wait: 10 * time.Minute})
+	return client.New(client.Config{Server: at.URL, Token: string(text), Wait: 10 * time.Minute})
 }
 
 // signIn uses the first administrator's one-time sign-in.

@@ -271,7 +271,7 @@ func (s *Stage) CLIAs(ctx context.Context, who string, args ...string) (Answer, 
 
 // CLIEnv is the environment in which the CLI talks to this stage as who.
 func (s *Stage) CLIEnv(who string) []string {
-	return []string{"XDG_CONFIG_HOME=" + filepath.Join(s.dir, "operator"+who), "ASSENT_SERVER=" + s.Server.URL, "NO_COLOR=1"}
+	return []string{"XDG_CONFIG_HOME=" + filepath.Join(s.dir, "operator"+who), "ASSENT_SERVER=" + s.URL(), "NO_COLOR=1"}
 }
 
 // signIn finds the one-time token in what assentd printed at its first start.
@@ -287,8 +287,11 @@ func (s *Stage) SignIn(ctx context.Context) error {
 	if token == "" {
 		return fmt.Errorf("no sign-in token in first-sign-in")
 	}
-	return s.Must(ctx, "login", "--server", s.Server.URL, "--token", token)
+	return s.Must(ctx, "login", "--server", s.URL(), "--token", token)
 }
+
+// URL is where people reach the server, or the load balancer before several ones.
+func (s *Stage) URL() string { return cmp.Or(s.Front, s.Server.URL) }
 
 // Must runs the CLI and fails unless it exits with 0.
 func (s *Stage) Must(ctx context.Context, args ...string) error {

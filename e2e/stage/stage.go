@@ -41,6 +41,7 @@ type Stage struct {
 	Lab     *lab.Lab
 	Repo    *debrepo.Repo // nil without Acme
 	Server  *Server
+	Front   string // URL of the load balancer before several servers; empty: there is none
 	Devices []*Device
 
 	cfg Config
