@@ -109,6 +109,7 @@ var mutations = []mutation{
 	{"copies of a running machine at two servers", "server/internal/gateway/join.go", "o.seen&l.own", "o.seen&0", "./server/internal/gateway", "TestN31_CopiesOfARunning"},
 	{"a truth older than the one a device has seen", "server/internal/planner/planner.go", "if fresh && was.rests >= acts {", "if fresh {", "./server/internal/planner", "TestAStatementRestsOn"},
 	{"that a server that lags sends devices away", "server/internal/gateway/others.go", "return errBehind.Because(err)", "return nil", "./server", "TestServers_OneThatLags"},
+	{"what is asked for beside a clock that is ahead", "server/internal/gateway/session.go", "at = before.Add(time.Microsecond)", "_ = before", "./server/internal/gateway", "TestServers_WhatSomebodyAsks"},
 	{"that old answers say so", "server/http.go", "w.Header().Set(staleHeader, \"true\")", "", "./server", "TestServers_OneThatLags"},
 	{"acts that a stopping server began", "server/http.go", "f.ending()\n", "f.ending()\n\tstop()\n", "./server", "TestAServerThatStops"},
 	{"what people read at several servers", "server/services.go", "r.face.fresh = r.peers.Fresh", "_ = r.peers.Fresh", "./server", "TestServers_ActsAreLinear"},

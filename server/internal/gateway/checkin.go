@@ -248,6 +248,9 @@ func (g *Gateway) Interrupt(ids []fleet.DeviceID) {
 func (g *Gateway) Refresh(ids []fleet.DeviceID) {
 	at := g.Now().UTC().Truncate(time.Microsecond) // as the store keeps times
 	for _, id := range ids {
+		at = g.session(id).nextRefresh(at)
+	}
+	for _, id := range ids {
 		g.session(id).askRefresh(at)
 	}
 	g.tellOthers(func(ctx context.Context) error { return g.Contacts.AskRefresh(ctx, ids, at) })
@@ -256,6 +259,9 @@ func (g *Gateway) Refresh(ids []fleet.DeviceID) {
 // Rehearse has devices rehearse their plans now, as Refresh has them look.
 func (g *Gateway) Rehearse(ids []fleet.DeviceID) {
 	at := g.Now().UTC().Truncate(time.Microsecond)
+	for _, id := range ids {
+		at = g.session(id).nextRehearsal(at)
+	}
 	for _, id := range ids {
 		g.session(id).askRehearsal(at)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"assent/fleet"
+	"assent/server/internal/store"
 	"assent/wire"
 )
 
@@ -77,6 +78,21 @@ func TestRefreshReachesADeviceThatListensAtOnceAndAnotherWithItsNextCheckInOnce(
 	}
 	if reply, _, _ := away.once(); reply.Refresh {
 		t.Error("it was asked twice")
+	}
+}
+
+func TestServers_WhatSomebodyAsksForIsNewsThoughAnotherServersClockIsAhead(t *testing.T) {
+	b := newBench(t, Limits{})
+	a := b.agent()
+	a.settle()
+	ahead := time.Now().Add(2 * time.Hour)
+	b.gw.Heard(t.Context(), []store.Contact{{Device: a.id, Refresh: ahead, Rehearse: ahead}})
+	for _, from := range []string{"another server", "this one"} {
+		if reply, _, _ := a.once(); !reply.Refresh || !reply.Rehearse {
+			t.Errorf("asked for at %s: %+v", from, reply)
+		}
+		b.gw.Refresh([]fleet.DeviceID{a.id})
+		b.gw.Rehearse([]fleet.DeviceID{a.id})
 	}
 }
 

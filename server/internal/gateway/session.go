@@ -257,6 +257,28 @@ func (s *session) askRefresh(at time.Time) { s.ask(&s.refresh, at, &s.contact.Re
 // askRehearsal has the next reply ask for a rehearsal, likewise.
 func (s *session) askRehearsal(at time.Time) { s.ask(&s.rehearse, at, &s.contact.Rehearsed) }
 
+// nextRefresh is a time from at on that is later than all requests for a refresh so far: the clock of the server at which somebody
+// asked before may have been ahead of this one's.
+func (s *session) nextRefresh(at time.Time) time.Time {
+	return s.next(&s.refresh, at, &s.contact.Refreshed)
+}
+
+// nextRehearsal is the same for a rehearsal.
+func (s *session) nextRehearsal(at time.Time) time.Time {
+	return s.next(&s.rehearse, at, &s.contact.Rehearsed)
+}
+
+func (s *session) next(w *wish, at time.Time, told *time.Time) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, before := range []time.Time{*told, w.asked} {
+		if !at.After(before) {
+			at = before.Add(time.Microsecond)
+		}
+	}
+	return at
+}
+
 func (s *session) ask(w *wish, at time.Time, told *time.Time) {
 	s.mu.Lock()
 	news := at.After(*told) && at.After(w.asked)
