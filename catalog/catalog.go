@@ -14,7 +14,6 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -92,16 +91,25 @@ func IDOf(purl string) UpdateID {
 // escape percent-encodes as the package URL specification says: everything but unreserved
 // characters and the colon.
 func escape(s string) string {
-	var b strings.Builder
+	const digits = "0123456789ABCDEF"
+	var b []byte // nil as long as nothing is escaped, which is nearly always
 	for i := range len(s) {
 		c := s[i]
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~:", c) >= 0 {
-			b.WriteByte(c)
-			continue
+		switch plain := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~:", c) >= 0; {
+		case plain && b != nil:
+			b = append(b, c)
+		case plain:
+		default:
+			if b == nil {
+				b = append(make([]byte, 0, len(s)+8), s[:i]...)
+			}
+			b = append(b, '%', digits[c>>4], digits[c&15])
 		}
-		fmt.Fprintf(&b, "%%%02X", c)
 	}
-	return b.String()
+	if b == nil {
+		return s
+	}
+	return string(b)
 }
 
 // Role says why an item belongs to an update.

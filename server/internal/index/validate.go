@@ -164,12 +164,26 @@ func (c *checker) inventory(inv *wire.Inventory) {
 		return c.bad(wrongEcosystem(eco), wrong("package", p.Name, packageName(eco)), wrong("architecture", p.Arch, architecture), wrongVersion(eco, p.Version),
 			wrong("source package", p.Source, packageName(eco)), wrongVersion(eco, p.SourceVersion))
 	})
+	var last wire.Package
 	for i := range inv.Packages {
 		p := &inv.Packages[i]
-		for _, s := range []*string{&p.Name, &p.Arch, &p.Version, &p.Status, &p.Source, &p.SourceVersion, &p.How} {
-			*s = c.intern(*s)
+		if p.Status != last.Status || p.How != last.How {
+			p.Status, p.How = text(p.Status), text(p.How)
 		}
-		p.Status, p.How = c.intern(text(p.Status)), c.intern(text(p.How))
+		share(&p.Source, p.Name)
+		share(&p.SourceVersion, p.Version)
+		share(&p.Arch, last.Arch)
+		share(&p.Status, last.Status)
+		share(&p.How, last.How)
+		last = *p
+	}
+}
+
+// share lets a string use the memory of another one that is the same. An inventory has thousands of packages, and nearly
+// all of them say what the one before says, or the same twice: comparing is less work than looking for it.
+func share(s *string, with string) {
+	if *s == with {
+		*s = with
 	}
 }
 
