@@ -32,7 +32,7 @@ func TestListsOfDevicesAreThoseThatLookingAtEachDeviceGives(t *testing.T) {
 		o.Group("g1", fleet.Root)
 		o.Group("g2", "g1")
 		o.Group("g3", fleet.Root)
-		for range rapid.IntRange(1, 40).Draw(r, "acts") {
+		for range rapid.IntRange(1, 25).Draw(r, "acts") {
 			c.act()
 		}
 		c.check()

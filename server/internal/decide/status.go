@@ -183,41 +183,44 @@ func (t *totals) countDevices() {
 		}
 	}
 	for n := range numbers(active) {
-		t.countActive(t.Numbered(n))
+		t.countActive(t.Brief(n))
 	}
 	for n := range numbers(t.sight.devices) {
 		t.countLines(n)
 	}
 }
 
-func (t *totals) note(what string, d index.Device) { t.trouble[what] = append(t.trouble[what], d.Name) }
+func (t *totals) note(what string, d index.Brief) {
+	t.trouble[what] = append(t.trouble[what], d.Name())
+}
 
 func (t *totals) noteAll(what string, set *roaring.Bitmap) {
 	for n := range numbers(set) {
-		t.note(what, t.Numbered(n))
+		t.note(what, t.Brief(n))
 	}
 }
 
-func (t *totals) countActive(d index.Device) {
-	if !d.Refused.IsZero() && t.now.Sub(d.Refused) < refusedFor {
+func (t *totals) countActive(d index.Brief) {
+	if at := d.Refused(); !at.IsZero() && t.now.Sub(at) < refusedFor {
 		t.note("refused", d)
 	}
-	if !d.Illegal.IsZero() && t.now.Sub(d.Illegal) < illegalFor {
+	if at := d.Illegal(); !at.IsZero() && t.now.Sub(at) < illegalFor {
 		t.note("illegal", d)
 	}
-	if d.Facts == nil {
+	facts := d.Facts()
+	if facts == nil {
 		return
 	}
-	for _, o := range d.Facts.Origins {
+	for _, o := range facts.Origins {
 		switch o.Problem {
 		case "rolled_back", "expired", "bad_signature", "tampered":
 			t.note("origin "+o.Problem, d)
 		}
 	}
-	if d.Facts.ManagerHealth != "" {
+	if facts.ManagerHealth != "" {
 		t.note("manager", d)
 	}
-	if len(d.Problems) > 0 {
+	if len(d.Problems()) > 0 {
 		t.note("report", d)
 	}
 }

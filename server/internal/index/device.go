@@ -88,16 +88,8 @@ func (v *View) view(rec *device) Device {
 		d.Contact = *c
 	}
 	d.Connected = Brief{rec}.Connected(v.x.now())
-	if at := rec.refused.Load(); at != 0 {
-		d.Refused = time.Unix(at, 0).UTC()
-	}
-	if at := rec.illegal.Load(); at != 0 {
-		d.Illegal = time.Unix(at, 0).UTC()
-	}
-	if rec.facts != nil {
-		d.Facts = rec.facts.facts
-	}
-	d.Problems = Brief{rec}.Problems()
+	b := Brief{rec}
+	d.Refused, d.Illegal, d.Facts, d.Problems = b.Refused(), b.Illegal(), b.Facts(), b.Problems()
 	return d
 }
 

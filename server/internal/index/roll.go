@@ -147,6 +147,9 @@ func (b Brief) Number() uint32 { return b.rec.number }
 // ID is the device's id.
 func (b Brief) ID() fleet.DeviceID { return b.rec.id }
 
+// Name is the device's name.
+func (b Brief) Name() string { return b.rec.decided.Name }
+
 // Folded is the device's name in lower case.
 func (b Brief) Folded() string { return b.rec.folded }
 
@@ -182,6 +185,19 @@ func (b Brief) Connected(now time.Time) bool {
 	}
 	c := b.rec.contact.Load()
 	return c != nil && (now.Before(c.Held) || !c.LastSeen.IsZero() && now.Sub(c.LastSeen) < connectedGrace)
+}
+
+// Refused is when it last refused a plan; zero: never.
+func (b Brief) Refused() time.Time { return second(b.rec.refused.Load()) }
+
+// Illegal is when it last reported a step that V1 does not allow; zero: never.
+func (b Brief) Illegal() time.Time { return second(b.rec.illegal.Load()) }
+
+func second(at int64) time.Time {
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.Unix(at, 0).UTC()
 }
 
 // Facts are what it said of itself; nil: not known yet.
