@@ -112,7 +112,7 @@ func (m *moment) devices(who auth.Actor, q client.DeviceQuery) (*roaring.Bitmap,
 		set.And(m.InState(fleet.Active))
 		set = m.only(set, q.Only)
 	}
-	for _, word := range strings.Fields(strings.ToLower(q.Search)) {
+	for word := range strings.FieldsSeq(strings.ToLower(q.Search)) {
 		set = m.described(set, groups, word)
 	}
 	return set, nil
