@@ -142,20 +142,21 @@ type standing struct {
 	gw    *gateway.Gateway
 }
 
-// follow compares the devices that are not active with those of the moment before, after every act, until
-// ctx ends. Changes that are no acts (documents, reports) cost it next to nothing.
+// follow compares the devices that are not active with those of the moment before, after every act that may have changed
+// them, until ctx ends. Other acts, and changes that are none (documents, reports), cost it next to nothing.
 func (s standing) follow(ctx context.Context) error {
-	out, act := s.out()
+	out, _, standings := s.out()
 	for seen := s.index.Seq(); ; {
 		var err error
 		if seen, err = s.index.WaitChange(ctx, seen); err != nil {
 			return nil //nolint:nilerr // ctx ended: the server stops
 		}
-		if s.act() == act {
+		if s.standings() == standings {
 			continue
 		}
 		var now map[fleet.DeviceID]bool
-		now, act = s.out()
+		var act int64
+		now, act, standings = s.out()
 		s.gw.Forget(missing(now, out), act)
 		s.gw.Interrupt(missing(now, out))
 		s.gw.Forget(missing(out, now), act)
@@ -163,24 +164,24 @@ func (s standing) follow(ctx context.Context) error {
 	}
 }
 
-// act is the last act.
-func (s standing) act() (seq int64) {
-	s.index.View(func(v *index.View) { seq = v.State().Seq })
-	return seq
+// standings is how often a device stopped being active or was active again.
+func (s standing) standings() (n int64) {
+	s.index.View(func(v *index.View) { n = v.Standings() })
+	return n
 }
 
 // out is the set of devices that are not active, as of the act.
-func (s standing) out() (out map[fleet.DeviceID]bool, act int64) {
+func (s standing) out() (out map[fleet.DeviceID]bool, act, standings int64) {
 	out = map[fleet.DeviceID]bool{}
 	s.index.View(func(v *index.View) {
-		act = v.State().Seq
+		act, standings = v.State().Seq, v.Standings()
 		for id, d := range v.State().Devices {
 			if d.State != fleet.Active {
 				out[id] = true
 			}
 		}
 	})
-	return out, act
+	return out, act, standings
 }
 
 // missing lists what is in a and not in b.

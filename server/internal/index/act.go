@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -87,11 +86,11 @@ func (x *Index) make(ctx context.Context, by string, body ledger.Body, beside []
 	if err != nil {
 		return ledger.Entry{}, err
 	}
-	after, err := successor(x.state, entry)
+	after, err := succeed(x.state, entry)
 	if err != nil {
 		return ledger.Entry{}, err
 	}
-	err = x.store.AppendBeside(ctx, entry, after, beside...)
+	err = x.store.AppendBeside(ctx, entry, after.state, beside...)
 	switch {
 	case errors.Is(err, store.ErrMoved):
 		return ledger.Entry{}, err
@@ -139,7 +138,7 @@ func (x *Index) catchUp(ctx context.Context) error {
 		}
 		for i, entry := range entries {
 			r := raw[i]
-			after, err := successor(x.state, entry)
+			after, err := succeed(x.state, entry)
 			if err != nil {
 				return fmt.Errorf("apply ledger entry %d: %w", r.Seq, err)
 			}
@@ -179,69 +178,15 @@ func (x *Index) decode(ctx context.Context, raw []store.RawEntry) ([]ledger.Entr
 	return out, nil
 }
 
-// successor applies an entry to a copy of the state, so that readers keep the old one until the new one
-// is durable. Only the maps that the entry's kind changes are copied.
-func successor(s *ledger.State, e ledger.Entry) (*ledger.State, error) {
-	body, err := e.Decode()
-	if err != nil {
-		return nil, err
-	}
-	after := *s
-	switch body.(type) {
-	case ledger.GroupCreate, ledger.GroupChange, ledger.GroupDelete:
-		after.Groups = maps.Clone(s.Groups)
-	case ledger.DeviceEnrol:
-		after.Devices, after.Tokens = maps.Clone(s.Devices), maps.Clone(s.Tokens)
-	case ledger.DeviceRenew, ledger.DeviceMove, ledger.DeviceState:
-		after.Devices = maps.Clone(s.Devices)
-	case ledger.UpdateDecide:
-		after.Decisions, after.Agreements = maps.Clone(s.Decisions), maps.Clone(s.Agreements)
-	case ledger.FeedSubscribe, ledger.FeedUnsubscribe:
-		after.Feeds = maps.Clone(s.Feeds)
-	case ledger.AgreementAccept, ledger.AgreementWithdraw:
-		after.Agreements = maps.Clone(s.Agreements)
-	case ledger.UpdateDeploy, ledger.DeployEnd:
-		after.Deploys = maps.Clone(s.Deploys)
-	case ledger.ChannelSet, ledger.ChannelRemove:
-		after.Channels = maps.Clone(s.Channels)
-	case ledger.ChannelTest:
-	case ledger.PackageCreate, ledger.PackageDelete:
-		after.Packages = maps.Clone(s.Packages)
-	case ledger.ViewShare, ledger.ViewRemove:
-		after.Views = maps.Clone(s.Views)
-	case ledger.ContentVerify:
-		after.Contents = maps.Clone(s.Contents)
-	case ledger.ExceptionAdd, ledger.ExceptionRemove:
-		after.Exceptions = maps.Clone(s.Exceptions)
-	case ledger.UpdateRollback:
-		after.Rollbacks = maps.Clone(s.Rollbacks)
-	case ledger.TokenCreate, ledger.TokenRevoke:
-		after.Tokens = maps.Clone(s.Tokens)
-	case ledger.OperatorSet, ledger.OperatorRemove:
-		after.Operators, after.Accesses = maps.Clone(s.Operators), maps.Clone(s.Accesses)
-	case ledger.AccessCreate, ledger.AccessRevoke:
-		after.Accesses = maps.Clone(s.Accesses)
-	case ledger.TaskSet, ledger.TaskRemove:
-		after.Tasks = maps.Clone(s.Tasks)
-	case ledger.RolloutStep, ledger.ServerInit, ledger.PasswordSet, ledger.PasswordRemove, ledger.PasskeyAdd, ledger.PasskeyRemove, ledger.SessionEnd:
-	default:
-		return nil, fmt.Errorf("the index does not know ledger entries of kind %q", e.Kind)
-	}
-	if err := after.Apply(e); err != nil {
-		return nil, err
-	}
-	return &after, nil
-}
-
 // publish makes an act visible and tells everybody. The caller holds x.acts.
-func (x *Index) publish(e ledger.Entry, after *ledger.State) error {
+func (x *Index) publish(e ledger.Entry, after successor) error {
 	body, err := e.Decode()
 	if err != nil {
 		return err
 	}
 	x.mu.Lock()
 	before := x.state
-	x.state = after
+	x.state = after.whole(before)
 	x.software.tick++
 	change := x.derive(e, body, before)
 	x.mu.Unlock()

@@ -275,6 +275,9 @@ func (x *Index) enlist(id fleet.DeviceID) *device {
 func (x *Index) place(id fleet.DeviceID) {
 	rec, d := x.enlist(id), x.state.Devices[id]
 	was := rec.decided
+	if was.State != d.State && (was.State != "" || d.State != fleet.Active) {
+		x.standings++
+	}
 	rec.decided = d
 	x.roll.put(x.devices, rec, was)
 	if b := x.groups[rec.group]; b != nil {
@@ -308,6 +311,9 @@ func (x *Index) PollOpened(id fleet.DeviceID) (closed func()) {
 
 // NumberOfDevices is how many devices there are, retired ones too; all Device.Number are below it.
 func (v *View) NumberOfDevices() int { return len(v.x.devices) }
+
+// Standings grows whenever a device stops being active or is active again, and not when one enrols.
+func (v *View) Standings() int64 { return v.x.standings }
 
 // Retired reports whether the device is.
 func (d Device) Retired() bool { return d.State == fleet.Retired }

@@ -65,6 +65,7 @@ type Index struct {
 	decisions decisionTable
 	tasks     taskTable
 	rollbacks map[uint32]map[int64]bool // device number -> act -> still to be done
+	standings int64                     // how often devices stopped being active or were active again
 	managed   int64                     // tick of the last change of feeds, agreements, deployments or content
 	feeds     []wire.PlanFeed           // what the server follows, as its mirror says; replaced, never changed
 
@@ -105,7 +106,7 @@ func (x *Index) Now() time.Time { return x.now() }
 // View is one consistent moment of the index. It must not be kept.
 type View struct{ x *Index }
 
-// State is what people decided. It must not be changed.
+// State is what people decided. It must not be changed, nor kept: devices are put into it in place.
 func (v *View) State() *ledger.State { return v.x.state }
 
 // Tree is the tree of groups.
