@@ -1,6 +1,8 @@
 package catalog_test
 
 import (
+	"crypto/sha256"
+	"encoding/base32"
 	"strings"
 	"testing"
 
@@ -67,5 +69,20 @@ func TestUpdate_ConflictsNameBothDigests(t *testing.T) {
 func TestSeverity_UnratedRanksLowest(t *testing.T) {
 	if catalog.Unrated.Rank() != 0 || catalog.Severity("odd").Rank() != 0 || catalog.Critical.Rank() <= catalog.High.Rank() {
 		t.Error("severity ranks")
+	}
+}
+
+// Ids stand in ledgers and links: however they are computed, they stay.
+func TestIDOf_IsTheFirstTwelveDigitsOfTheHashInBase32(t *testing.T) {
+	enc := base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+	rapid.Check(t, func(t *rapid.T) {
+		purl := rapid.String().Draw(t, "purl")
+		sum := sha256.Sum256([]byte(purl))
+		if got, want := catalog.IDOf(purl), catalog.UpdateID("u"+enc.EncodeToString(sum[:])[:12]); got != want {
+			t.Fatalf("the id of %q is %s, want %s", purl, got, want)
+		}
+	})
+	if got := release("openssl", "3.0.17-1~deb12u3").ID(); got != "ueak1a7zw53m6" {
+		t.Errorf("the id is %s", got)
 	}
 }

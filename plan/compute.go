@@ -70,7 +70,11 @@ func (c *computation) status(r catalog.Release) approval.Result {
 	if res, ok := c.statuses[r]; ok {
 		return res
 	}
-	id := r.ID()
+	return c.evaluate(r, r.ID())
+}
+
+// evaluate is status for a release whose id is known already: making it costs as much as all the rest.
+func (c *computation) evaluate(r catalog.Release, id catalog.UpdateID) approval.Result {
 	res := approval.Evaluate(approval.Input{Release: r, ID: id, Path: c.in.Path, Decisions: c.in.Known.Decisions(r.Software),
 		Exceptions: c.in.Known.Exceptions(id), Now: c.in.Now})
 	c.statuses[r] = res
@@ -95,8 +99,12 @@ func (c *computation) release(o wire.Offer) catalog.Release {
 
 // open starts the verdict on a release with its approval status and the trace of it.
 func (c *computation) open(r catalog.Release) *candidate {
-	res := c.status(r)
-	cand := &candidate{Verdict: Verdict{Update: r.ID(), Release: r, Action: None, Status: res.Status, Approval: res, Reasons: slices.Clone(res.Trace)}}
+	id := r.ID()
+	res, ok := c.statuses[r]
+	if !ok {
+		res = c.evaluate(r, id)
+	}
+	cand := &candidate{Verdict: Verdict{Update: id, Release: r, Action: None, Status: res.Status, Approval: res, Reasons: slices.Clone(res.Trace)}}
 	c.candidates = append(c.candidates, cand)
 	c.byRelease[r] = cand
 	return cand

@@ -153,7 +153,7 @@ var mutations = []mutation{
 	{"rehearsals that are stale", "server/internal/decide/rehearsals.go", "digest != r.Plan ||", "digest != r.Plan && digest == \"x\" ||", "./server/servertest", "TestRehearsals_BecomeStale"},
 	{"the place of a device that comes while rollouts are looked at", "server/internal/conductor/conductor.go", "devices = max(devices, int(todo.Maximum())+1)", "devices = max(devices, int(todo.Maximum()))", "./server/internal/conductor", "TestStains_"},
 	{"the place of a device that comes while the board is drawn", "server/internal/planner/board.go", "devices = max(devices, uint64(todo.Maximum())+1)", "devices = max(devices, uint64(todo.Maximum()))", "./server/internal/planner", "TestBoard_"},
-	{"devices of an act that was not written", "server/internal/index/successor.go", "after.Devices = only(s.Devices, ids...)", "after.Devices = s.Devices", "./server/internal/index", "TestA2_ActsOnDevices"},
+	{"devices of an act that was not written", "server/internal/index/successor.go", "after.Devices = only(s.Devices, ids...)", "_, after.Devices = ids, s.Devices", "./server/internal/index", "TestA2_ActsOnDevices"},
 	{"that a device stopped being active", "server/internal/index/device.go", "x.standings++", "", "./server/internal/index", "TestStandings_"},
 	{"one call's failure among others", "server/internal/store/gather.go", "t.done <- g.write(ctx, []T{t.item})", "t.done <- err", "./server/internal/store", "TestGather_OneThat"},
 	{"a caller who hangs up among others", "server/internal/store/gather.go", "g.together(context.WithoutCancel(ctx), batch)", "g.together(ctx, batch)", "./server/internal/store", "TestGather_ACaller"},

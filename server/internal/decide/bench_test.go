@@ -1,6 +1,7 @@
 package decide_test
 
 import (
+	"context"
 	"crypto/ed25519"
 	"fmt"
 	"runtime"
@@ -18,7 +19,7 @@ import (
 )
 
 // big opens a large fleet: 40 of 10,000 updates applicable to each device.
-func big(b *testing.B, devices, kinds int) (*indextest.Big, *index.Index, *planner.Planner, *decide.Service) {
+func big(b testing.TB, devices, kinds int) (*indextest.Big, *index.Index, *planner.Planner, *decide.Service) {
 	s := indextest.NewBig(indextest.Size{Devices: devices, Updates: 10_000, Each: 40, Packages: 400, Kinds: kinds})
 	x, err := index.Open(b.Context(), s, index.Config{})
 	if err != nil {
@@ -134,6 +135,29 @@ func BenchmarkBulk(b *testing.B) {
 				b.Fatal(out.Act, err)
 			}
 			b.ReportMetric(float64(out.Preview.Unseen), "unseen")
+		}
+	})
+}
+
+// BenchmarkBulkCounts is the second half of P3: how long the next reader of a list waits for the right counts after such an
+// act, for which most plans are another one.
+func BenchmarkBulkCounts(b *testing.B) {
+	each(b, func(b *testing.B, _ *index.Index, _ *planner.Planner, d *decide.Service) {
+		for i := 0; b.Loop(); i++ {
+			b.StopTimer()
+			status := []approval.Status{approval.Approved, approval.Undefined}[i%2]
+			act := func() {
+				ctx, stop := context.WithCancel(b.Context()) // nobody waits for what it means
+				stop()
+				if _, err := d.Decide(ctx, admin, client.Decide{Matching: &client.Filter{}, Status: status, Reason: fmt.Sprint(b.Elapsed())}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			act()
+			b.StartTimer()
+			if out, err := d.List(b.Context(), admin, client.Filter{Status: []approval.Status{status}}, client.Page{Limit: 1}); err != nil || out.Total == 0 {
+				b.Fatal(out.Total, err)
+			}
 		}
 	})
 }

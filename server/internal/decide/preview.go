@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -31,17 +34,44 @@ func (s *Service) preview(ctx context.Context, a *act) (client.Preview, error) {
 		p.updates[u.ID] = &previewed{PreviewUpdate: client.PreviewUpdate{UpdateRef: ref(u)}, named: true}
 	}
 	deadline := time.Now().Add(previewBudget)
-	for _, class := range s.classes(p) {
+	for classes := range slices.Chunk(s.classes(p), 8*runtime.GOMAXPROCS(0)) {
 		if err := alive(ctx); err != nil {
 			return client.Preview{}, err
 		}
 		if time.Now().After(deadline) {
-			p.out.Unseen += int(class.GetCardinality())
+			for _, class := range classes {
+				p.out.Unseen += int(class.GetCardinality())
+			}
 			continue
 		}
-		s.index.View(func(v *index.View) { p.class(v, class) })
+		for i, j := range s.judged(p, classes) {
+			s.index.View(func(v *index.View) { p.class(v, classes[i], j) })
+		}
 	}
 	return p.result(), nil
+}
+
+// judged is what plan.Compute says to devices with one set of facts.
+type judged struct {
+	before map[catalog.UpdateID]plan.Verdict
+	after  []plan.Verdict
+}
+
+// judged judges classes on all processors. They are summed up one after the other, so that the sums never depend on who was
+// first.
+func (s *Service) judged(p *previewer, classes []*roaring.Bitmap) []judged {
+	out := make([]judged, len(classes))
+	var next atomic.Int64
+	var group sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(classes)) {
+		group.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(classes)); i = next.Add(1) - 1 {
+				s.index.View(func(v *index.View) { out[i] = p.judge(v, classes[i]) })
+			}
+		})
+	}
+	group.Wait()
+	return out
 }
 
 // classes groups the devices that may be concerned by what plan.Compute looks at.
@@ -89,12 +119,16 @@ type blockKey struct {
 	detail, needs string
 }
 
-// class adds the devices with one set of facts.
-func (p *previewer) class(v *index.View, devices *roaring.Bitmap) {
+// judge computes the verdicts on the devices with one set of facts. It changes nothing of p.
+func (p *previewer) judge(v *index.View, devices *roaring.Bitmap) judged {
 	d := v.Numbered(devices.Minimum())
-	before := byUpdate(plan.Compute(v.PlanInputAt(d, p.now, p.act.before)).Verdicts)
+	return judged{before: byUpdate(plan.Compute(v.PlanInputAt(d, p.now, p.act.before)).Verdicts), after: plan.Compute(v.PlanInputAt(d, p.now, p.act.after)).Verdicts}
+}
+
+// class adds the devices with one set of facts.
+func (p *previewer) class(v *index.View, devices *roaring.Bitmap, j judged) {
+	d, before, after := v.Numbered(devices.Minimum()), j.before, j.after
 	var fresh []plan.Verdict // what the act has installed
-	after := plan.Compute(v.PlanInputAt(d, p.now, p.act.after)).Verdicts
 	n, changed := int(devices.GetCardinality()), false
 	for _, verdict := range after {
 		was := before[verdict.Update]
