@@ -128,7 +128,7 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	f.StringVar(&o.rows, "rows", "", "only these targets, such as P1,P9")
 	f.BoolVar(&o.json, "json", false, "print JSON instead of a table")
 	f.BoolVar(&o.constants, "constants", false, "also write what assentd sizing counts with, as far as the rows measure it")
-	f.BoolVar(&o.write, "write", false, "also write docs/benchmarks.md; wants all rows")
+	f.BoolVar(&o.write, "write", false, "also write docs/benchmarks.md; with --rows, the other rows stay as they were measured last")
 	f.StringVar(&o.profiles, "profiles", "", "P1b, P3: keep CPU profiles of the servers in this directory")
 	f.IntVar(&o.rounds, "rounds", 5, "repetitions of each measurement, of which the median counts")
 	f.IntVar(&o.updates, "updates", 40, "P8: updates that one device installs")
@@ -153,8 +153,6 @@ func parse(args []string, errOut io.Writer) (options, error) {
 		return o, errors.New("--devices goes from 1,000 to 2,000,000")
 	case o.agents < 100 || o.agents > swarm.MaxAgents:
 		return o, fmt.Errorf("--agents goes from 100 to %d", swarm.MaxAgents)
-	case o.write && o.rows != "":
-		return o, errors.New("--write is for a run of all rows")
 	}
 	return o, nil
 }
@@ -180,6 +178,9 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 		}
 		b.sayf("%s …", m.row)
 		rows, err := m.run(ctx, b)
+		for i := range rows {
+			rows[i].Measure = m.row
+		}
 		report.Rows = append(report.Rows, rows...)
 		if err != nil {
 			report.Failed = append(report.Failed, Failure{Row: m.row, Why: err.Error()})
@@ -201,8 +202,8 @@ func (b *bench) publish(r Report, o options, out io.Writer) error {
 		r.print(out)
 	}
 	if o.write {
-		if err := os.WriteFile(filepath.Join(b.root, "docs", "benchmarks.md"), []byte(r.markdown()), 0o644); err != nil {
-			return fmt.Errorf("write the page: %w", err)
+		if err := b.keep(r); err != nil {
+			return err
 		}
 	}
 	if o.constants {

@@ -29,6 +29,7 @@ type Failure struct {
 
 // Row is one figure beside its baseline.
 type Row struct {
+	Measure  string  `json:"measure"` // the target that it was measured for, such as P8 for P8b
 	ID       string  `json:"row"`
 	What     string  `json:"what"`
 	Value    float64 `json:"value"`
@@ -135,15 +136,15 @@ func (r Report) print(out io.Writer) {
 		fmt.Fprintf(out, "%s: %s\n", row.ID, row.details())
 	}
 	if r.Disturbed > 0 {
-		fmt.Fprintln(out, r.disturbed())
+		fmt.Fprintln(out, disturbed(r.Disturbed))
 	}
 	for _, f := range r.Failed {
 		fmt.Fprintf(out, "%s: NOT MEASURED: %s\n", f.Row, f.Why)
 	}
 }
 
-func (r Report) disturbed() string {
-	return fmt.Sprintf("The machine was busy with other things before %d of the measurements: wall times of this run are worth less.", r.Disturbed)
+func disturbed(n int) string {
+	return fmt.Sprintf("The machine was busy with other things before %d of the measurements: wall times of this run are worth less.", n)
 }
 
 func (r Row) details() string {
@@ -152,36 +153,6 @@ func (r Row) details() string {
 		against = "baseline: " + r.Against
 	}
 	return strings.TrimSuffix(against+"; "+r.Note, "; ")
-}
-
-const pageHead = `# Benchmarks
-
-Made by %s, which measures each row and its baseline in one run, taking turns; do not edit by hand. A target
-that was missed says **no**. Absolute figures are worth something only beside their baseline on the same machine.
-
-Machine: %s
-
-`
-
-// markdown is the page docs/benchmarks.md.
-func (r Report) markdown() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, pageHead, "`"+r.Command+"`", r.Machine.line())
-	fmt.Fprintf(&b, "| %s |\n|%s\n", strings.Join(columns, " | "), strings.Repeat("---|", len(columns)))
-	for _, row := range r.Rows {
-		fmt.Fprintf(&b, "| %s |\n", strings.Join(row.cells(), " | "))
-	}
-	b.WriteString("\n## What was measured\n\n")
-	for _, row := range r.Rows {
-		fmt.Fprintf(&b, "- **%s** %s: %s\n", row.ID, row.What, row.details())
-	}
-	if r.Disturbed > 0 {
-		fmt.Fprintf(&b, "\n%s\n\n", r.disturbed())
-	}
-	for _, f := range r.Failed {
-		fmt.Fprintf(&b, "- **%s** could not be measured: %s\n", f.Row, f.Why)
-	}
-	return b.String()
 }
 
 // median of the samples; 0 of none.
