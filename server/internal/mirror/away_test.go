@@ -39,6 +39,9 @@ func (b *bucket) Has(ctx context.Context, digest string) (bool, error) {
 
 // Open opens the file, and fails its readers when the store goes away.
 func (b *bucket) Open(ctx context.Context, digest string) (content.File, error) {
+	if err := b.now(); err != nil {
+		return nil, err
+	}
 	f, err := b.Store.Open(ctx, digest)
 	if err != nil {
 		return nil, err
